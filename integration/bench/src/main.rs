@@ -1,0 +1,2 @@
+//! Benchmarks beside peers; rows and generated tables.
+fn main() {}

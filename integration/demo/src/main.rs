@@ -1,0 +1,2 @@
+//! The demo: three nodes move a real directory.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tests on built processes: faults, restarts, hostile peers.

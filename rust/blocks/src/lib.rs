@@ -1,0 +1,1 @@
+//! Content: chunking, hashing, manifests, the block store, extraction.

@@ -1,0 +1,1 @@
+//! All C exports written in Rust: the client of the local sockets.

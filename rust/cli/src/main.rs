@@ -1,0 +1,2 @@
+//! The hypermesh command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Raw bindings to the Zig archive of layer 1.

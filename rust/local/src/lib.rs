@@ -1,0 +1,1 @@
+//! Local coordination: socket server and client on the local wire, deadlines, credentials.

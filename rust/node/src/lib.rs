@@ -1,0 +1,1 @@
+//! The node: wires the components, owns their sockets, config, shutdown, metrics.

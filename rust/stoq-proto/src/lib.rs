@@ -1,0 +1,1 @@
+//! Sans-IO STOQ: frames, sessions, tokens, provider choice. No sockets, no clock.

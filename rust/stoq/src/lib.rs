@@ -1,0 +1,1 @@
+//! STOQ over QUIC: endpoint, mutual authentication by key, requests and transfers.

@@ -1,0 +1,1 @@
+//! What tests share: vectors, temporary meshes, seeded data.

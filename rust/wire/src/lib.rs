@@ -1,0 +1,1 @@
+//! The local wire: frame header, TLV area, codec. No I/O.

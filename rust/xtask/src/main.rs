@@ -1,0 +1,2 @@
+//! Generation and checks: constants, headers, bindings, tidy, licences.
+fn main() {}
