@@ -1,2 +1,86 @@
-//! Benchmarks beside peers; rows and generated tables.
-fn main() {}
+//! Runs the benchmarks beside their peers and renders the tables.
+//!
+//! `hypermesh-bench <ifr|local|blocks|stoq> [--quick]` writes one JSON line per row to
+//! `integration/bench/results/<name>.jsonl` (the newest run only);
+//! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
+//! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
+#![forbid(unsafe_code)]
+
+mod blocks;
+mod ifr;
+mod local;
+mod record;
+mod render;
+mod stoq;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use record::{BenchError, Ctx};
+
+const USAGE: &str = "\
+Usage: hypermesh-bench <ifr|local|blocks|stoq> [--quick] [--large]
+       hypermesh-bench render
+
+  --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
+  --large   the sizes that take minutes (10^7 entries)
+
+Rows go to integration/bench/results/, tables to docs/PERFORMANCE.md.";
+
+fn run(arguments: &[String]) -> Result<(), BenchError> {
+    let (mut name, mut quick, mut large) = (None, false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--quick" => quick = true,
+            "--large" => large = true,
+            word if !word.starts_with('-') && name.is_none() => name = Some(word),
+            other => {
+                return Err(BenchError::new(format!(
+                    "unknown argument '{other}'\n{USAGE}"
+                )));
+            }
+        }
+    }
+    let root = workspace_root()?;
+    let name = name.ok_or_else(|| BenchError::new(USAGE))?;
+    if name == "render" {
+        return render::render(&root);
+    }
+    let mut ctx = Ctx::new(&root, name, quick, large);
+    match name {
+        "ifr" => ifr::run(&mut ctx)?,
+        "local" => local::run(&mut ctx)?,
+        "blocks" => blocks::run(&mut ctx)?,
+        "stoq" => stoq::run(&mut ctx)?,
+        other => {
+            return Err(BenchError::new(format!(
+                "unknown benchmark '{other}'\n{USAGE}"
+            )));
+        }
+    }
+    ctx.finish()
+}
+
+/// The directory that holds the workspace's `Cargo.toml`: this crate's grandparent.
+fn workspace_root() -> Result<PathBuf, BenchError> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors()
+        .nth(2)
+        .map(PathBuf::from)
+        .ok_or_else(|| BenchError::new("the workspace root was not found"))
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // A benchmark that needs a second process starts this binary again with a word of its own.
+    if let Some(done) = local::child(&arguments) {
+        return done;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hypermesh-bench: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
