@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::peers::unix;
 use crate::record::{BenchError, Ctx};
 
 pub(crate) fn run(_ctx: &mut Ctx) -> Result<(), BenchError> {
@@ -9,6 +10,9 @@ pub(crate) fn run(_ctx: &mut Ctx) -> Result<(), BenchError> {
 }
 
 /// Runs as a second process of this benchmark when the arguments say so.
-pub(crate) fn child(_arguments: &[String]) -> Option<ExitCode> {
-    None
+pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
+    match arguments {
+        [word, path, bytes] if word == unix::CHILD => Some(unix::serve(path, bytes)),
+        _ => None,
+    }
 }

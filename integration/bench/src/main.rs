@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod files;
 mod ifr;
 mod local;
+mod peers;
 mod record;
 mod render;
 mod stoq;

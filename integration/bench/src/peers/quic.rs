@@ -1,0 +1,262 @@
+//! Raw quinn: one bidirectional stream, echo and upload, with keys pinned on both sides.
+//!
+//! Same TLS (raw public keys, Ed25519, ring), same socket buffers and runtime as ours; no frames, no
+//! verification, no store. This is the floor that STOQ stands on.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{
+    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, SignatureScheme};
+
+use crate::record::BenchError;
+
+const ALPN: &[u8] = b"bench-raw/1";
+
+/// Accepts exactly one key.
+#[derive(Debug)]
+struct Pinned {
+    spki: Vec<u8>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        key: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if key.as_ref() == self.spki {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(rustls::Error::General(
+            "another key than the expected one".into(),
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2 is not spoken".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let key = SubjectPublicKeyInfoDer::from(key.as_ref());
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+fn certified_key(pkcs8: &[u8]) -> Result<Arc<CertifiedKey>, BenchError> {
+    let key = PrivatePkcs8KeyDer::from(pkcs8.to_vec());
+    let key = rustls::crypto::ring::sign::any_eddsa_type(&key)?;
+    let spki = key
+        .public_key()
+        .ok_or_else(|| BenchError::new("the key has no public part"))?;
+    let chain = vec![CertificateDer::from(spki.as_ref().to_vec())];
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
+}
+
+fn transport() -> Result<Arc<quinn::TransportConfig>, BenchError> {
+    let mut transport = quinn::TransportConfig::default();
+    transport
+        .max_idle_timeout(Some(Duration::from_secs(20).try_into()?))
+        .send_window(16 << 20)
+        .receive_window((16u32 << 20).into())
+        .stream_receive_window((16u32 << 20).into());
+    Ok(Arc::new(transport))
+}
+
+fn socket() -> Result<std::net::UdpSocket, BenchError> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None)?;
+    // What the kernel grants is enough; it caps the request silently.
+    socket.set_send_buffer_size(4 << 20)?;
+    socket.set_recv_buffer_size(4 << 20)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::LOCALHOST, 0)).into())?;
+    Ok(socket.into())
+}
+
+fn endpoint(server: Option<quinn::ServerConfig>) -> Result<quinn::Endpoint, BenchError> {
+    let runtime = Arc::new(quinn::TokioRuntime);
+    Ok(quinn::Endpoint::new(
+        quinn::EndpointConfig::default(),
+        server,
+        socket()?,
+        runtime,
+    )?)
+}
+
+/// A raw server on its own thread and runtime, as the node has one per component.
+#[derive(Debug)]
+pub(crate) struct RawServer {
+    address: SocketAddr,
+    spki: Vec<u8>,
+}
+
+/// Starts a server that echoes 64-byte messages on streams whose first byte is `e`, and swallows the
+/// rest of streams whose first byte is `u`, answering one byte at the end.
+pub(crate) fn serve(pkcs8: &[u8]) -> Result<RawServer, BenchError> {
+    let key = certified_key(pkcs8)?;
+    let spki = key.cert[0].as_ref().to_vec();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(
+            rustls::server::AlwaysResolvesServerRawPublicKeys::new(key),
+        ));
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+    config.transport_config(transport()?);
+
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::Builder::new()
+        .name("raw-quic-server".into())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let started = runtime.map_err(BenchError::from).and_then(|runtime| {
+                let entered = runtime.enter();
+                let endpoint = endpoint(Some(config))?;
+                drop(entered);
+                Ok((runtime, endpoint))
+            });
+            match started {
+                Ok((runtime, endpoint)) => {
+                    let address = endpoint.local_addr().map_err(BenchError::from);
+                    if tell.send(address).is_ok() {
+                        runtime.block_on(accept(endpoint));
+                    }
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        })?;
+    let address = told.recv().map_err(BenchError::from)??;
+    Ok(RawServer { address, spki })
+}
+
+async fn accept(endpoint: quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        tokio::spawn(async move {
+            let connection = incoming.await?;
+            loop {
+                let (send, receive) = connection.accept_bi().await?;
+                tokio::spawn(answer(send, receive));
+            }
+            #[expect(unreachable_code, reason = "gives the block its error type")]
+            Ok::<(), quinn::ConnectionError>(())
+        });
+    }
+}
+
+async fn answer(
+    mut send: quinn::SendStream,
+    mut receive: quinn::RecvStream,
+) -> Result<(), BenchError> {
+    let mut kind = [0; 1];
+    receive.read_exact(&mut kind).await?;
+    if kind == *b"e" {
+        let mut message = [0; 64];
+        while receive.read_exact(&mut message).await.is_ok() {
+            send.write_all(&message).await?;
+        }
+        return Ok(());
+    }
+    while receive.read_chunk(usize::MAX, true).await?.is_some() {}
+    send.write_all(&[1]).await?;
+    send.finish()?;
+    Ok(())
+}
+
+/// A connection to a raw server, driven by the caller's runtime.
+#[derive(Debug)]
+pub(crate) struct RawClient {
+    connection: quinn::Connection,
+    /// Kept: the endpoint drives the connection.
+    _endpoint: quinn::Endpoint,
+}
+
+impl RawClient {
+    pub(crate) async fn connect(server: &RawServer) -> Result<Self, BenchError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let pinned = Arc::new(Pinned {
+            spki: server.spki.clone(),
+            algorithms,
+        });
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(pinned)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![ALPN.to_vec()];
+        let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
+        config.transport_config(transport()?);
+        let endpoint = endpoint(None)?;
+        let connection = endpoint
+            .connect_with(config, server.address, "raw")?
+            .await?;
+        Ok(Self {
+            connection,
+            _endpoint: endpoint,
+        })
+    }
+
+    /// Round-trip times of `count` echoes of 64 bytes on one stream, in nanoseconds.
+    pub(crate) async fn echo(&self, count: usize) -> Result<Vec<f64>, BenchError> {
+        let (mut send, mut receive) = self.connection.open_bi().await?;
+        send.write_all(b"e").await?;
+        let mut message = [5; 64];
+        let mut times = Vec::with_capacity(count);
+        for _ in 0..count {
+            let start = Instant::now();
+            send.write_all(&message).await?;
+            receive.read_exact(&mut message).await?;
+            times.push(start.elapsed().as_nanos() as f64);
+        }
+        Ok(times)
+    }
+
+    /// How long `bytes` take to the server, its last acknowledgement included.
+    pub(crate) async fn upload(&self, bytes: u64) -> Result<Duration, BenchError> {
+        let chunk = bytes::Bytes::from(vec![9; 256 << 10]);
+        let (mut send, mut receive) = self.connection.open_bi().await?;
+        let start = Instant::now();
+        send.write_all(b"u").await?;
+        let mut left = bytes;
+        while left > 0 {
+            let take = left.min(chunk.len() as u64);
+            send.write_chunk(chunk.slice(..take as usize)).await?;
+            left -= take;
+        }
+        send.finish()?;
+        receive.read_exact(&mut [0; 1]).await?;
+        Ok(start.elapsed())
+    }
+}
