@@ -1,0 +1,100 @@
+/* Constants of the local wire.
+ * Generated from ffi/protocol/constants.toml by `./make gen`; do not edit. */
+#ifndef MFN_PROTOCOL_H
+#define MFN_PROTOCOL_H
+
+#include <stdint.h>
+
+/* The major version of the local wire. */
+#define MFN_WIRE_VERSION 1
+
+/* Limits and sizes. */
+#define MFN_WIRE_LENGTH_BYTES 4u /* The length prefix. */
+#define MFN_WIRE_HEADER_BYTES 56u /* Fixed header, the 4-byte length not counted. */
+#define MFN_WIRE_CONNECTIONS_MAX 4096u /* Connections per socket. */
+#define MFN_WIRE_ERROR_TEXT_BYTES_MAX 4096u /* Longest text of an error frame. */
+#define MFN_WIRE_REQUESTS_IN_FLIGHT_MAX 4096u /* Requests in flight per connection. */
+#define MFN_WIRE_CREDIT_MAX 65536u /* Most event frames a caller may allow at once. */
+#define MFN_WIRE_TLV_AREA_BYTES_MAX 65536u /* Longest TLV area, its own 4-byte length not counted. */
+#define MFN_WIRE_FRAME_BYTES_MAX 16777216u /* Longest frame, the 4-byte length not counted. */
+
+/* What a frame is. */
+#define MFN_KIND_HELLO 1u /* First frame of each side: version, features, service, limits. */
+#define MFN_KIND_REQUEST 2u /* Asks a method; `request_id` names it, `credit` allows that many events. */
+#define MFN_KIND_REPLY 3u /* Ends a request that succeeded. */
+#define MFN_KIND_ERROR 4u /* Ends a request that failed: `status` and a text body. Id 0: ends the connection. */
+#define MFN_KIND_EVENT 5u /* One item of a streamed answer; uses one credit. */
+#define MFN_KIND_CANCEL 6u /* The caller no longer wants the answer. */
+#define MFN_KIND_CREDIT 7u /* The caller allows `credit` more events. */
+#define MFN_KIND_PING 8u /* Asks whether the other side is alive. */
+#define MFN_KIND_PONG 9u /* Answers a ping with its id. */
+#define MFN_KIND_GOAWAY 10u /* No new requests are accepted; accepted ones are answered. */
+
+/* Services. */
+#define MFN_SERVICE_TRANSPORT 1u /* hypermesh_transport.sock */
+#define MFN_SERVICE_STATE 2u /* hypermesh_state.sock */
+#define MFN_SERVICE_SCHEDULER 3u /* hypermesh_scheduler.sock */
+#define MFN_SERVICE_CONSENSUS 4u /* hypermesh_consensus.sock */
+#define MFN_SERVICE_METRICS 5u /* hypermesh_metrics.sock */
+#define MFN_SERVICE_IFR 6u /* mfn_ifr.sock */
+#define MFN_SERVICE_DSR 7u /* mfn_dsr.sock */
+#define MFN_SERVICE_ALM 8u /* mfn_alm.sock */
+#define MFN_SERVICE_CPE 9u /* mfn_cpe.sock */
+
+/* What a body is. */
+#define MFN_CONTENT_TYPE_NONE 0u /* The body is empty. */
+#define MFN_CONTENT_TYPE_FIXED 1u /* A fixed little-endian layout of the method. */
+#define MFN_CONTENT_TYPE_PROTOBUF 2u /* A proto3 message of the method. */
+#define MFN_CONTENT_TYPE_BYTES 3u /* Opaque bytes. */
+#define MFN_CONTENT_TYPE_TEXT 4u /* UTF-8 text. */
+
+/* Bits of the header's flags. */
+#define MFN_FLAG_TLV 1u /* A TLV area stands between header and body. */
+#define MFN_FLAG_SAMPLED 2u /* The trace is sampled. */
+
+/* Types of TLV entries. */
+#define MFN_TLV_FEATURES 1u /* HELLO: u64 bit set of features. */
+#define MFN_TLV_LIMITS 2u /* HELLO: u32 frame bytes, u32 requests in flight, u32 connections. */
+#define MFN_TLV_SOFTWARE 3u /* HELLO: UTF-8 name and version of the program. */
+
+/* Methods of the transport service. */
+#define MFN_METHOD_TRANSPORT_STATUS 1u /* TransportStatus of this node. */
+#define MFN_METHOD_TRANSPORT_PEERS 2u /* PeerList: every known peer, connected or not. */
+#define MFN_METHOD_TRANSPORT_PING 3u /* PingRequest; one PingEvent per probe, then a PingReply. */
+#define MFN_METHOD_TRANSPORT_INVITE 4u /* InviteRequest; an Invitation in text form. */
+#define MFN_METHOD_TRANSPORT_JOIN 5u /* JoinRequest; a JoinReply once the issuer accepted. */
+
+/* Methods of the state service. */
+#define MFN_METHOD_STATE_STATUS 1u /* StateStatus: what the store holds and may hold. */
+#define MFN_METHOD_STATE_PUT 2u /* PutRequest; Progress events, then a PutReply with the root. */
+#define MFN_METHOD_STATE_LIST 3u /* ListRequest; one Entry per event, then a ListReply. */
+#define MFN_METHOD_STATE_CAT 4u /* CatRequest; events of bytes, then a CatReply. */
+#define MFN_METHOD_STATE_STAT 5u /* StatRequest; one Entry. */
+#define MFN_METHOD_STATE_PIN 6u /* PinRequest: keeps a root through gc. */
+#define MFN_METHOD_STATE_UNPIN 7u /* PinRequest: lets gc take a root. */
+#define MFN_METHOD_STATE_ROOTS 8u /* RootList: the roots that this store knows. */
+#define MFN_METHOD_STATE_GC 9u /* GcRequest; Progress events, then a GcReply. */
+#define MFN_METHOD_STATE_FSCK 10u /* FsckRequest; one FsckFinding per event, then a FsckReply. */
+
+/* Methods of the scheduler service. */
+#define MFN_METHOD_SCHEDULER_STATUS 1u /* SchedulerStatus: running and recent jobs, the adviser. */
+#define MFN_METHOD_SCHEDULER_GET 2u /* GetRequest; Progress events, then a GetReply. */
+
+/* Methods of the consensus service. */
+#define MFN_METHOD_CONSENSUS_STATUS 1u /* ConsensusStatus. */
+
+/* Methods of the metrics service. */
+#define MFN_METHOD_METRICS_STATUS 1u /* NodeStatus: components, sockets, layers. */
+#define MFN_METHOD_METRICS_SCRAPE 2u /* Prometheus text. */
+
+/* Methods of the alm service. */
+#define MFN_METHOD_ALM_STATS 1u /* AlmStats. */
+#define MFN_METHOD_ALM_ADD 2u /* AlmEdges: sets the strength of edges. */
+#define MFN_METHOD_ALM_REINFORCE 3u /* AlmEdges: adds to the strength of edges. */
+#define MFN_METHOD_ALM_REMOVE 4u /* AlmEdges: forgets edges; an empty target forgets the node. */
+#define MFN_METHOD_ALM_NEIGHBOURS 5u /* AlmNeighboursRequest; AlmEdges, strongest first. */
+#define MFN_METHOD_ALM_BEST_PATH 6u /* AlmPathRequest; AlmPath. */
+#define MFN_METHOD_ALM_RANK 7u /* AlmRankRequest; AlmRanking, best first. */
+#define MFN_METHOD_ALM_SNAPSHOT 8u /* Writes the graph to disk now. */
+
+#endif

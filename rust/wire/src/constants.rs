@@ -1,0 +1,657 @@
+//! Constants of the local wire. Generated from `ffi/protocol/constants.toml` by `./make gen`; do not edit.
+
+/// The major version of the local wire.
+pub const VERSION: u8 = 1;
+
+/// Limits and sizes.
+pub mod limits {
+    /// The length prefix.
+    pub const LENGTH_BYTES: u32 = 4;
+    /// Fixed header, the 4-byte length not counted.
+    pub const HEADER_BYTES: u32 = 56;
+    /// Connections per socket.
+    pub const CONNECTIONS_MAX: u32 = 4096;
+    /// Longest text of an error frame.
+    pub const ERROR_TEXT_BYTES_MAX: u32 = 4096;
+    /// Requests in flight per connection.
+    pub const REQUESTS_IN_FLIGHT_MAX: u32 = 4096;
+    /// Most event frames a caller may allow at once.
+    pub const CREDIT_MAX: u32 = 65536;
+    /// Longest TLV area, its own 4-byte length not counted.
+    pub const TLV_AREA_BYTES_MAX: u32 = 65536;
+    /// Longest frame, the 4-byte length not counted.
+    pub const FRAME_BYTES_MAX: u32 = 16777216;
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    /// First frame of each side: version, features, service, limits.
+    Hello = 1,
+    /// Asks a method; `request_id` names it, `credit` allows that many events.
+    Request = 2,
+    /// Ends a request that succeeded.
+    Reply = 3,
+    /// Ends a request that failed: `status` and a text body. Id 0: ends the connection.
+    Error = 4,
+    /// One item of a streamed answer; uses one credit.
+    Event = 5,
+    /// The caller no longer wants the answer.
+    Cancel = 6,
+    /// The caller allows `credit` more events.
+    Credit = 7,
+    /// Asks whether the other side is alive.
+    Ping = 8,
+    /// Answers a ping with its id.
+    Pong = 9,
+    /// No new requests are accepted; accepted ones are answered.
+    Goaway = 10,
+}
+
+impl Kind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::Hello,
+        Self::Request,
+        Self::Reply,
+        Self::Error,
+        Self::Event,
+        Self::Cancel,
+        Self::Credit,
+        Self::Ping,
+        Self::Pong,
+        Self::Goaway,
+    ];
+
+    /// The number on the wire.
+    pub fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name, as in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Request => "request",
+            Self::Reply => "reply",
+            Self::Error => "error",
+            Self::Event => "event",
+            Self::Cancel => "cancel",
+            Self::Credit => "credit",
+            Self::Ping => "ping",
+            Self::Pong => "pong",
+            Self::Goaway => "goaway",
+        }
+    }
+}
+
+impl TryFrom<u8> for Kind {
+    type Error = u8;
+    fn try_from(number: u8) -> Result<Self, u8> {
+        Ok(match number {
+            1 => Self::Hello,
+            2 => Self::Request,
+            3 => Self::Reply,
+            4 => Self::Error,
+            5 => Self::Event,
+            6 => Self::Cancel,
+            7 => Self::Credit,
+            8 => Self::Ping,
+            9 => Self::Pong,
+            10 => Self::Goaway,
+            other => return Err(other),
+        })
+    }
+}
+
+/// A socket that serves the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Service {
+    /// hypermesh_transport.sock
+    Transport = 1,
+    /// hypermesh_state.sock
+    State = 2,
+    /// hypermesh_scheduler.sock
+    Scheduler = 3,
+    /// hypermesh_consensus.sock
+    Consensus = 4,
+    /// hypermesh_metrics.sock
+    Metrics = 5,
+    /// mfn_ifr.sock
+    Ifr = 6,
+    /// mfn_dsr.sock
+    Dsr = 7,
+    /// mfn_alm.sock
+    Alm = 8,
+    /// mfn_cpe.sock
+    Cpe = 9,
+}
+
+impl Service {
+    /// All of them, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::Transport,
+        Self::State,
+        Self::Scheduler,
+        Self::Consensus,
+        Self::Metrics,
+        Self::Ifr,
+        Self::Dsr,
+        Self::Alm,
+        Self::Cpe,
+    ];
+
+    /// The number on the wire.
+    pub fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name, as in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::State => "state",
+            Self::Scheduler => "scheduler",
+            Self::Consensus => "consensus",
+            Self::Metrics => "metrics",
+            Self::Ifr => "ifr",
+            Self::Dsr => "dsr",
+            Self::Alm => "alm",
+            Self::Cpe => "cpe",
+        }
+    }
+}
+
+impl TryFrom<u8> for Service {
+    type Error = u8;
+    fn try_from(number: u8) -> Result<Self, u8> {
+        Ok(match number {
+            1 => Self::Transport,
+            2 => Self::State,
+            3 => Self::Scheduler,
+            4 => Self::Consensus,
+            5 => Self::Metrics,
+            6 => Self::Ifr,
+            7 => Self::Dsr,
+            8 => Self::Alm,
+            9 => Self::Cpe,
+            other => return Err(other),
+        })
+    }
+}
+
+impl Service {
+    /// File name of the service's socket.
+    pub fn socket_name(self) -> &'static str {
+        match self {
+            Self::Transport => "hypermesh_transport.sock",
+            Self::State => "hypermesh_state.sock",
+            Self::Scheduler => "hypermesh_scheduler.sock",
+            Self::Consensus => "hypermesh_consensus.sock",
+            Self::Metrics => "hypermesh_metrics.sock",
+            Self::Ifr => "mfn_ifr.sock",
+            Self::Dsr => "mfn_dsr.sock",
+            Self::Alm => "mfn_alm.sock",
+            Self::Cpe => "mfn_cpe.sock",
+        }
+    }
+}
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum ContentType {
+    /// The body is empty.
+    None = 0,
+    /// A fixed little-endian layout of the method.
+    Fixed = 1,
+    /// A proto3 message of the method.
+    Protobuf = 2,
+    /// Opaque bytes.
+    Bytes = 3,
+    /// UTF-8 text.
+    Text = 4,
+}
+
+impl ContentType {
+    /// All of them, in the order of their numbers.
+    pub const ALL: &'static [Self] = &[
+        Self::None,
+        Self::Fixed,
+        Self::Protobuf,
+        Self::Bytes,
+        Self::Text,
+    ];
+
+    /// The number on the wire.
+    pub fn as_u8(self) -> u8 {
+        self as u8
+    }
+
+    /// Its name, as in the specification.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Fixed => "fixed",
+            Self::Protobuf => "protobuf",
+            Self::Bytes => "bytes",
+            Self::Text => "text",
+        }
+    }
+}
+
+impl TryFrom<u8> for ContentType {
+    type Error = u8;
+    fn try_from(number: u8) -> Result<Self, u8> {
+        Ok(match number {
+            0 => Self::None,
+            1 => Self::Fixed,
+            2 => Self::Protobuf,
+            3 => Self::Bytes,
+            4 => Self::Text,
+            other => return Err(other),
+        })
+    }
+}
+
+/// Bits of the header's flags.
+pub mod flag {
+    /// A TLV area stands between header and body.
+    pub const TLV: u16 = 1;
+    /// The trace is sampled.
+    pub const SAMPLED: u16 = 2;
+}
+
+/// Types of TLV entries.
+pub mod tlv {
+    /// HELLO: u64 bit set of features.
+    pub const FEATURES: u16 = 1;
+    /// HELLO: u32 frame bytes, u32 requests in flight, u32 connections.
+    pub const LIMITS: u16 = 2;
+    /// HELLO: UTF-8 name and version of the program.
+    pub const SOFTWARE: u16 = 3;
+}
+
+/// Methods, per service.
+pub mod method {
+    /// Methods of the transport service.
+    pub mod transport {
+        /// TransportStatus of this node.
+        pub const STATUS: u16 = 1;
+        /// PeerList: every known peer, connected or not.
+        pub const PEERS: u16 = 2;
+        /// PingRequest; one PingEvent per probe, then a PingReply.
+        pub const PING: u16 = 3;
+        /// InviteRequest; an Invitation in text form.
+        pub const INVITE: u16 = 4;
+        /// JoinRequest; a JoinReply once the issuer accepted.
+        pub const JOIN: u16 = 5;
+    }
+
+    /// Methods of the state service.
+    pub mod state {
+        /// StateStatus: what the store holds and may hold.
+        pub const STATUS: u16 = 1;
+        /// PutRequest; Progress events, then a PutReply with the root.
+        pub const PUT: u16 = 2;
+        /// ListRequest; one Entry per event, then a ListReply.
+        pub const LIST: u16 = 3;
+        /// CatRequest; events of bytes, then a CatReply.
+        pub const CAT: u16 = 4;
+        /// StatRequest; one Entry.
+        pub const STAT: u16 = 5;
+        /// PinRequest: keeps a root through gc.
+        pub const PIN: u16 = 6;
+        /// PinRequest: lets gc take a root.
+        pub const UNPIN: u16 = 7;
+        /// RootList: the roots that this store knows.
+        pub const ROOTS: u16 = 8;
+        /// GcRequest; Progress events, then a GcReply.
+        pub const GC: u16 = 9;
+        /// FsckRequest; one FsckFinding per event, then a FsckReply.
+        pub const FSCK: u16 = 10;
+    }
+
+    /// Methods of the scheduler service.
+    pub mod scheduler {
+        /// SchedulerStatus: running and recent jobs, the adviser.
+        pub const STATUS: u16 = 1;
+        /// GetRequest; Progress events, then a GetReply.
+        pub const GET: u16 = 2;
+    }
+
+    /// Methods of the consensus service.
+    pub mod consensus {
+        /// ConsensusStatus.
+        pub const STATUS: u16 = 1;
+    }
+
+    /// Methods of the metrics service.
+    pub mod metrics {
+        /// NodeStatus: components, sockets, layers.
+        pub const STATUS: u16 = 1;
+        /// Prometheus text.
+        pub const SCRAPE: u16 = 2;
+    }
+
+    /// Methods of the alm service.
+    pub mod alm {
+        /// AlmStats.
+        pub const STATS: u16 = 1;
+        /// AlmEdges: sets the strength of edges.
+        pub const ADD: u16 = 2;
+        /// AlmEdges: adds to the strength of edges.
+        pub const REINFORCE: u16 = 3;
+        /// AlmEdges: forgets edges; an empty target forgets the node.
+        pub const REMOVE: u16 = 4;
+        /// AlmNeighboursRequest; AlmEdges, strongest first.
+        pub const NEIGHBOURS: u16 = 5;
+        /// AlmPathRequest; AlmPath.
+        pub const BEST_PATH: u16 = 6;
+        /// AlmRankRequest; AlmRanking, best first.
+        pub const RANK: u16 = 7;
+        /// Writes the graph to disk now.
+        pub const SNAPSHOT: u16 = 8;
+    }
+
+    /// Name of a method, for people.
+    pub fn name(service: super::Service, method: u16) -> Option<&'static str> {
+        Some(match (service, method) {
+            (super::Service::Transport, 1) => "status",
+            (super::Service::Transport, 2) => "peers",
+            (super::Service::Transport, 3) => "ping",
+            (super::Service::Transport, 4) => "invite",
+            (super::Service::Transport, 5) => "join",
+            (super::Service::State, 1) => "status",
+            (super::Service::State, 2) => "put",
+            (super::Service::State, 3) => "list",
+            (super::Service::State, 4) => "cat",
+            (super::Service::State, 5) => "stat",
+            (super::Service::State, 6) => "pin",
+            (super::Service::State, 7) => "unpin",
+            (super::Service::State, 8) => "roots",
+            (super::Service::State, 9) => "gc",
+            (super::Service::State, 10) => "fsck",
+            (super::Service::Scheduler, 1) => "status",
+            (super::Service::Scheduler, 2) => "get",
+            (super::Service::Consensus, 1) => "status",
+            (super::Service::Metrics, 1) => "status",
+            (super::Service::Metrics, 2) => "scrape",
+            (super::Service::Alm, 1) => "stats",
+            (super::Service::Alm, 2) => "add",
+            (super::Service::Alm, 3) => "reinforce",
+            (super::Service::Alm, 4) => "remove",
+            (super::Service::Alm, 5) => "neighbours",
+            (super::Service::Alm, 6) => "best_path",
+            (super::Service::Alm, 7) => "rank",
+            (super::Service::Alm, 8) => "snapshot",
+            _ => return None,
+        })
+    }
+}
+
+/// How a call ended: 0 is success, errors are negative. A number that this version does not know is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Status(pub i32);
+
+impl Status {
+    /// Success.
+    pub const OK: Self = Self(0);
+    /// An argument is outside what the function accepts.
+    pub const INVALID_ARGUMENT: Self = Self(-1);
+    /// What was asked for is not here.
+    pub const NOT_FOUND: Self = Self(-2);
+    /// Something of that name is already here.
+    pub const ALREADY_EXISTS: Self = Self(-3);
+    /// The buffer is too small; the needed size was written.
+    pub const NO_SPACE: Self = Self(-4);
+    /// A configured limit would be exceeded.
+    pub const LIMIT: Self = Self(-5);
+    /// Memory could not be allocated.
+    pub const OUT_OF_MEMORY: Self = Self(-6);
+    /// This service does not know the method.
+    pub const UNSUPPORTED: Self = Self(-7);
+    /// The caller cancelled the request.
+    pub const CANCELLED: Self = Self(-8);
+    /// The deadline passed before the answer.
+    pub const DEADLINE: Self = Self(-9);
+    /// A bounded queue is full; try again later.
+    pub const BUSY: Self = Self(-10);
+    /// The connection or the handle is closed.
+    pub const CLOSED: Self = Self(-11);
+    /// The caller may not do this.
+    pub const DENIED: Self = Self(-12);
+    /// The component has nothing to serve yet.
+    pub const NOT_READY: Self = Self(-13);
+    /// The operating system reported an error.
+    pub const IO: Self = Self(-14);
+    /// Stored data does not match its checksum.
+    pub const CORRUPT: Self = Self(-15);
+    /// No peer that could answer was reached.
+    pub const UNREACHABLE: Self = Self(-16);
+    /// The store's quota or the disk is full.
+    pub const QUOTA: Self = Self(-17);
+    /// The destination is in the way or names collide there.
+    pub const CONFLICT: Self = Self(-18);
+    /// A broken invariant was caught at the border; the handle must be freed.
+    pub const PANIC: Self = Self(-98);
+    /// An error that should not happen; please report it.
+    pub const INTERNAL: Self = Self(-99);
+    /// The frame ends before its header does.
+    pub const FRAME_SHORT: Self = Self(-100);
+    /// The frame is longer than the limit.
+    pub const FRAME_TOO_LARGE: Self = Self(-101);
+    /// The length prefix and the bytes present disagree.
+    pub const FRAME_LENGTH: Self = Self(-102);
+    /// The header's version is not ours.
+    pub const BAD_VERSION: Self = Self(-103);
+    /// The frame's kind is unknown.
+    pub const BAD_KIND: Self = Self(-104);
+    /// The service is unknown.
+    pub const BAD_SERVICE: Self = Self(-105);
+    /// The content type is unknown, or `none` has a body.
+    pub const BAD_CONTENT_TYPE: Self = Self(-106);
+    /// A flag is set that this version does not define.
+    pub const BAD_FLAGS: Self = Self(-107);
+    /// The status does not fit the kind: errors are negative, all else is 0.
+    pub const BAD_STATUS: Self = Self(-108);
+    /// The request id does not fit the kind.
+    pub const BAD_REQUEST_ID: Self = Self(-109);
+    /// The credit is above the limit, or stands where none may.
+    pub const BAD_CREDIT: Self = Self(-110);
+    /// The TLV area or an entry in it runs past its end, or a known entry has a wrong length.
+    pub const BAD_TLV: Self = Self(-111);
+    /// A text body or text entry is not UTF-8.
+    pub const BAD_UTF8: Self = Self(-112);
+    /// The body does not decode as the method's message.
+    pub const BAD_BODY: Self = Self(-113);
+    /// The frame does not fit the state of the connection.
+    pub const UNEXPECTED_FRAME: Self = Self(-114);
+
+    /// All known ones, success first.
+    pub const ALL: &'static [Self] = &[
+        Self::OK,
+        Self::INVALID_ARGUMENT,
+        Self::NOT_FOUND,
+        Self::ALREADY_EXISTS,
+        Self::NO_SPACE,
+        Self::LIMIT,
+        Self::OUT_OF_MEMORY,
+        Self::UNSUPPORTED,
+        Self::CANCELLED,
+        Self::DEADLINE,
+        Self::BUSY,
+        Self::CLOSED,
+        Self::DENIED,
+        Self::NOT_READY,
+        Self::IO,
+        Self::CORRUPT,
+        Self::UNREACHABLE,
+        Self::QUOTA,
+        Self::CONFLICT,
+        Self::PANIC,
+        Self::INTERNAL,
+        Self::FRAME_SHORT,
+        Self::FRAME_TOO_LARGE,
+        Self::FRAME_LENGTH,
+        Self::BAD_VERSION,
+        Self::BAD_KIND,
+        Self::BAD_SERVICE,
+        Self::BAD_CONTENT_TYPE,
+        Self::BAD_FLAGS,
+        Self::BAD_STATUS,
+        Self::BAD_REQUEST_ID,
+        Self::BAD_CREDIT,
+        Self::BAD_TLV,
+        Self::BAD_UTF8,
+        Self::BAD_BODY,
+        Self::UNEXPECTED_FRAME,
+    ];
+
+    /// Its name, or `UNKNOWN`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OK => "OK",
+            Self::INVALID_ARGUMENT => "INVALID_ARGUMENT",
+            Self::NOT_FOUND => "NOT_FOUND",
+            Self::ALREADY_EXISTS => "ALREADY_EXISTS",
+            Self::NO_SPACE => "NO_SPACE",
+            Self::LIMIT => "LIMIT",
+            Self::OUT_OF_MEMORY => "OUT_OF_MEMORY",
+            Self::UNSUPPORTED => "UNSUPPORTED",
+            Self::CANCELLED => "CANCELLED",
+            Self::DEADLINE => "DEADLINE",
+            Self::BUSY => "BUSY",
+            Self::CLOSED => "CLOSED",
+            Self::DENIED => "DENIED",
+            Self::NOT_READY => "NOT_READY",
+            Self::IO => "IO",
+            Self::CORRUPT => "CORRUPT",
+            Self::UNREACHABLE => "UNREACHABLE",
+            Self::QUOTA => "QUOTA",
+            Self::CONFLICT => "CONFLICT",
+            Self::PANIC => "PANIC",
+            Self::INTERNAL => "INTERNAL",
+            Self::FRAME_SHORT => "FRAME_SHORT",
+            Self::FRAME_TOO_LARGE => "FRAME_TOO_LARGE",
+            Self::FRAME_LENGTH => "FRAME_LENGTH",
+            Self::BAD_VERSION => "BAD_VERSION",
+            Self::BAD_KIND => "BAD_KIND",
+            Self::BAD_SERVICE => "BAD_SERVICE",
+            Self::BAD_CONTENT_TYPE => "BAD_CONTENT_TYPE",
+            Self::BAD_FLAGS => "BAD_FLAGS",
+            Self::BAD_STATUS => "BAD_STATUS",
+            Self::BAD_REQUEST_ID => "BAD_REQUEST_ID",
+            Self::BAD_CREDIT => "BAD_CREDIT",
+            Self::BAD_TLV => "BAD_TLV",
+            Self::BAD_UTF8 => "BAD_UTF8",
+            Self::BAD_BODY => "BAD_BODY",
+            Self::UNEXPECTED_FRAME => "UNEXPECTED_FRAME",
+            _ => "UNKNOWN",
+        }
+    }
+
+    /// One sentence for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::OK => "Success.",
+            Self::INVALID_ARGUMENT => "An argument is outside what the function accepts.",
+            Self::NOT_FOUND => "What was asked for is not here.",
+            Self::ALREADY_EXISTS => "Something of that name is already here.",
+            Self::NO_SPACE => "The buffer is too small; the needed size was written.",
+            Self::LIMIT => "A configured limit would be exceeded.",
+            Self::OUT_OF_MEMORY => "Memory could not be allocated.",
+            Self::UNSUPPORTED => "This service does not know the method.",
+            Self::CANCELLED => "The caller cancelled the request.",
+            Self::DEADLINE => "The deadline passed before the answer.",
+            Self::BUSY => "A bounded queue is full; try again later.",
+            Self::CLOSED => "The connection or the handle is closed.",
+            Self::DENIED => "The caller may not do this.",
+            Self::NOT_READY => "The component has nothing to serve yet.",
+            Self::IO => "The operating system reported an error.",
+            Self::CORRUPT => "Stored data does not match its checksum.",
+            Self::UNREACHABLE => "No peer that could answer was reached.",
+            Self::QUOTA => "The store's quota or the disk is full.",
+            Self::CONFLICT => "The destination is in the way or names collide there.",
+            Self::PANIC => "A broken invariant was caught at the border; the handle must be freed.",
+            Self::INTERNAL => "An error that should not happen; please report it.",
+            Self::FRAME_SHORT => "The frame ends before its header does.",
+            Self::FRAME_TOO_LARGE => "The frame is longer than the limit.",
+            Self::FRAME_LENGTH => "The length prefix and the bytes present disagree.",
+            Self::BAD_VERSION => "The header's version is not ours.",
+            Self::BAD_KIND => "The frame's kind is unknown.",
+            Self::BAD_SERVICE => "The service is unknown.",
+            Self::BAD_CONTENT_TYPE => "The content type is unknown, or `none` has a body.",
+            Self::BAD_FLAGS => "A flag is set that this version does not define.",
+            Self::BAD_STATUS => {
+                "The status does not fit the kind: errors are negative, all else is 0."
+            }
+            Self::BAD_REQUEST_ID => "The request id does not fit the kind.",
+            Self::BAD_CREDIT => "The credit is above the limit, or stands where none may.",
+            Self::BAD_TLV => {
+                "The TLV area or an entry in it runs past its end, or a known entry has a wrong length."
+            }
+            Self::BAD_UTF8 => "A text body or text entry is not UTF-8.",
+            Self::BAD_BODY => "The body does not decode as the method's message.",
+            Self::UNEXPECTED_FRAME => "The frame does not fit the state of the connection.",
+            _ => "A status that this version does not know.",
+        }
+    }
+
+    /// Who is at fault: `none`, `caller`, `peer`, `environment`, `internal`, or `unknown`.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::OK => "none",
+            Self::INVALID_ARGUMENT
+            | Self::NOT_FOUND
+            | Self::ALREADY_EXISTS
+            | Self::NO_SPACE
+            | Self::UNSUPPORTED
+            | Self::CANCELLED
+            | Self::DENIED => "caller",
+            Self::FRAME_SHORT
+            | Self::FRAME_TOO_LARGE
+            | Self::FRAME_LENGTH
+            | Self::BAD_VERSION
+            | Self::BAD_KIND
+            | Self::BAD_SERVICE
+            | Self::BAD_CONTENT_TYPE
+            | Self::BAD_FLAGS
+            | Self::BAD_STATUS
+            | Self::BAD_REQUEST_ID
+            | Self::BAD_CREDIT
+            | Self::BAD_TLV
+            | Self::BAD_UTF8
+            | Self::BAD_BODY
+            | Self::UNEXPECTED_FRAME => "peer",
+            Self::LIMIT
+            | Self::OUT_OF_MEMORY
+            | Self::DEADLINE
+            | Self::BUSY
+            | Self::CLOSED
+            | Self::NOT_READY
+            | Self::IO
+            | Self::CORRUPT
+            | Self::UNREACHABLE
+            | Self::QUOTA
+            | Self::CONFLICT => "environment",
+            Self::PANIC | Self::INTERNAL => "internal",
+            _ => "unknown",
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::OUT_OF_MEMORY
+                | Self::DEADLINE
+                | Self::BUSY
+                | Self::CLOSED
+                | Self::NOT_READY
+                | Self::IO
+                | Self::UNREACHABLE
+        )
+    }
+}

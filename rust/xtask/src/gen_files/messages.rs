@@ -1,0 +1,64 @@
+//! The messages of `ffi/protocol/local.proto` in Rust and Go.
+//!
+//! The descriptor is made here (protox), so no `protoc` is needed; Go's own plugin writes the Go code from it.
+
+use std::path::Path;
+
+use prost::Message;
+use prost_types::compiler::{CodeGeneratorRequest, CodeGeneratorResponse};
+
+use super::{Files, Generated, filter};
+
+const SOURCE: &str = "local.proto";
+
+pub(crate) fn files(root: &Path) -> Files {
+    let directory = root.join("ffi/protocol");
+    let compiler = protox::Compiler::new([&directory])?
+        .include_source_info(true)
+        .include_imports(true)
+        .open_file(SOURCE)?
+        .file_descriptor_set();
+
+    let module = prost_build::Module::from_protobuf_package_name("hypermesh.local.v1");
+    let generated = prost_build::Config::new().generate(
+        compiler
+            .file
+            .iter()
+            .map(|file| (module.clone(), file.clone()))
+            .collect(),
+    )?;
+    let code = generated
+        .into_values()
+        .next()
+        .ok_or("local.proto: no Rust code came out")?;
+    let rust = Generated {
+        path: "rust/wire/src/pb.rs".into(),
+        text: format!(
+            "// Messages of the local wire. Generated from `ffi/protocol/local.proto` by `./make gen`; do not edit.\n{code}"
+        ),
+    };
+
+    let request = CodeGeneratorRequest {
+        file_to_generate: vec![SOURCE.into()],
+        parameter: Some("paths=source_relative".into()),
+        proto_file: compiler.file,
+        compiler_version: None,
+    };
+    let plugin = ["run", "google.golang.org/protobuf/cmd/protoc-gen-go"];
+    let answer = filter("go", &plugin, &root.join("go"), &request.encode_to_vec())?;
+    let answer = CodeGeneratorResponse::decode(answer.as_slice())?;
+    if let Some(error) = answer.error {
+        return Err(format!("protoc-gen-go: {error}").into());
+    }
+    let code = answer
+        .file
+        .into_iter()
+        .next()
+        .and_then(|file| file.content)
+        .ok_or("local.proto: no Go code came out")?;
+    let go = Generated {
+        path: "go/internal/protocol/localpb/local.pb.go".into(),
+        text: code,
+    };
+    Ok(vec![rust, go])
+}
