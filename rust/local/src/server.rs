@@ -1,0 +1,618 @@
+//! The serving side of a socket.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, limits, tlv};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::call::{Call, Cancelled, EventSink, Reply};
+use crate::driver::{Drive, End, Partial, Side, cut, drive};
+use crate::error::{Failure, LocalError};
+use crate::outbox::Outbox;
+use crate::socket::{self, Bound, PeerCredentials, PeerPolicy};
+use crate::{BoxFuture, Limits, clock};
+
+/// Answers calls. One value serves all connections.
+pub trait Handler: Send + Sync + 'static {
+    /// Starts one call. The future runs on the server's runtime and must not block; it is dropped when the caller
+    /// cancels, the deadline passes or the connection ends. Quick answers should be ready at the first poll: they
+    /// then cost no task.
+    fn call(&self, call: Call) -> BoxFuture<Result<Reply, Failure>>;
+}
+
+/// What to serve, and where.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    pub service: Service,
+    /// At most 107 bytes. Its directory is made, closed to other users.
+    pub path: PathBuf,
+    pub policy: PeerPolicy,
+    /// Name and version of the program, told to clients.
+    pub software: String,
+    pub limits: Limits,
+}
+
+impl ServerConfig {
+    /// The defaults: the same user only, default limits.
+    pub fn new(service: Service, path: &Path) -> Self {
+        Self {
+            service,
+            path: path.to_path_buf(),
+            policy: PeerPolicy::default(),
+            software: concat!("mfn-local/", env!("CARGO_PKG_VERSION")).into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What happened on one socket since it was bound.
+#[derive(Debug, Default)]
+pub struct ServerStats {
+    /// Open now.
+    pub connections: AtomicU64,
+    /// Ever accepted and allowed.
+    pub accepted: AtomicU64,
+    /// Turned away: another user, or too many connections.
+    pub denied: AtomicU64,
+    pub requests: AtomicU64,
+    /// Requests that ended with an error.
+    pub errors: AtomicU64,
+    /// Connections that ended because the other side broke a rule.
+    pub violations: AtomicU64,
+}
+
+/// A bound socket that is not served yet: clients that connect wait.
+#[derive(Debug)]
+pub struct Server {
+    bound: Bound,
+    config: ServerConfig,
+    stats: Arc<ServerStats>,
+}
+
+/// What the connections of a socket share.
+struct Shared {
+    config: ServerConfig,
+    handler: Arc<dyn Handler>,
+    stats: Arc<ServerStats>,
+    partial: Arc<Partial>,
+    open: AtomicU32,
+    /// A connection ended: file descriptors are free again.
+    ended: Notify,
+}
+
+impl Server {
+    /// Binds the socket, with mode 0600 in a directory of mode 0700. A stale one is replaced; one that another process
+    /// serves is an error. Needs a tokio runtime.
+    pub fn bind(config: ServerConfig) -> Result<Self, LocalError> {
+        let bound = socket::bind(&config.path)?;
+        Ok(Self {
+            bound,
+            config,
+            stats: Arc::default(),
+        })
+    }
+
+    /// Counters that live on while the server runs.
+    pub fn stats(&self) -> Arc<ServerStats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// Serves until `shutdown` is ready, then tells all connections to go away and waits, at most
+    /// [`Limits::drain_timeout`], for accepted calls to end.
+    pub fn serve(
+        self,
+        handler: Arc<dyn Handler>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let Self {
+            bound,
+            config,
+            stats,
+        } = self;
+        async move {
+            let partial = Partial::new(config.limits.partial_bytes_max);
+            let shared = Arc::new(Shared {
+                config,
+                handler,
+                stats,
+                partial,
+                open: AtomicU32::new(0),
+                ended: Notify::new(),
+            });
+            accept_all(&bound, &shared, shutdown).await;
+        }
+    }
+}
+
+async fn accept_all(bound: &Bound, shared: &Arc<Shared>, shutdown: impl Future<Output = ()>) {
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    let mut pause = PAUSE_MIN;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            // A connection's task ends on its own; here it only leaves the set.
+            Some(_) = connections.join_next() => {}
+            accepted = bound.listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    pause = PAUSE_MIN;
+                    admit(stream, shared, &stopping, &mut connections);
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    // Out of descriptors or memory: trying again at once would spin. One that is freed ends the pause.
+                    tracing::warn!(socket = %shared.config.path.display(), %error, "cannot accept");
+                    // The time alone ends it when no connection does.
+                    let _ = tokio::time::timeout(pause, shared.ended.notified()).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            },
+        }
+    }
+    stop.send_replace(true);
+    while connections.join_next().await.is_some() {}
+}
+
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Errors of `accept` that say something of one connection only.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}
+
+fn admit(
+    stream: UnixStream,
+    shared: &Arc<Shared>,
+    stopping: &watch::Receiver<bool>,
+    set: &mut JoinSet<()>,
+) {
+    let refuse = |status, text: &str| {
+        shared.stats.denied.fetch_add(1, Ordering::Relaxed);
+        let header = Header {
+            content_type: ContentType::Text,
+            status,
+            ..Header::new(Kind::Error, shared.config.service)
+        };
+        let mut bytes = Vec::new();
+        if mfn_wire::encode(&header, &[], text.as_bytes(), &mut bytes).is_ok() {
+            // A fresh socket takes so little; a peer that is gone already needs no reason.
+            let _ = stream.try_write(&bytes);
+        }
+    };
+    let peer = match socket::credentials(&stream) {
+        Ok(peer) if shared.config.policy.allows(peer.uid) => peer,
+        Ok(peer) => {
+            tracing::warn!(socket = %shared.config.path.display(), uid = peer.uid, pid = peer.pid, "refused another user");
+            return refuse(Status::DENIED, "this socket serves another user");
+        }
+        Err(error) => {
+            tracing::warn!(socket = %shared.config.path.display(), %error, "cannot tell who connects");
+            return refuse(Status::DENIED, "the kernel does not say who connects");
+        }
+    };
+    let limit = shared.config.limits.connections_max;
+    if shared.open.load(Ordering::Relaxed) >= limit {
+        return refuse(
+            Status::BUSY,
+            "all connections of this socket are taken; close one and try again",
+        );
+    }
+    shared.open.fetch_add(1, Ordering::Relaxed);
+    shared.stats.connections.fetch_add(1, Ordering::Relaxed);
+    shared.stats.accepted.fetch_add(1, Ordering::Relaxed);
+    set.spawn(connection(
+        stream,
+        peer,
+        Arc::clone(shared),
+        stopping.clone(),
+    ));
+}
+
+/// Counts a connection out, however its task ends.
+struct Leave<'a>(&'a Shared);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.stats.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.notify_one();
+    }
+}
+
+async fn connection(
+    stream: UnixStream,
+    peer: PeerCredentials,
+    shared: Arc<Shared>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let _leave = Leave(&shared);
+    let outbox = Arc::new(Outbox::default());
+    let limits = shared.config.limits;
+    let mut side = ServerSide {
+        shared: &shared,
+        peer,
+        outbox: Arc::clone(&outbox),
+        greeted: false,
+        stopping: false,
+        calls: Arc::default(),
+    };
+    side.hello();
+    let config = Drive {
+        service: shared.config.service,
+        partial: Arc::clone(&shared.partial),
+        hello_by: Instant::now() + limits.hello_timeout,
+        drain_timeout: limits.drain_timeout,
+    };
+    let stop = async move {
+        // The sender lives as long as the accept loop; without it, it is time to stop as well.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    let end = drive(stream, &outbox, &mut side, config, stop).await;
+    if let End::Refused(status, text) = &end {
+        shared.stats.violations.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(socket = %shared.config.path.display(), pid = peer.pid, %status, text, "connection refused");
+    }
+    for (_, call) in calls(&side.calls).drain() {
+        call.cancelled.set();
+        call.task.abort();
+    }
+}
+
+/// A call that was not ready at once.
+#[derive(Debug)]
+struct Running {
+    cancelled: Cancelled,
+    events: EventSink,
+    task: AbortHandle,
+}
+
+type Calls = Mutex<HashMap<u64, Running>>;
+
+fn calls(calls: &Calls) -> MutexGuard<'_, HashMap<u64, Running>> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct ServerSide<'a> {
+    shared: &'a Arc<Shared>,
+    peer: PeerCredentials,
+    outbox: Arc<Outbox>,
+    greeted: bool,
+    stopping: bool,
+    calls: Arc<Calls>,
+}
+
+impl Side for ServerSide<'_> {
+    const READS_WHILE_FULL: bool = false;
+
+    fn frame(&mut self, bytes: Bytes) -> Result<(), End> {
+        let frame = mfn_wire::decode(&bytes)?;
+        let header = frame.header;
+        if header.service != self.shared.config.service {
+            let text = format!(
+                "this socket serves {}, not {}; connect to {}",
+                self.shared.config.service.name(),
+                header.service.name(),
+                header.service.socket_name(),
+            );
+            return Err(End::Refused(Status::UNEXPECTED_FRAME, text));
+        }
+        if !self.greeted {
+            if header.kind != Kind::Hello {
+                return Err(unexpected("HELLO comes first"));
+            }
+            self.greeted = true;
+            return Ok(());
+        }
+        match header.kind {
+            Kind::Request => {
+                let body = bytes.slice_ref(frame.body);
+                self.request(header, body)
+            }
+            Kind::Cancel => {
+                self.cancel(header.request_id);
+                Ok(())
+            }
+            Kind::Credit => match calls(&self.calls).get(&header.request_id) {
+                // Its call may just have ended.
+                None => Ok(()),
+                Some(call) if call.events.allow(header.credit) => Ok(()),
+                Some(_) => Err(End::Refused(
+                    Status::BAD_CREDIT,
+                    "more credit than the wire allows".into(),
+                )),
+            },
+            Kind::Ping => {
+                let pong = Header {
+                    request_id: header.request_id,
+                    ..Header::new(Kind::Pong, header.service)
+                };
+                Ok(self.outbox.push(&pong, &[], &[])?)
+            }
+            Kind::Goaway => Ok(()),
+            Kind::Error if header.request_id == 0 => Err(End::Told(
+                header.status,
+                String::from_utf8_lossy(frame.body).into_owned(),
+            )),
+            Kind::Hello => Err(unexpected("HELLO comes once")),
+            Kind::Reply | Kind::Error | Kind::Event | Kind::Pong => {
+                Err(unexpected("a server asks nothing"))
+            }
+        }
+    }
+
+    fn greeted(&self) -> bool {
+        self.greeted
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        let header = Header::new(Kind::Goaway, self.shared.config.service);
+        // It fits by construction.
+        let _ = self.outbox.push(&header, &[], &[]);
+    }
+
+    fn is_idle(&self) -> bool {
+        calls(&self.calls).is_empty()
+    }
+}
+
+fn unexpected(text: &str) -> End {
+    End::Refused(Status::UNEXPECTED_FRAME, text.into())
+}
+
+/// Says how a call ended. What does not fit a frame becomes an error that says so.
+fn answer(outbox: &Outbox, stats: &ServerStats, request: &Header, result: Result<Reply, Failure>) {
+    let header = Header {
+        method: request.method,
+        request_id: request.request_id,
+        trace_id: request.trace_id,
+        span_id: request.span_id,
+        ..Header::new(Kind::Reply, request.service)
+    };
+    let failure = match result {
+        Ok(Reply { content_type, body }) => {
+            let content_type = if body.is_empty() {
+                ContentType::None
+            } else {
+                content_type
+            };
+            match outbox.push(
+                &Header {
+                    content_type,
+                    ..header
+                },
+                &[],
+                &body,
+            ) {
+                Ok(()) => return,
+                Err(error) => Failure::new(
+                    Status::INTERNAL,
+                    format!("the answer cannot be sent: {error}"),
+                ),
+            }
+        }
+        Err(failure) => failure,
+    };
+    stats.errors.fetch_add(1, Ordering::Relaxed);
+    let status = if failure.status.0 < 0 {
+        failure.status
+    } else {
+        Status::INTERNAL
+    };
+    let header = Header {
+        kind: Kind::Error,
+        content_type: ContentType::Text,
+        status,
+        ..header
+    };
+    // It fits by construction.
+    let _ = outbox.push(&header, &[], cut(&failure.text).as_bytes());
+}
+
+impl ServerSide<'_> {
+    fn hello(&self) {
+        let config = &self.shared.config;
+        let (features, announced) = Hello {
+            features: 0,
+            frame_bytes_max: limits::FRAME_BYTES_MAX,
+            requests_in_flight_max: config.limits.requests_in_flight_max,
+            connections_max: config.limits.connections_max,
+            software: "",
+        }
+        .fixed();
+        let software = config
+            .software
+            .get(..config.software.floor_char_boundary(255))
+            .unwrap_or_default();
+        let entries = [
+            Tlv {
+                kind: tlv::FEATURES,
+                value: &features,
+            },
+            Tlv {
+                kind: tlv::LIMITS,
+                value: &announced,
+            },
+            Tlv {
+                kind: tlv::SOFTWARE,
+                value: software.as_bytes(),
+            },
+        ];
+        // It fits by construction.
+        let _ = self
+            .outbox
+            .push(&Header::new(Kind::Hello, config.service), &entries, &[]);
+    }
+
+    fn request(&mut self, header: Header, body: Bytes) -> Result<(), End> {
+        let stats = &self.shared.stats;
+        stats.requests.fetch_add(1, Ordering::Relaxed);
+        let refuse = |status, text: &str| {
+            answer(
+                &self.outbox,
+                stats,
+                &header,
+                Err(Failure::new(status, text)),
+            );
+            Ok(())
+        };
+        {
+            let running = calls(&self.calls);
+            if running.contains_key(&header.request_id) {
+                return Err(End::Refused(
+                    Status::BAD_REQUEST_ID,
+                    "this request id is in flight already".into(),
+                ));
+            }
+            if running.len() >= self.shared.config.limits.requests_in_flight_max as usize {
+                return refuse(
+                    Status::BUSY,
+                    "as many requests are in flight as HELLO allowed; wait for an answer",
+                );
+            }
+        }
+        if self.stopping {
+            return refuse(
+                Status::CLOSED,
+                "the program is stopping; connect again when it is back",
+            );
+        }
+        let deadline = clock::instant(header.deadline_ns);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return refuse(
+                Status::DEADLINE,
+                "the deadline had passed when the request arrived",
+            );
+        }
+        let cancelled = Cancelled::default();
+        let events = EventSink {
+            service: header.service,
+            method: header.method,
+            request_id: header.request_id,
+            outbox: Arc::clone(&self.outbox),
+            credit: Arc::new(Semaphore::new(header.credit as usize)),
+            cancelled: cancelled.clone(),
+        };
+        let call = Call {
+            method: header.method,
+            content_type: header.content_type,
+            body,
+            deadline,
+            peer: self.peer,
+            trace_id: header.trace_id,
+            span_id: header.span_id,
+            events: events.clone(),
+            cancelled: cancelled.clone(),
+        };
+        let mut future = self.shared.handler.call(call);
+        // Most answers are ready at once: no task, and the reply goes out with this turn's write. What is not ready is
+        // polled again by its task, so the wake-up that this waker would lose is not needed.
+        match poll_caught(&mut future, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => {
+                answer(&self.outbox, stats, &header, result);
+                Ok(())
+            }
+            Poll::Pending => {
+                self.spawn(header, future, deadline, cancelled, events);
+                Ok(())
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        header: Header,
+        mut future: BoxFuture<Result<Reply, Failure>>,
+        deadline: Option<Instant>,
+        cancelled: Cancelled,
+        events: EventSink,
+    ) {
+        let (outbox, all, shared) = (
+            Arc::clone(&self.outbox),
+            Arc::clone(&self.calls),
+            Arc::clone(self.shared),
+        );
+        let flag = cancelled.clone();
+        // The map is locked until the call is in it: its task cannot end before.
+        let mut running = calls(&self.calls);
+        let task = tokio::spawn(async move {
+            let work = std::future::poll_fn(|context| poll_caught(&mut future, context));
+            let result = match deadline {
+                None => work.await,
+                Some(deadline) => tokio::time::timeout_at(deadline, work)
+                    .await
+                    .unwrap_or_else(|_| {
+                        flag.set();
+                        Err(Failure::new(
+                            Status::DEADLINE,
+                            "the deadline passed before the answer was ready",
+                        ))
+                    }),
+            };
+            drop(future);
+            outbox.room().await;
+            // Whoever takes it out of the map answers: this task, or the one that cancels.
+            if calls(&all).remove(&header.request_id).is_some() {
+                answer(&outbox, &shared.stats, &header, result);
+            }
+        })
+        .abort_handle();
+        running.insert(
+            header.request_id,
+            Running {
+                cancelled,
+                events,
+                task,
+            },
+        );
+    }
+
+    fn cancel(&self, request_id: u64) {
+        let Some(call) = calls(&self.calls).remove(&request_id) else {
+            return;
+        };
+        call.cancelled.set();
+        call.task.abort();
+        let header = Header {
+            method: call.events.method,
+            request_id,
+            ..Header::new(Kind::Request, call.events.service)
+        };
+        let failure = Failure::new(Status::CANCELLED, "the caller cancelled the request");
+        answer(&self.outbox, &self.shared.stats, &header, Err(failure));
+    }
+}
+
+/// Polls; a panic of the handler is an answer, not the end of the other calls.
+fn poll_caught(
+    future: &mut BoxFuture<Result<Reply, Failure>>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Reply, Failure>> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))).unwrap_or_else(
+        |_| {
+            Poll::Ready(Err(Failure::new(
+                Status::INTERNAL,
+                "the handler failed; its log says why; please report it",
+            )))
+        },
+    )
+}

@@ -1,0 +1,144 @@
+//! Binding, locking and checking of sockets.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::error::LocalError;
+use crate::run_dir;
+
+/// Who is at the other end, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    pub uid: u32,
+    pub gid: u32,
+    /// 0 when the kernel does not say.
+    pub pid: u32,
+}
+
+/// Which users may connect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PeerPolicy {
+    /// The user that runs this process, and root.
+    #[default]
+    SameUser,
+    /// These as well.
+    AlsoUsers(Vec<u32>),
+}
+
+impl PeerPolicy {
+    /// Whether that user may connect.
+    pub fn allows(&self, uid: u32) -> bool {
+        let same = uid == rustix::process::geteuid().as_raw() || uid == 0;
+        match self {
+            Self::SameUser => same,
+            Self::AlsoUsers(users) => same || users.contains(&uid),
+        }
+    }
+}
+
+/// Asks the kernel who is at the other end.
+pub(crate) fn credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
+    let credentials = stream.peer_cred()?;
+    Ok(PeerCredentials {
+        uid: credentials.uid(),
+        gid: credentials.gid(),
+        pid: credentials
+            .pid()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .unwrap_or_default(),
+    })
+}
+
+/// A bound socket. Dropped, its file is removed; the lock goes last.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) listener: UnixListener,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // A socket that stays behind is replaced at the next start; nothing is lost.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Longest path that fits a `sockaddr_un` with its closing zero.
+const PATH_BYTES_MAX: usize = 107;
+
+/// Refuses a path that the kernel would cut or refuse with a riddle.
+pub(crate) fn check_path(path: &Path) -> Result<(), LocalError> {
+    if path.as_os_str().as_bytes().len() > PATH_BYTES_MAX {
+        return Err(LocalError::PathTooLong {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(())
+}
+
+/// Binds the socket: directory closed to others, `<path>.lock` held, a stale socket replaced.
+pub(crate) fn bind(path: &Path) -> Result<Bound, LocalError> {
+    check_path(path)?;
+    let io = |what| {
+        move |source| LocalError::Io {
+            what,
+            path: path.to_path_buf(),
+            source,
+        }
+    };
+    if let Some(parent) = path.parent() {
+        run_dir::ensure(parent)?;
+    }
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(&lock_path)
+        .map_err(io("lock"))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            return Err(LocalError::InUse {
+                path: path.to_path_buf(),
+            });
+        }
+        Err(error) => return Err(io("lock")(error.into())),
+    }
+    match fs::symlink_metadata(path) {
+        // We hold the lock, so whoever bound it is gone.
+        Ok(there)
+            if there.file_type().is_socket()
+                && there.uid() == rustix::process::geteuid().as_raw() =>
+        {
+            fs::remove_file(path).map_err(io("replace"))?;
+        }
+        Ok(_) => {
+            let reason = "something that is no socket of ours is there; move it away".into();
+            return Err(LocalError::Unsafe {
+                path: path.to_path_buf(),
+                reason,
+            });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io("look at")(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(io("bind"))?;
+    let bound = Bound {
+        listener,
+        path: path.to_path_buf(),
+        _lock: lock,
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io("close to others"))?;
+    Ok(bound)
+}
