@@ -8,6 +8,7 @@ mod constants;
 mod go;
 mod messages;
 mod rust;
+mod vectors;
 mod zig;
 
 use std::io::Write;
@@ -38,6 +39,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     files.extend(c::files(&constants));
     files.extend(messages::files(&root)?);
     files.extend(bindings::files(&root)?);
+    files.extend(vectors::files(&constants)?);
 
     let mut stale = Vec::new();
     for file in &files {
