@@ -1,0 +1,70 @@
+//! Every bound of this crate, in one place.
+
+/// Longest block, and so the longest chunk and manifest block.
+pub const BLOCK_BYTES_MAX: usize = 256 * 1024;
+/// Shortest chunk but for the last of a run of data.
+pub const CHUNK_BYTES_MIN: usize = 16 * 1024;
+/// Chunk size that the cut rule aims at.
+pub const CHUNK_BYTES_AVERAGE: usize = 64 * 1024;
+/// Longest chunk.
+pub const CHUNK_BYTES_MAX: usize = BLOCK_BYTES_MAX;
+/// Zeros become a hole when they fill an aligned stretch of this many bytes.
+pub const HOLE_GRAIN_BYTES: usize = 64 * 1024;
+
+/// Entries of an index block: no cut before the least, always one at the most.
+pub const INDEX_ENTRIES_MIN: usize = 16;
+/// One index entry in this many ends its block, on average.
+pub const INDEX_ENTRIES_AVERAGE: u64 = 64;
+/// Most entries of an index block.
+pub const INDEX_ENTRIES_MAX: usize = 256;
+/// Most levels of index blocks above the leaves: 16^12 chunks even if every block is the shortest.
+pub const INDEX_DEPTH_MAX: u8 = 12;
+
+/// Entries of a directory block: no cut before the least, always one at the most.
+pub const DIRECTORY_ENTRIES_MIN: usize = 8;
+/// One directory entry in this many ends its block, on average.
+pub const DIRECTORY_ENTRIES_AVERAGE: u64 = 32;
+/// Most entries of a directory block.
+pub const DIRECTORY_ENTRIES_MAX: usize = 128;
+/// A directory block ends before the entry that would make it longer than this.
+pub const DIRECTORY_BYTES_TARGET_MAX: usize = 64 * 1024;
+
+/// Longest file name, as on Linux.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Longest symlink target, as on Linux.
+pub const TARGET_BYTES_MAX: usize = 4_095;
+/// Deepest nesting of directories below a root; an open directory handle is held per level.
+pub const TREE_DEPTH_MAX: usize = 256;
+/// Permission bits that are kept. Set-uid, set-gid and sticky bits are dropped by `put` and refused
+/// by every decoder: content from another machine must not gain its reader's rights.
+pub const MODE_MASK: u16 = 0o777;
+
+/// A segment is full at this length, unless the store's options say otherwise.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
+/// Offsets in a segment are 32 bits wide.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Segment files that are held open for reading at once.
+pub const SEGMENT_HANDLES_MAX: usize = 128;
+/// Bytes appended without a commit before `put` and `gc` make one.
+pub const COMMIT_BYTES: u64 = 32 * 1024 * 1024;
+/// Free space below which nothing is appended, so that the metadata can still be committed.
+/// A disk smaller than 32 times this keeps a 32nd of itself free.
+pub const DISK_RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+/// Memory of the metadata database's page cache.
+pub const META_CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of a root's source note.
+pub const SOURCE_BYTES_MAX: usize = 4_096;
+/// Most roots that a store remembers.
+pub const ROOTS_MAX: usize = 65_536;
+
+/// Blocks that a closure has asked for and not been given.
+pub const CLOSURE_OUTSTANDING_MAX: usize = 8_192;
+/// Manifest blocks of one root: enough for a hundred million files.
+pub const CLOSURE_MANIFESTS_MAX: usize = 1 << 22;
+
+/// Times a file is read again because it changed while it was read.
+pub const CHANGED_RETRIES_MAX: usize = 3;
+/// Skipped paths that a report names; it counts them all.
+pub const SKIPPED_NAMED_MAX: usize = 1_000;
+/// Reads of one block that follow it to a new place while segments are compacted.
+pub const MOVED_RETRIES_MAX: usize = 8;

@@ -1,0 +1,322 @@
+//! Cuts on the caller's thread, hashes and stores on the others, and gives the chunks back in order.
+//!
+//! Memory is bounded by the number of batches in flight. One batch holds the chunks of a stretch of
+//! one file, or of many small files.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use hypermesh_id::BlockId;
+
+use crate::StoreError;
+use crate::chunk;
+use crate::limits::CHUNK_BYTES_MAX;
+
+/// Bytes of one batch.
+const BATCH_BYTES: usize = 1 << 20;
+/// Batches that are worked on or wait to be.
+const BATCHES_MAX: usize = 8;
+/// Chunks of one batch: small files must not make a batch of a million.
+const BATCH_CHUNKS_MAX: usize = 1_024;
+/// Hashing threads; more only wait for the thread that reads.
+const WORKERS_MAX: usize = 8;
+
+/// What the workers do with a batch of chunks besides naming them.
+pub(crate) trait Stage: Sync {
+    fn keep(
+        &self,
+        buffer: &[u8],
+        cuts: &[Range<usize>],
+        ids: &[BlockId],
+    ) -> Result<Added, StoreError>;
+}
+
+/// What a batch added to a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Added {
+    pub(crate) blocks: u64,
+    pub(crate) raw_bytes: u64,
+    pub(crate) record_bytes: u64,
+}
+
+/// A chunk with its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) id: BlockId,
+    pub(crate) length: u32,
+}
+
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    buffer: Vec<u8>,
+    cuts: Vec<Range<usize>>,
+    ids: Vec<BlockId>,
+    added: Added,
+}
+
+type Finished = Result<Batch, StoreError>;
+
+/// The caller's end.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    jobs: SyncSender<Batch>,
+    finished: Receiver<Finished>,
+    current: Batch,
+    /// Start of the bytes of `current` that are not cut yet.
+    uncut: usize,
+    /// Batches handed out; the slot is filled when one comes back.
+    flying: VecDeque<Option<Batch>>,
+    /// Number of the batch at the front of `flying`.
+    front: u64,
+    /// Chunks of the front batch that were given to the caller.
+    given: usize,
+    spare: Vec<Vec<u8>>,
+    added: Added,
+}
+
+/// Runs `work` with a pipeline whose batches go through `stage`.
+pub(crate) fn run<T>(
+    stage: &dyn Stage,
+    work: impl FnOnce(&mut Pipeline) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let (jobs, queue) = sync_channel::<Batch>(BATCHES_MAX);
+    let (results, finished) = channel::<Finished>();
+    let queue = Mutex::new(queue);
+    let workers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .clamp(1, WORKERS_MAX);
+    thread::scope(|scope| {
+        for number in 0..workers {
+            let (queue, results) = (&queue, results.clone());
+            thread::Builder::new()
+                .name(format!("blocks-{number}"))
+                .spawn_scoped(scope, move || serve(stage, queue, &results))
+                .map_err(|error| StoreError::io("start a thread for", "put".as_ref(), error))?;
+        }
+        drop(results);
+        let mut pipeline = Pipeline {
+            jobs,
+            finished,
+            current: Batch::new(0, Vec::new()),
+            uncut: 0,
+            flying: VecDeque::new(),
+            front: 0,
+            given: 0,
+            spare: Vec::new(),
+            added: Added::default(),
+        };
+        work(&mut pipeline)
+    })
+}
+
+fn serve(stage: &dyn Stage, queue: &Mutex<Receiver<Batch>>, results: &Sender<Finished>) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut batch) = next else { return };
+        batch.ids.extend(
+            batch
+                .cuts
+                .iter()
+                .map(|cut| BlockId::of(&batch.buffer[cut.clone()])),
+        );
+        let kept = stage.keep(&batch.buffer, &batch.cuts, &batch.ids);
+        let result = kept.map(|added| Batch { added, ..batch });
+        if results.send(result).is_err() {
+            return;
+        }
+    }
+}
+
+impl Batch {
+    fn new(number: u64, buffer: Vec<u8>) -> Self {
+        Self {
+            number,
+            buffer,
+            cuts: Vec::new(),
+            ids: Vec::new(),
+            added: Added::default(),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Reads on into the current batch. `fill` fills the buffer it gets unless its source ends;
+    /// the answer is false then.
+    pub(crate) fn feed(
+        &mut self,
+        fill: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        let from = self.current.buffer.len();
+        let room = BATCH_BYTES.saturating_sub(from).max(CHUNK_BYTES_MAX);
+        self.current.buffer.resize(from + room, 0);
+        let got = fill(&mut self.current.buffer[from..]);
+        self.current
+            .buffer
+            .truncate(from + *got.as_ref().unwrap_or(&0));
+        Ok(got? == room)
+    }
+
+    /// Room left in the current batch, in bytes. At least one longest chunk's.
+    pub(crate) fn room(&self) -> usize {
+        BATCH_BYTES
+            .saturating_sub(self.current.buffer.len())
+            .max(CHUNK_BYTES_MAX)
+    }
+
+    /// Makes room for `count` bytes at the end of the open run; answers where it starts.
+    pub(crate) fn grow(&mut self, count: usize) -> usize {
+        let from = self.current.buffer.len();
+        self.current.buffer.resize(from + count, 0);
+        from
+    }
+
+    /// The bytes from a position that [`Pipeline::grow`] answered to the end.
+    pub(crate) fn tail(&mut self, from: usize) -> &mut [u8] {
+        &mut self.current.buffer[from..]
+    }
+
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.current.buffer[range]
+    }
+
+    /// Ends the run at a position: cuts everything before it. Positions stay as they are.
+    pub(crate) fn cut_to(&mut self, end: usize) -> usize {
+        let mut count = 0;
+        while self.uncut < end {
+            let length = chunk::cut(&self.current.buffer[self.uncut..end]);
+            self.current.cuts.push(self.uncut..self.uncut + length);
+            self.uncut += length;
+            count += 1;
+        }
+        count
+    }
+
+    /// Leaves the bytes before a position out; a run starts there.
+    pub(crate) fn skip_to(&mut self, end: usize) {
+        self.uncut = end;
+    }
+
+    /// Cuts what can be cut. With `end`, the run ends here: everything is cut.
+    pub(crate) fn cut(&mut self, end: bool) -> Result<usize, StoreError> {
+        let mut count = 0;
+        loop {
+            let open = &self.current.buffer[self.uncut..];
+            if open.is_empty() || (!end && open.len() < CHUNK_BYTES_MAX) {
+                break;
+            }
+            let length = chunk::cut(open);
+            self.current.cuts.push(self.uncut..self.uncut + length);
+            self.uncut += length;
+            count += 1;
+        }
+        // Holes fill the buffer too, and leave nothing to hand out.
+        if self.current.cuts.is_empty() && self.uncut > 0 {
+            self.current.buffer.drain(..self.uncut);
+            self.uncut = 0;
+        }
+        if self.current.buffer.len() >= BATCH_BYTES - CHUNK_BYTES_MAX
+            || self.current.cuts.len() >= BATCH_CHUNKS_MAX
+        {
+            self.dispatch()?;
+        }
+        Ok(count)
+    }
+
+    /// Drops the bytes of the open run; what was cut of it is still given.
+    pub(crate) fn abandon(&mut self) {
+        self.current.buffer.truncate(self.uncut);
+    }
+
+    /// The next chunk, in the order of cutting. `None` when there is none yet; with `wait`, only
+    /// when every chunk that was cut has been given.
+    pub(crate) fn pop(&mut self, wait: bool) -> Result<Option<Piece>, StoreError> {
+        loop {
+            self.collect(false)?;
+            if let Some(Some(batch)) = self.flying.front() {
+                if let (Some(id), Some(cut)) =
+                    (batch.ids.get(self.given), batch.cuts.get(self.given))
+                {
+                    self.given += 1;
+                    return Ok(Some(Piece {
+                        id: *id,
+                        length: cut.len() as u32,
+                    }));
+                }
+                self.retire();
+                continue;
+            }
+            if !wait {
+                return Ok(None);
+            }
+            if self.flying.is_empty() {
+                if self.current.cuts.is_empty() {
+                    return Ok(None);
+                }
+                self.dispatch()?;
+            }
+            self.collect(true)?;
+        }
+    }
+
+    /// What the batches given back so far added.
+    pub(crate) fn added(&self) -> Added {
+        self.added
+    }
+
+    fn retire(&mut self) {
+        if let Some(Some(mut batch)) = self.flying.pop_front() {
+            batch.buffer.clear();
+            self.spare.push(batch.buffer);
+            self.front += 1;
+            self.given = 0;
+        }
+    }
+
+    /// Hands the cut part of the current batch to the workers.
+    fn dispatch(&mut self) -> Result<(), StoreError> {
+        if self.current.cuts.is_empty() {
+            return Ok(());
+        }
+        let number = self.current.number;
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.reserve(BATCH_BYTES + CHUNK_BYTES_MAX);
+        buffer.extend_from_slice(&self.current.buffer[self.uncut..]);
+        let next = Batch::new(number + 1, buffer);
+        let full = std::mem::replace(&mut self.current, next);
+        self.uncut = 0;
+        self.flying.push_back(None);
+        while self.flying.iter().filter(|slot| slot.is_none()).count() > BATCHES_MAX {
+            self.collect(true)?;
+        }
+        self.jobs
+            .send(full)
+            .map_err(|_| StoreError::Internal("the hashing threads ended"))
+    }
+
+    /// Takes back what the workers finished. With `wait`, at least one.
+    fn collect(&mut self, mut wait: bool) -> Result<(), StoreError> {
+        loop {
+            let batch = if std::mem::take(&mut wait) {
+                let batch = self.finished.recv();
+                batch.map_err(|_| StoreError::Internal("the hashing threads ended"))??
+            } else {
+                match self.finished.try_recv() {
+                    Ok(batch) => batch?,
+                    Err(_) => return Ok(()),
+                }
+            };
+            self.added.blocks += batch.added.blocks;
+            self.added.raw_bytes += batch.added.raw_bytes;
+            self.added.record_bytes += batch.added.record_bytes;
+            let slot = batch.number.saturating_sub(self.front) as usize;
+            if let Some(slot) = self.flying.get_mut(slot) {
+                *slot = Some(batch);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Compression where it pays.
+
+use std::cell::RefCell;
+use std::io;
+
+use hypermesh_id::BlockId;
+use zstd::bulk::{Compressor, Decompressor};
+
+use super::record::{self, CODEC_RAW, CODEC_ZSTD};
+
+/// Where zstd's own default stands; higher levels cost more than a disk saves.
+const LEVEL: i32 = 3;
+/// Blocks from this length on are sampled before they are compressed whole.
+const SAMPLED_FROM_BYTES: usize = 16 * 1024;
+const SAMPLE_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    // A context holds hundreds of kilobytes: one per thread, not one per block.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The compressed bytes, if they save at least 6 in 100.
+pub(crate) fn compress(raw: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = Compressor::new(LEVEL).ok();
+        }
+        let compressor = slot.as_mut()?;
+        if raw.len() >= SAMPLED_FROM_BYTES && !samples_pay(compressor, raw) {
+            return None;
+        }
+        // A failure to compress is no failure to store.
+        let stored = compressor.compress(raw).ok()?;
+        pays(stored.len(), raw.len()).then_some(stored)
+    })
+}
+
+/// Looks at a sample of the middle, then of the start: media and archives fail both at once.
+fn samples_pay(compressor: &mut Compressor<'_>, raw: &[u8]) -> bool {
+    let middle = raw.len() / 2;
+    [&raw[middle..middle + SAMPLE_BYTES], &raw[..SAMPLE_BYTES]]
+        .into_iter()
+        .any(|sample| {
+            // A short sample finds fewer repeats than the whole block will: any saving counts.
+            compressor
+                .compress(sample)
+                .is_ok_and(|small| small.len() < SAMPLE_BYTES)
+        })
+}
+
+fn pays(stored: usize, raw: usize) -> bool {
+    stored.saturating_mul(100) <= raw.saturating_mul(94)
+}
+
+/// The block behind stored bytes. Lengths are checked first, so a hostile frame gets no more memory
+/// than a block may have.
+pub(crate) fn restore(codec: u8, raw_len: u32, stored: &[u8]) -> Result<Vec<u8>, &'static str> {
+    record::check_lengths(codec, raw_len, stored.len())?;
+    match codec {
+        CODEC_RAW => Ok(stored.to_vec()),
+        CODEC_ZSTD => {
+            let raw = decompress(stored, raw_len as usize)
+                .map_err(|_| "its compressed bytes are not valid")?;
+            if raw.len() != raw_len as usize {
+                return Err("its length differs from the announced one");
+            }
+            Ok(raw)
+        }
+        _ => Err("its codec is unknown"),
+    }
+}
+
+/// As [`restore`], and the bytes are those of `id`.
+pub(crate) fn restore_checked(
+    id: &BlockId,
+    codec: u8,
+    raw_len: u32,
+    stored: &[u8],
+) -> Result<Vec<u8>, &'static str> {
+    let raw = restore(codec, raw_len, stored)?;
+    if BlockId::of(&raw) != *id {
+        return Err("its bytes have another hash");
+    }
+    Ok(raw)
+}
+
+fn decompress(stored: &[u8], capacity: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let decompressor = match slot {
+            Some(decompressor) => decompressor,
+            None => slot.insert(Decompressor::new()?),
+        };
+        decompressor.decompress(stored, capacity)
+    })
+}

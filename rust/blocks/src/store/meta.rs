@@ -1,0 +1,196 @@
+//! The metadata database: format, roots and pins, sealed segments.
+
+use std::path::{Path, PathBuf};
+
+use hypermesh_id::{BlockId, Root};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use crate::StoreError;
+use crate::limits::{META_CACHE_BYTES, ROOTS_MAX, SOURCE_BYTES_MAX};
+
+const FORMAT_KNOWN: u64 = 1;
+const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
+const ROOTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("roots");
+const SEALED: TableDefinition<'_, u32, u64> = TableDefinition::new("sealed");
+
+/// What the store remembers of a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootRecord {
+    pub root: Root,
+    /// `gc` keeps all its blocks, and they are all here unless `complete` says otherwise.
+    pub pinned: bool,
+    /// All blocks were here once. `gc` keeps what is here of a root that is not complete.
+    pub complete: bool,
+    /// Seconds since 1970 when it was first recorded.
+    pub added: u64,
+    /// Sum of its files' sizes; 0 while its root block is not here.
+    pub content_bytes: u64,
+    /// Where it came from: a path, or any note.
+    pub source: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Meta {
+    database: Database,
+    path: PathBuf,
+}
+
+impl Meta {
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |error: &dyn std::fmt::Display| failure(path, error);
+        let database = Database::builder()
+            .set_cache_size(META_CACHE_BYTES)
+            .create(path)
+            .map_err(|error| failed(&error))?;
+        let meta = Self {
+            database,
+            path: path.to_path_buf(),
+        };
+        let found = meta.write(|transaction| {
+            transaction.open_table(ROOTS)?;
+            transaction.open_table(SEALED)?;
+            let mut format = transaction.open_table(FORMAT)?;
+            let found = format.get("format")?.map(|value| value.value());
+            if found.is_none() {
+                format.insert("format", FORMAT_KNOWN)?;
+            }
+            Ok(found)
+        })?;
+        match found {
+            Some(found) if found != FORMAT_KNOWN => {
+                let dir = path.parent().unwrap_or(path).to_path_buf();
+                Err(StoreError::Format {
+                    dir,
+                    found,
+                    known: FORMAT_KNOWN,
+                })
+            }
+            _ => Ok(meta),
+        }
+    }
+
+    pub(crate) fn root(&self, root: &Root) -> Result<Option<RootRecord>, StoreError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(ROOTS)?;
+            Ok(table
+                .get(&root.0.0[..])?
+                .and_then(|value| decode(&root.0.0, value.value())))
+        })
+    }
+
+    pub(crate) fn roots(&self) -> Result<Vec<RootRecord>, StoreError> {
+        self.read(|transaction| {
+            let mut found = Vec::new();
+            for row in transaction.open_table(ROOTS)?.iter()? {
+                let (key, value) = row?;
+                found.extend(decode(key.value(), value.value()));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Changes one root's record, durably. `change` gets what is there and answers what shall be.
+    pub(crate) fn update_root(
+        &self,
+        root: &Root,
+        change: &mut dyn FnMut(Option<RootRecord>) -> Option<RootRecord>,
+    ) -> Result<(), StoreError> {
+        let full = self.write(|transaction| {
+            let mut table = transaction.open_table(ROOTS)?;
+            let key = &root.0.0[..];
+            let old = table.get(key)?.and_then(|value| decode(key, value.value()));
+            let was_there = old.is_some();
+            match change(old) {
+                Some(_) if !was_there && table.len()? >= ROOTS_MAX as u64 => return Ok(true),
+                Some(record) => drop(table.insert(key, &encode(&record)[..])?),
+                None => drop(table.remove(key)?),
+            }
+            Ok(false)
+        })?;
+        if full {
+            return Err(StoreError::Limit {
+                what: "the number of roots",
+                limit: ROOTS_MAX as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sealed segments and their lengths.
+    pub(crate) fn sealed(&self) -> Result<Vec<(u32, u64)>, StoreError> {
+        self.read(|transaction| {
+            let mut found = Vec::new();
+            for row in transaction.open_table(SEALED)?.iter()? {
+                let (key, value) = row?;
+                found.push((key.value(), value.value()));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Records that a segment is sealed at a length, or (with `None`) that it is gone.
+    pub(crate) fn set_sealed(&self, segment: u32, length: Option<u64>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(SEALED)?;
+            match length {
+                Some(length) => drop(table.insert(segment, length)?),
+                None => drop(table.remove(segment)?),
+            }
+            Ok(())
+        })
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let transaction = self
+            .database
+            .begin_read()
+            .map_err(|error| failure(&self.path, &error))?;
+        work(&transaction).map_err(|error| failure(&self.path, &error))
+    }
+
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let attempt = || {
+            let transaction = self.database.begin_write()?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        attempt().map_err(|error: redb::Error| failure(&self.path, &error))
+    }
+}
+
+fn failure(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Metadata {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    }
+}
+
+fn encode(record: &RootRecord) -> Vec<u8> {
+    let mut out = vec![u8::from(record.pinned), u8::from(record.complete)];
+    out.extend_from_slice(&record.added.to_le_bytes());
+    out.extend_from_slice(&record.content_bytes.to_le_bytes());
+    let kept = record.source.len().min(SOURCE_BYTES_MAX);
+    out.extend_from_slice(&record.source[..kept]);
+    out
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Option<RootRecord> {
+    let (flags, rest) = value.split_first_chunk::<2>()?;
+    let (added, rest) = rest.split_first_chunk::<8>()?;
+    let (content_bytes, source) = rest.split_first_chunk::<8>()?;
+    Some(RootRecord {
+        root: Root(BlockId(key.try_into().ok()?)),
+        pinned: flags[0] != 0,
+        complete: flags[1] != 0,
+        added: u64::from_le_bytes(*added),
+        content_bytes: u64::from_le_bytes(*content_bytes),
+        source: source.to_vec(),
+    })
+}

@@ -1,0 +1,411 @@
+//! The block store: append-only segments, an exact index in memory, metadata in a database.
+
+mod append;
+mod codec;
+mod files;
+mod index;
+pub(crate) mod lease;
+mod meta;
+mod open;
+pub mod record;
+pub(crate) mod scan;
+pub mod sidecar;
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hypermesh_id::{BlockId, Root};
+
+pub(crate) use append::{Appended, Pending};
+pub(crate) use codec::{compress, restore_checked};
+pub use meta::RootRecord;
+pub use open::is_store;
+use record::{CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
+
+use crate::disk::{Disk, SystemDisk};
+use crate::limits::MOVED_RETRIES_MAX;
+use crate::manifest;
+use crate::{IngestError, StoreError};
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Most bytes that the segments may take; `None` for the whole disk.
+    pub quota_bytes: Option<u64>,
+    /// Length at which a segment is full; `None` for the default. At most 1 GiB.
+    pub segment_bytes: Option<u64>,
+    /// Most memory of the block index.
+    pub index_bytes_max: u64,
+    /// What the store's files are on.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            quota_bytes: None,
+            segment_bytes: None,
+            index_bytes_max: 4 * 1024 * 1024 * 1024,
+            disk: Arc::new(SystemDisk),
+        }
+    }
+}
+
+/// The blocks of one node on one disk. Cheap to clone; all methods block and may be called from any
+/// thread. One process at a time has a store open.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) meta: Meta,
+    pub(crate) files: files::Files,
+    pub(crate) index: RwLock<index::Index>,
+    pub(crate) active: Mutex<append::Active>,
+    /// Bytes appended since the store was opened.
+    appended: AtomicU64,
+    /// How many of them are durable. Held while one thread syncs for all.
+    synced: Mutex<u64>,
+    pub(crate) gate: Arc<lease::Gate>,
+    pub(crate) segment_bytes: u64,
+    quota_bytes: Option<u64>,
+    _lock: File,
+}
+use meta::Meta;
+
+/// A block as it is stored and as it travels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlock {
+    /// 0 plain, 1 zstd.
+    pub codec: u8,
+    /// Length of the block.
+    pub raw_len: u32,
+    pub bytes: Bytes,
+}
+
+/// What became of a block that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ingested {
+    /// It was stored.
+    New,
+    /// It was here.
+    Present,
+}
+
+/// What to remember of a root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RootInfo {
+    /// Whether all its blocks are here.
+    pub complete: bool,
+    /// Pins it; `false` leaves a pin as it is.
+    pub pin: bool,
+    /// Where it came from. Empty leaves the note as it is.
+    pub source: Vec<u8>,
+}
+
+/// Counts of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    pub blocks: u64,
+    /// Bytes of the segments, dead ones included.
+    pub stored_bytes: u64,
+    /// Bytes of the segments that the index points at.
+    pub live_bytes: u64,
+    /// Bytes of the blocks, uncompressed.
+    pub content_bytes: u64,
+    /// 0: none.
+    pub quota_bytes: u64,
+    pub disk_free_bytes: u64,
+    pub segments: u32,
+    pub roots: u32,
+    pub pins: u32,
+    /// Memory of the index.
+    pub index_bytes: u64,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making it if it is not there. Repairs what a crash left; nothing
+    /// that was acknowledged is touched by that.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Ok(Self {
+            inner: Arc::new(open::open(dir, options)?),
+        })
+    }
+
+    /// Whether the block is here.
+    pub fn contains(&self, id: &BlockId) -> bool {
+        self.inner.locate(id).is_some()
+    }
+
+    /// Whether each block is here.
+    pub fn contains_many(&self, ids: &[BlockId]) -> Vec<bool> {
+        let index = self
+            .inner
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        index.get_many(ids).iter().map(Option::is_some).collect()
+    }
+
+    /// The block's bytes, verified against its id. A damaged one is an error once; after that it
+    /// counts as absent.
+    pub fn read(&self, id: &BlockId) -> Result<Option<Bytes>, StoreError> {
+        let Some((location, header, stored)) = self.inner.fetch(id)? else {
+            return Ok(None);
+        };
+        match restore_checked(id, header.codec, header.raw_len, &stored) {
+            Ok(raw) => Ok(Some(raw.into())),
+            Err(reason) => Err(self.inner.condemn(id, &location, reason)),
+        }
+    }
+
+    /// The block as it is stored, checked with the record's checksum. Whoever receives it verifies
+    /// it against the id.
+    pub fn read_stored(&self, id: &BlockId) -> Result<Option<StoredBlock>, StoreError> {
+        let Some((location, header, stored)) = self.inner.fetch(id)? else {
+            return Ok(None);
+        };
+        if crc32fast::hash(&stored) != header.stored_crc {
+            return Err(self.inner.condemn(id, &location, "its checksum is wrong"));
+        }
+        Ok(Some(StoredBlock {
+            codec: header.codec,
+            raw_len: header.raw_len,
+            bytes: stored,
+        }))
+    }
+
+    /// Takes a block from elsewhere, if its bytes are those of the id. Readable at once, durable
+    /// after [`Store::sync`].
+    pub fn ingest(&self, id: &BlockId, block: StoredBlock) -> Result<Ingested, IngestError> {
+        if self.contains(id) {
+            return Ok(Ingested::Present);
+        }
+        let StoredBlock {
+            codec,
+            raw_len,
+            bytes,
+        } = block;
+        let raw = restore_checked(id, codec, raw_len, &bytes)
+            .map_err(|reason| IngestError::Mismatch { block: *id, reason })?;
+        // A peer that does not compress costs its wire, not this disk.
+        let smaller = (codec == CODEC_RAW).then(|| compress(&raw)).flatten();
+        let (codec, stored) = match smaller {
+            Some(small) => (CODEC_ZSTD, Cow::Owned(small)),
+            None => (codec, Cow::Borrowed(&bytes[..])),
+        };
+        let _lease = self.lease();
+        let pending = Pending {
+            id: *id,
+            codec,
+            raw_len,
+            stored,
+            moved_from: None,
+        };
+        match self.inner.append(&[pending])? {
+            Appended { blocks: 0, .. } => Ok(Ingested::Present),
+            _ => Ok(Ingested::New),
+        }
+    }
+
+    /// Makes every block stored before this call durable.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.inner.sync()
+    }
+
+    /// Keeps `gc` away until dropped. Waits for one that runs.
+    pub fn lease(&self) -> Lease {
+        self.inner.gate.lease()
+    }
+
+    /// Remembers a root. Syncs the blocks first, so that a complete root's blocks are durable when
+    /// this returns.
+    pub fn record_root(&self, root: &Root, info: RootInfo) -> Result<(), StoreError> {
+        self.sync()?;
+        let content_bytes = self.root_bytes(root)?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.inner.meta.update_root(root, &mut |old| {
+            let mut record = old.unwrap_or_else(|| RootRecord {
+                root: *root,
+                pinned: false,
+                complete: false,
+                added: now,
+                content_bytes: 0,
+                source: Vec::new(),
+            });
+            record.pinned |= info.pin;
+            record.complete = info.complete;
+            record.content_bytes = content_bytes.unwrap_or(record.content_bytes);
+            if !info.source.is_empty() {
+                record.source.clone_from(&info.source);
+            }
+            Some(record)
+        })
+    }
+
+    /// What is remembered of a root.
+    pub fn root(&self, root: &Root) -> Result<Option<RootRecord>, StoreError> {
+        self.inner.meta.root(root)
+    }
+
+    /// Every root that is remembered, in no order.
+    pub fn roots(&self) -> Result<Vec<RootRecord>, StoreError> {
+        self.inner.meta.roots()
+    }
+
+    /// Forgets a root: as unpinning it, and an unfinished get of it is not kept either. Its blocks
+    /// stay until `gc`.
+    pub fn forget_root(&self, root: &Root) -> Result<(), StoreError> {
+        self.inner.meta.update_root(root, &mut |_| None)
+    }
+
+    /// Keeps a remembered root's blocks from `gc`.
+    pub fn pin(&self, root: &Root) -> Result<(), StoreError> {
+        self.set_pin(root, true)
+    }
+
+    /// Gives a root's blocks to the next `gc`.
+    pub fn unpin(&self, root: &Root) -> Result<(), StoreError> {
+        self.set_pin(root, false)
+    }
+
+    /// Counts.
+    pub fn stats(&self) -> Result<StoreStats, StoreError> {
+        let roots = self.roots()?;
+        let files = &self.inner.files;
+        let space = files.disk.space(&files.dir);
+        let space = space.map_err(|error| StoreError::io("look at", &files.dir, error))?;
+        let index = self
+            .inner
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Ok(StoreStats {
+            blocks: index.blocks(),
+            stored_bytes: index.stored_bytes(),
+            live_bytes: index.live_bytes(),
+            content_bytes: index.content_bytes(),
+            quota_bytes: self.inner.quota_bytes.unwrap_or(0),
+            disk_free_bytes: space.free,
+            segments: index.segments.len() as u32,
+            roots: roots.len() as u32,
+            pins: roots.iter().filter(|root| root.pinned).count() as u32,
+            index_bytes: index.memory_bytes(),
+        })
+    }
+
+    /// The verified block, or the error that it is missing.
+    pub(crate) fn need(&self, id: &BlockId) -> Result<Bytes, StoreError> {
+        self.read(id)?.ok_or(StoreError::Missing(*id))
+    }
+
+    fn set_pin(&self, root: &Root, pinned: bool) -> Result<(), StoreError> {
+        let mut known = false;
+        self.inner.meta.update_root(root, &mut |old| {
+            known = old.is_some();
+            old.map(|record| RootRecord { pinned, ..record })
+        })?;
+        if known {
+            Ok(())
+        } else {
+            Err(StoreError::UnknownRoot(*root))
+        }
+    }
+
+    fn root_bytes(&self, root: &Root) -> Result<Option<u64>, StoreError> {
+        let Some(block) = self.read(&root.0)? else {
+            return Ok(None);
+        };
+        let decoded = manifest::decode_root(&block).map_err(|error| StoreError::Manifest {
+            block: root.0,
+            reason: error.to_string(),
+        })?;
+        Ok(Some(decoded.totals.content_bytes))
+    }
+}
+
+pub use lease::Lease;
+
+impl Inner {
+    pub(crate) fn locate(&self, id: &BlockId) -> Option<Location> {
+        self.index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+    }
+
+    /// Reads a record. Follows a block that is moved meanwhile.
+    pub(crate) fn fetch(
+        &self,
+        id: &BlockId,
+    ) -> Result<Option<(Location, Header, Bytes)>, StoreError> {
+        for _ in 0..MOVED_RETRIES_MAX {
+            let Some(location) = self.locate(id) else {
+                return Ok(None);
+            };
+            match self.fetch_at(id, &location) {
+                Ok((header, stored)) => return Ok(Some((location, header, stored))),
+                Err(error @ StoreError::Corrupt { .. }) => return Err(error),
+                Err(error) if self.locate(id) == Some(location) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Err(StoreError::Internal("a block keeps moving"))
+    }
+
+    pub(crate) fn fetch_at(
+        &self,
+        id: &BlockId,
+        location: &Location,
+    ) -> Result<(Header, Bytes), StoreError> {
+        let file = self.files.get(location.segment)?;
+        let mut record = vec![0; location.record_bytes() as usize];
+        let got = file
+            .read_at(&mut record, location.offset.into())
+            .map_err(|error| {
+                StoreError::io("read", &self.files.segment_path(location.segment), error)
+            })?;
+        if got != record.len() {
+            return Err(self.condemn(id, location, "its segment is too short"));
+        }
+        match Header::decode(&record) {
+            Some(header)
+                if header.id == *id
+                    && header.stored_len == location.stored_len
+                    && header.raw_len == location.raw_len =>
+            {
+                Ok((header, Bytes::from(record).slice(HEADER_BYTES..)))
+            }
+            _ => Err(self.condemn(id, location, "its record's header is damaged")),
+        }
+    }
+
+    /// Takes a damaged block out of the index, so that it is asked for and stored again.
+    pub(crate) fn condemn(
+        &self,
+        id: &BlockId,
+        location: &Location,
+        reason: &'static str,
+    ) -> StoreError {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.remove_at(id, location);
+        let Location {
+            segment, offset, ..
+        } = *location;
+        StoreError::Corrupt {
+            block: *id,
+            segment,
+            offset,
+            reason,
+        }
+    }
+}
