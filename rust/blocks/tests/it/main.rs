@@ -6,5 +6,11 @@
 
 mod closure;
 mod crash;
+mod damage;
+mod disk;
+mod extract;
+mod gc;
+mod hostile;
 mod put;
+mod real;
 mod tree;

@@ -120,7 +120,7 @@ pub(crate) fn fetch(from: &Store, to: &Store, mut closure: Closure) -> u64 {
     loop {
         match closure.poll(to, 64).unwrap() {
             Wanted::Done => return count,
-            Wanted::Waiting => panic!("every block was handed in, and yet it waits"),
+            Wanted::Waiting => unreachable!("every block was handed in, and yet it waits"),
             Wanted::Blocks(blocks) => {
                 for block in blocks {
                     let stored = from.read_stored(&block.id).unwrap().unwrap();
