@@ -1,7 +1,293 @@
-//! Rows of `bench-blocks`.
+//! Rows of `bench-blocks`: chunking beside its bare parts, `put` beside `restic backup`, what an
+//! edit costs, and how much memory a large file takes.
 
-use crate::record::{BenchError, Ctx};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
 
-pub(crate) fn run(_ctx: &mut Ctx) -> Result<(), BenchError> {
-    Err(BenchError::new("bench-blocks is not here yet"))
+use fastcdc::v2020::FastCDC;
+use hypermesh_blocks::{Ignore, PutOptions, Store, StoreOptions, chunk, limits};
+
+use crate::files::{disk_bytes, real_tree};
+use crate::peers::{bare, restic};
+use crate::record::{BenchError, Ctx, Must, Samples};
+
+/// First argument of the process whose memory is measured.
+const CHILD: &str = "blocks-memory";
+/// Most bytes of the tree that are chunked in memory.
+const CORPUS_BYTES_MAX: usize = 512 << 20;
+const LARGE_FILE_BYTES: u64 = 4 << 30;
+const QUICK_FILE_BYTES: u64 = 256 << 20;
+/// One file in this many is edited for the second version.
+const EDITED_ONE_IN: usize = 100;
+const MB: f64 = 1e6;
+
+pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
+    let tree = real_tree(ctx.root())?;
+    let mut corpus = Vec::new();
+    gather(&tree, &mut corpus)?;
+    let size = format!("{:.0} MB", corpus.len() as f64 / MB);
+    println!("tree: {}, {size}", tree.display());
+    chunking(ctx, &corpus, &size)?;
+    drop(corpus);
+    putting(ctx, &tree)?;
+    second_version(ctx, &tree)?;
+    memory(ctx)
+}
+
+/// The bytes of the tree's files, one after the other.
+fn gather(path: &Path, into: &mut Vec<u8>) -> Result<(), BenchError> {
+    let mut entries: Vec<_> = fs::read_dir(path)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            gather(&entry.path(), into)?;
+        } else if kind.is_file() && into.len() < CORPUS_BYTES_MAX {
+            File::open(entry.path())?.read_to_end(into)?;
+        }
+    }
+    Ok(())
+}
+
+fn chunking(ctx: &mut Ctx, corpus: &[u8], size: &str) -> Result<(), BenchError> {
+    let (mut ours, mut peer) = (Samples::default(), Samples::default());
+    let (min, average, max) = (
+        limits::CHUNK_BYTES_MIN,
+        limits::CHUNK_BYTES_AVERAGE,
+        limits::CHUNK_BYTES_MAX,
+    );
+    for _ in 0..ctx.rounds() {
+        let start = Instant::now();
+        let ids = chunk::ids(&mut &corpus[..])?;
+        ours.push(corpus.len() as f64 / start.elapsed().as_secs_f64() / MB);
+        let start = Instant::now();
+        let (chunks, _) = bare::chunk_and_hash(corpus, min, average, max);
+        peer.push(corpus.len() as f64 / start.elapsed().as_secs_f64() / MB);
+        if ids.len() != chunks {
+            return Err(BenchError::new("ours and the bare parts cut differently"));
+        }
+    }
+    let note = format!(
+        "{size} of a real tree in memory; ours copies, cuts on one thread, hashes on the others; bare is one thread"
+    );
+    let peer = Some(("fastcdc + BLAKE3, bare", &peer));
+    ctx.row(
+        "chunk + hash",
+        "MB/s",
+        &ours,
+        peer,
+        Must::RatioAtLeast(0.9),
+        &note,
+    )
+}
+
+fn putting(ctx: &mut Ctx, tree: &Path) -> Result<(), BenchError> {
+    let version = restic::version()?;
+    let (mut wall, mut peer_wall) = (Samples::default(), Samples::default());
+    let (mut bytes, mut peer_bytes) = (Samples::default(), Samples::default());
+    let mut extract = Samples::default();
+    for _ in 0..ctx.rounds() {
+        let place = tempfile::tempdir()?;
+        let start = Instant::now();
+        let store = Store::open(&place.path().join("store"), StoreOptions::default())?;
+        let report = store.put(tree, PutOptions::default(), &Ignore)?;
+        wall.push(start.elapsed().as_secs_f64());
+        bytes.push(disk_bytes(&place.path().join("store"))? as f64 / MB);
+        let start = Instant::now();
+        store.extract(&report.root, &place.path().join("copy"), &Ignore)?;
+        extract.push(report.content_bytes as f64 / start.elapsed().as_secs_f64() / MB);
+        let (elapsed, taken) = restic::backup(&place.path().join("restic"), tree)?;
+        peer_wall.push(elapsed.as_secs_f64());
+        peer_bytes.push(taken as f64 / MB);
+    }
+    let note = "the tree is in the page cache; both compress, both end with what they make durable";
+    let must = Must::RatioAtMost(1.5);
+    ctx.row(
+        "put, wall time",
+        "s",
+        &wall,
+        Some((&version, &peer_wall)),
+        must,
+        note,
+    )?;
+    let note = "everything in the store's directory";
+    ctx.row(
+        "put, stored bytes",
+        "MB",
+        &bytes,
+        Some((&version, &peer_bytes)),
+        must,
+        note,
+    )?;
+    let note = "verified, from the page cache, not synced";
+    ctx.row("extract", "MB/s", &extract, None, Must::Report, note)
+}
+
+/// Puts a tree, edits one file in a hundred, puts it again.
+fn second_version(ctx: &mut Ctx, tree: &Path) -> Result<(), BenchError> {
+    let place = tempfile::tempdir()?;
+    let copy = place.path().join("tree");
+    let store = Store::open(&place.path().join("store"), StoreOptions::default())?;
+    let first = store.put(tree, PutOptions::default(), &Ignore)?;
+    store.extract(&first.root, &copy, &Ignore)?;
+    let mut files = Vec::new();
+    regular_files(&copy, &mut files)?;
+    let mut changed = 0;
+    let mut edited = 0;
+    for path in files.iter().step_by(EDITED_ONE_IN) {
+        let old = fs::read(path)?;
+        let mut new = old.clone();
+        new.splice(old.len() / 2..old.len() / 2, *b"// an added line\n");
+        fs::write(path, &new)?;
+        let known: HashSet<blake3::Hash> = pieces(&old).into_iter().map(|(id, _)| id).collect();
+        let fresh = pieces(&new)
+            .into_iter()
+            .filter(|(id, _)| !known.contains(id));
+        changed += fresh.map(|(_, length)| length).sum::<usize>();
+        edited += 1;
+    }
+    let second = store.put(&copy, PutOptions::default(), &Ignore)?;
+    let note = format!(
+        "a line into the middle of {edited} of {} files; manifests included; as stored, which is as sent",
+        files.len()
+    );
+    let ours = Samples::from(second.new_stored_bytes as f64 / MB);
+    let peer = Samples::from(changed as f64 / MB);
+    let peer = Some(("changed chunks, plain", &peer));
+    ctx.row(
+        "second version, bytes",
+        "MB",
+        &ours,
+        peer,
+        Must::RatioAtMost(1.2),
+        &note,
+    )?;
+    let ours = Samples::from(second.new_content_bytes as f64 / MB);
+    let note = "the same, nothing compressed";
+    ctx.row(
+        "second version, plain bytes",
+        "MB",
+        &ours,
+        peer,
+        Must::Report,
+        note,
+    )
+}
+
+fn pieces(bytes: &[u8]) -> Vec<(blake3::Hash, usize)> {
+    let cutter = FastCDC::new(
+        bytes,
+        limits::CHUNK_BYTES_MIN,
+        limits::CHUNK_BYTES_AVERAGE,
+        limits::CHUNK_BYTES_MAX,
+    );
+    cutter
+        .map(|piece| {
+            let id = blake3::hash(&bytes[piece.offset..piece.offset + piece.length]);
+            (id, piece.length)
+        })
+        .collect()
+}
+
+fn regular_files(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), BenchError> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            regular_files(&entry.path(), into)?;
+        } else if kind.is_file() {
+            into.push(entry.path());
+        }
+    }
+    into.sort();
+    Ok(())
+}
+
+/// Puts and extracts one large file in processes of their own.
+fn memory(ctx: &mut Ctx) -> Result<(), BenchError> {
+    let bytes = if ctx.quick {
+        QUICK_FILE_BYTES
+    } else {
+        LARGE_FILE_BYTES
+    };
+    let place = tempfile::tempdir()?;
+    let file = place.path().join("file");
+    noise(&file, bytes)?;
+    let gib = bytes as f64 / f64::from(1 << 30);
+    let note =
+        format!("peak resident memory of a process with one file of {gib} GiB of random bytes");
+    for word in ["put", "extract"] {
+        let output = Command::new(std::env::current_exe()?)
+            .args([CHILD, word])
+            .arg(place.path())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let peak: f64 = text.trim().parse().map_err(|_| {
+            BenchError::new(format!(
+                "{word}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ))
+        })?;
+        let ours = Samples::from(peak);
+        ctx.row(
+            &format!("{word}, peak memory"),
+            "MB",
+            &ours,
+            None,
+            Must::AtMost(200.0),
+            &note,
+        )?;
+    }
+    Ok(())
+}
+
+fn noise(path: &Path, bytes: u64) -> Result<(), BenchError> {
+    let mut file = File::create(path)?;
+    let mut source = blake3::Hasher::new().finalize_xof();
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        source.fill(&mut buffer);
+        file.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
+/// The measured process: prints its peak resident memory in megabytes.
+pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
+    let [first, word, place] = arguments else {
+        return None;
+    };
+    if first != CHILD {
+        return None;
+    }
+    match measured(word, Path::new(place)) {
+        Ok(peak) => {
+            println!("{peak}");
+            Some(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn measured(word: &str, place: &Path) -> Result<f64, BenchError> {
+    let store = Store::open(&place.join("store"), StoreOptions::default())?;
+    if word == "put" {
+        store.put(&place.join("file"), PutOptions::default(), &Ignore)?;
+    } else {
+        for record in store.roots()? {
+            store.extract(&record.root, &place.join("copy"), &Ignore)?;
+        }
+    }
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
+    kib.map(|kib| kib * 1024.0 / MB)
+        .ok_or_else(|| BenchError::new("no VmHWM in /proc/self/status"))
 }

@@ -75,7 +75,7 @@ fn workspace_root() -> Result<PathBuf, BenchError> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // A benchmark that needs a second process starts this binary again with a word of its own.
-    if let Some(done) = local::child(&arguments) {
+    if let Some(done) = local::child(&arguments).or_else(|| blocks::child(&arguments)) {
         return done;
     }
     match run(&arguments) {
