@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use hypermesh_id::BlockId;
 
 use crate::gc::report;
+use crate::limits::SEGMENTS_AT_ONCE;
 use crate::store::record::Location;
 use crate::store::restore_checked;
 use crate::{Closure, Observer, Phase, Store, StoreError, StoredBlock, Wanted};
@@ -100,23 +101,8 @@ impl Check<'_, '_> {
                 .unwrap_or_else(PoisonError::into_inner);
             index.segments.keys().copied().collect()
         };
-        for number in numbers {
-            let mut blocks: Vec<(BlockId, Location)> = Vec::new();
-            {
-                let index = self
-                    .store
-                    .inner
-                    .index
-                    .read()
-                    .unwrap_or_else(PoisonError::into_inner);
-                index.for_each(&mut |id, location| {
-                    if location.segment == number {
-                        blocks.push((id, location));
-                    }
-                });
-            }
-            blocks.sort_unstable_by_key(|(_, location)| location.offset);
-            for (id, location) in blocks {
+        for group in numbers.chunks(SEGMENTS_AT_ONCE) {
+            for (id, location) in self.store.inner.blocks_in(group) {
                 self.block(&id, &location)?;
                 self.report.checked_blocks += 1;
                 self.report.checked_bytes += location.record_bytes();

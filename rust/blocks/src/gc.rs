@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use hypermesh_id::BlockId;
 
-use crate::limits::COMMIT_BYTES;
+use crate::limits::{COMMIT_BYTES, SEGMENTS_AT_ONCE};
 use crate::store::record::Location;
 use crate::store::{Pending, restore_checked};
 use crate::{Closure, Observer, Phase, Progress, RootRecord, Store, StoreError, Wanted};
@@ -149,34 +149,20 @@ impl Store {
             worth
         };
         let mut moved = 0;
-        for number in worth {
-            self.evacuate(number, &mut moved, observer)?;
+        for group in worth.chunks(SEGMENTS_AT_ONCE) {
+            self.evacuate(group, &mut moved, observer)?;
         }
         Ok(())
     }
 
     fn evacuate(
         &self,
-        number: u32,
+        segments: &[u32],
         moved: &mut u64,
         observer: &dyn Observer,
     ) -> Result<(), StoreError> {
-        let mut live = Vec::new();
-        {
-            let index = self
-                .inner
-                .index
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            index.for_each(&mut |id, location| {
-                if location.segment == number {
-                    live.push((id, location));
-                }
-            });
-        }
-        live.sort_unstable_by_key(|(_, location)| location.offset);
         let mut unsynced = 0;
-        for (id, location) in live {
+        for (id, location) in self.inner.blocks_in(segments) {
             let (header, stored) = match self.inner.fetch_at(&id, &location) {
                 Ok(found) => found,
                 // Taken out of the index and gone with the segment: its root's next get brings it.
@@ -208,14 +194,16 @@ impl Store {
         }
         // The copies are durable before the originals go.
         self.sync()?;
-        self.inner.files.remove(number)?;
-        self.inner.meta.set_sealed(number, None)?;
-        let mut index = self
-            .inner
-            .index
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        index.segments.remove(&number);
+        for number in segments {
+            self.inner.files.remove(*number)?;
+            self.inner.meta.set_sealed(*number, None)?;
+            let mut index = self
+                .inner
+                .index
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            index.segments.remove(number);
+        }
         Ok(())
     }
 

@@ -68,3 +68,5 @@ pub const CHANGED_RETRIES_MAX: usize = 3;
 pub const SKIPPED_NAMED_MAX: usize = 1_000;
 /// Reads of one block that follow it to a new place while segments are compacted.
 pub const MOVED_RETRIES_MAX: usize = 8;
+/// Segments that are checked or compacted with one look through the index.
+pub const SEGMENTS_AT_ONCE: usize = 16;

@@ -3,6 +3,8 @@
 /// What a long call is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Counting what is to be put.
+    Scan,
     /// Reading a tree into the store.
     Store,
     /// Writing a tree out of the store.
@@ -19,6 +21,7 @@ impl Phase {
     /// The word of the local wire's `Progress.phase`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Scan => "scan",
             Self::Store => "store",
             Self::Extract => "extract",
             Self::Mark => "mark",

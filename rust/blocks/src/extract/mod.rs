@@ -56,6 +56,7 @@ impl Store {
             done: ExtractReport::default(),
             looked: (0, 0),
             path: destination.to_path_buf(),
+            top: None,
         };
         let top = DirectoryEntry {
             name: Vec::new(),
@@ -65,6 +66,10 @@ impl Store {
         job.entry(place.handle(), place::CONTENT.as_bytes(), &top, 0)?;
         job.report()?;
         place.finish(destination)?;
+        if let Some((handle, mode)) = job.top {
+            rustix::fs::fchmod(&handle, mode)
+                .map_err(|error| StoreError::io("set the mode of", destination, error.into()))?;
+        }
         Ok(job.done)
     }
 }
@@ -79,6 +84,8 @@ struct Job<'a> {
     looked: (u64, u64),
     /// Where the walk is, for errors.
     path: PathBuf,
+    /// The top directory, if it gets its mode after the rename.
+    top: Option<(OwnedFd, Mode)>,
 }
 
 impl Job<'_> {
@@ -136,6 +143,11 @@ impl Job<'_> {
             self.path.pop();
             Ok(ControlFlow::Continue(()))
         })?;
+        // A directory that its owner may not write to cannot be moved to another parent.
+        if depth == 0 && !mode.contains(Mode::WUSR) {
+            self.top = Some((handle, mode));
+            return Ok(());
+        }
         // Last: a directory that may not be written to could not be filled.
         rustix::fs::fchmod(&handle, mode)
             .map_err(|error| self.failed("set the mode of", parent, name, error))

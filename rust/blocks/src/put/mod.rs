@@ -3,6 +3,7 @@
 pub(crate) mod builder;
 mod file;
 pub(crate) mod pipeline;
+mod scan;
 mod walk;
 
 use std::borrow::Cow;
@@ -68,12 +69,13 @@ impl Store {
     ) -> Result<PutReport, StoreError> {
         // Until the root is recorded nothing tells gc that these blocks are wanted.
         let _lease = self.lease();
+        let expected = scan::count(path, observer)?;
         let keeper = Keeper {
             store: self,
             unsynced: AtomicU64::new(0),
         };
         let mut report = pipeline::run(&keeper, |pipeline| {
-            walk::put(self, pipeline, path, observer)
+            walk::put(self, pipeline, path, expected, observer)
         })?;
         let manifest = RootManifest {
             mode: report.mode,

@@ -71,6 +71,8 @@ pub(crate) struct Walk<'a> {
     top: Option<(u16, Target)>,
     totals: Totals,
     pub(crate) bytes_read: u64,
+    /// Bytes and items that a look ahead counted.
+    expected: (u64, u64),
     items: u64,
     added: Added,
     skipped: Vec<PathBuf>,
@@ -81,6 +83,7 @@ pub(crate) fn put(
     store: &Store,
     pipeline: &mut Pipeline,
     path: &Path,
+    expected: (u64, u64),
     observer: &dyn Observer,
 ) -> Result<Walked, StoreError> {
     let mut walk = Walk {
@@ -94,6 +97,7 @@ pub(crate) fn put(
         top: None,
         totals: Totals::default(),
         bytes_read: 0,
+        expected,
         items: 0,
         added: Added::default(),
         skipped: Vec::new(),
@@ -276,12 +280,13 @@ impl Walk<'_> {
         if self.observer.cancelled() {
             return Err(StoreError::Cancelled);
         }
+        let items_done = self.totals.files + self.totals.directories + self.totals.symlinks;
         self.observer.progress(&Progress {
             phase: Phase::Store,
             bytes_done: self.bytes_read,
-            bytes_total: 0,
-            items_done: self.totals.files + self.totals.directories + self.totals.symlinks,
-            items_total: 0,
+            bytes_total: self.expected.0.max(self.bytes_read),
+            items_done,
+            items_total: self.expected.1.max(items_done),
         });
         Ok(())
     }

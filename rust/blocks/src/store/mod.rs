@@ -336,6 +336,19 @@ impl Store {
 pub use lease::Lease;
 
 impl Inner {
+    /// What the index says is in these segments, in the order it lies there.
+    pub(crate) fn blocks_in(&self, segments: &[u32]) -> Vec<(BlockId, Location)> {
+        let mut found = Vec::new();
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.for_each(&mut |id, location| {
+            if segments.contains(&location.segment) {
+                found.push((id, location));
+            }
+        });
+        found.sort_unstable_by_key(|(_, location)| (location.segment, location.offset));
+        found
+    }
+
     pub(crate) fn locate(&self, id: &BlockId) -> Option<Location> {
         self.index
             .read()
