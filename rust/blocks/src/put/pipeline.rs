@@ -53,7 +53,9 @@ pub(crate) struct Piece {
 #[derive(Debug)]
 struct Batch {
     number: u64,
+    /// Used up to `filled`. The rest keeps old bytes: clearing a buffer costs as much as a copy.
     buffer: Vec<u8>,
+    filled: usize,
     cuts: Vec<Range<usize>>,
     ids: Vec<BlockId>,
     added: Added,
@@ -137,6 +139,7 @@ impl Batch {
         Self {
             number,
             buffer,
+            filled: 0,
             cuts: Vec::new(),
             ids: Vec::new(),
             added: Added::default(),
@@ -151,33 +154,33 @@ impl Pipeline {
         &mut self,
         fill: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<bool> {
-        let from = self.current.buffer.len();
-        let room = BATCH_BYTES.saturating_sub(from).max(CHUNK_BYTES_MAX);
-        self.current.buffer.resize(from + room, 0);
-        let got = fill(&mut self.current.buffer[from..]);
-        self.current
-            .buffer
-            .truncate(from + *got.as_ref().unwrap_or(&0));
+        let room = self.room();
+        let from = self.grow(room);
+        let got = fill(self.tail(from));
+        self.current.filled = from + got.as_ref().map_or(0, |got| room.min(*got));
         Ok(got? == room)
     }
 
     /// Room left in the current batch, in bytes. At least one longest chunk's.
     pub(crate) fn room(&self) -> usize {
         BATCH_BYTES
-            .saturating_sub(self.current.buffer.len())
+            .saturating_sub(self.current.filled)
             .max(CHUNK_BYTES_MAX)
     }
 
     /// Makes room for `count` bytes at the end of the open run; answers where it starts.
     pub(crate) fn grow(&mut self, count: usize) -> usize {
-        let from = self.current.buffer.len();
-        self.current.buffer.resize(from + count, 0);
+        let from = self.current.filled;
+        self.current.filled += count;
+        if self.current.buffer.len() < self.current.filled {
+            self.current.buffer.resize(self.current.filled, 0);
+        }
         from
     }
 
     /// The bytes from a position that [`Pipeline::grow`] answered to the end.
     pub(crate) fn tail(&mut self, from: usize) -> &mut [u8] {
-        &mut self.current.buffer[from..]
+        &mut self.current.buffer[from..self.current.filled]
     }
 
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -205,7 +208,7 @@ impl Pipeline {
     pub(crate) fn cut(&mut self, end: bool) -> Result<usize, StoreError> {
         let mut count = 0;
         loop {
-            let open = &self.current.buffer[self.uncut..];
+            let open = &self.current.buffer[self.uncut..self.current.filled];
             if open.is_empty() || (!end && open.len() < CHUNK_BYTES_MAX) {
                 break;
             }
@@ -216,10 +219,12 @@ impl Pipeline {
         }
         // Holes fill the buffer too, and leave nothing to hand out.
         if self.current.cuts.is_empty() && self.uncut > 0 {
-            self.current.buffer.drain(..self.uncut);
+            let open = self.uncut..self.current.filled;
+            self.current.filled = open.len();
+            self.current.buffer.copy_within(open, 0);
             self.uncut = 0;
         }
-        if self.current.buffer.len() >= BATCH_BYTES - CHUNK_BYTES_MAX
+        if self.current.filled >= BATCH_BYTES - CHUNK_BYTES_MAX
             || self.current.cuts.len() >= BATCH_CHUNKS_MAX
         {
             self.dispatch()?;
@@ -229,7 +234,7 @@ impl Pipeline {
 
     /// Drops the bytes of the open run; what was cut of it is still given.
     pub(crate) fn abandon(&mut self) {
-        self.current.buffer.truncate(self.uncut);
+        self.current.filled = self.uncut;
     }
 
     /// The next chunk, in the order of cutting. `None` when there is none yet; with `wait`, only
@@ -269,8 +274,7 @@ impl Pipeline {
     }
 
     fn retire(&mut self) {
-        if let Some(Some(mut batch)) = self.flying.pop_front() {
-            batch.buffer.clear();
+        if let Some(Some(batch)) = self.flying.pop_front() {
             self.spare.push(batch.buffer);
             self.front += 1;
             self.given = 0;
@@ -283,14 +287,15 @@ impl Pipeline {
             return Ok(());
         }
         let number = self.current.number;
-        let mut buffer = self.spare.pop().unwrap_or_default();
-        buffer.reserve(BATCH_BYTES + CHUNK_BYTES_MAX);
-        buffer.extend_from_slice(&self.current.buffer[self.uncut..]);
-        let next = Batch::new(number + 1, buffer);
+        let next = Batch::new(number + 1, self.spare.pop().unwrap_or_default());
         let full = std::mem::replace(&mut self.current, next);
+        let open = &full.buffer[self.uncut..full.filled];
+        let to = self.grow(open.len());
+        self.tail(to).copy_from_slice(open);
         self.uncut = 0;
         self.flying.push_back(None);
-        while self.flying.iter().filter(|slot| slot.is_none()).count() > BATCHES_MAX {
+        // What is finished behind a slow batch waits as well: the whole queue is bounded.
+        while self.flying.len() > BATCHES_MAX && matches!(self.flying.front(), Some(None)) {
             self.collect(true)?;
         }
         self.jobs
