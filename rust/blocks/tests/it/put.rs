@@ -173,6 +173,59 @@ fn cancelling_ends_a_put() {
     assert!(bench.store.roots().unwrap().is_empty());
 }
 
+/// Writes to a file whenever a put looks at its observer, a number of times.
+struct Writer {
+    path: std::path::PathBuf,
+    times: std::sync::atomic::AtomicU32,
+}
+
+impl hypermesh_blocks::Observer for Writer {
+    fn progress(&self, progress: &hypermesh_blocks::Progress) {
+        let counts = progress.phase == hypermesh_blocks::Phase::Store;
+        let take = |left: u32| left.checked_sub(1);
+        use std::sync::atomic::Ordering::SeqCst;
+        if counts && self.times.fetch_update(SeqCst, SeqCst, take).is_ok() {
+            let file = fs::File::options().append(true).open(&self.path).unwrap();
+            std::io::Write::write_all(&mut &file, b"more").unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_file_that_changes_is_read_again_and_refused_if_it_never_rests() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    let path = bench.path("tree/log");
+    fs::write(&path, noise(1, 300_000)).unwrap();
+    let once = Writer {
+        path: path.clone(),
+        times: 1.into(),
+    };
+    let tree = bench.path("tree");
+    let report = bench
+        .store
+        .put(&tree, PutOptions::default(), &once)
+        .unwrap();
+    assert_eq!((report.files, report.content_bytes), (1, 300_004));
+    bench
+        .store
+        .extract(&report.root, &bench.path("copy"), &Ignore)
+        .unwrap();
+    assert_eq!(snapshot(&tree), snapshot(&bench.path("copy")));
+    let always = Writer {
+        path: path.clone(),
+        times: u32::MAX.into(),
+    };
+    let error = bench
+        .store
+        .put(&tree, PutOptions::default(), &always)
+        .unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Changed { path: named } if *named == path),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_sparse_file_costs_its_data() {
     let bench = Bench::new();
