@@ -219,7 +219,7 @@ pub const Status = enum(i32) {
     /// Stored data does not match its checksum.
     corrupt = -15,
     /// No peer that could answer was reached.
-    unreachable = -16,
+    @"unreachable" = -16,
     /// The store's quota or the disk is full.
     quota = -17,
     /// The destination is in the way or names collide there.

@@ -42,7 +42,7 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
     for status in &constants.statuses {
         writeln!(
             out,
-            "/// {}\n{} = {},",
+            "/// {}\n@\"{}\" = {},",
             status.text,
             status.name.to_lowercase(),
             status.value

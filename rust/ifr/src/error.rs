@@ -1,0 +1,49 @@
+//! Why a registry refused.
+
+use mfn_ifr_sys::mfn_status;
+
+/// Why an operation on an [`Ifr`](crate::Ifr) failed. After any of these the registry holds what it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IfrError {
+    /// The budget would be exceeded.
+    #[error("the registry's {bytes_max} bytes are used up; remove entries or raise the limit")]
+    Limit {
+        /// The limit that [`Options::bytes_max`](crate::Options::bytes_max) set.
+        bytes_max: u64,
+    },
+    /// The operating system gave no memory.
+    #[error("memory for the registry could not be allocated")]
+    OutOfMemory,
+    /// A byte key is longer than [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX).
+    #[error("a key of {bytes} bytes is longer than {max}", max = crate::KEY_BYTES_MAX)]
+    KeyTooLong {
+        /// The key's length.
+        bytes: usize,
+    },
+    /// The operating system gave no random bytes for the hash key.
+    #[error("no random bytes from the operating system for the hash key")]
+    NoRandomness,
+    /// The archive that is linked has another major version than its header.
+    #[error("the linked IFR archive has ABI version {found:#x}, this crate needs {wanted:#x}")]
+    Version {
+        /// What the archive says.
+        found: u32,
+        /// What the header says.
+        wanted: u32,
+    },
+    /// A status that this call should never answer.
+    #[error("the IFR archive answered the unexpected status {0}; please report it")]
+    Unexpected(i32),
+}
+
+impl IfrError {
+    /// The error of a status that is not `MFN_OK`.
+    pub(crate) fn of(status: i32, bytes_max: u64) -> Self {
+        match status {
+            mfn_status::MFN_LIMIT => Self::Limit { bytes_max },
+            mfn_status::MFN_OUT_OF_MEMORY => Self::OutOfMemory,
+            other => Self::Unexpected(other),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Builds the IFR archive (`zig build`) and runs its tests (`zig build test --summary all`).
+
+const std = @import("std");
+const builtin = @import("builtin");
+
+/// The compiler that this tree is written for; `.ci/zig.txt` pins the same one.
+const zig_version = std.SemanticVersion{ .major = 0, .minor = 16, .patch = 0 };
+
+comptime {
+    if (builtin.zig_version.order(zig_version) != .eq) {
+        @compileError("this tree needs zig 0.16.0: run ./make setup, or set ZIG");
+    }
+}
+
+pub fn build(b: *std.Build) void {
+    // The archive is linked into programs that run on other machines: no features of this one's CPU.
+    const target = b.standardTargetOptions(.{ .default_target = .{ .cpu_model = .baseline } });
+    const optimize = b.option(
+        std.builtin.OptimizeMode,
+        "optimize",
+        "Safety and speed of the archive (default: ReleaseSafe)",
+    ) orelse .ReleaseSafe;
+
+    const archive = b.addLibrary(.{
+        .name = "mfn_ifr",
+        .linkage = .static,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/lib_c.zig"),
+            .target = target,
+            .optimize = optimize,
+            .pic = true,
+            .link_libc = true,
+            // The probe is a symbol that only Zig's own linker step brings.
+            .stack_check = false,
+            .omit_frame_pointer = false,
+        }),
+    });
+    b.installArtifact(archive);
+
+    const header = b.addTranslateC(.{
+        .root_source_file = b.path("../ffi/include/mfn/ifr.h"),
+        .target = target,
+        .optimize = optimize,
+    });
+    header.addIncludePath(b.path("../ffi/include"));
+
+    const filters = b.option([]const []const u8, "test-filter", "Run only tests whose name holds this") orelse &.{};
+    const unit_tests = b.addTest(.{
+        .filters = filters,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/tests.zig"),
+            .target = target,
+            // Debug would be slow and ReleaseSafe is what ships.
+            .optimize = optimize,
+            .link_libc = true,
+            .imports = &.{.{ .name = "ifr_h", .module = header.createModule() }},
+        }),
+    });
+    const run = b.addRunArtifact(unit_tests);
+    if (b.args) |args| run.addArgs(args);
+    b.step("test", "Unit, property and layout tests").dependOn(&run.step);
+}

@@ -1,0 +1,183 @@
+//! Layer 1 of the memory, the Immediate Flow Registry: what exactly matches this key?
+//!
+//! `Ifr` maps 32-byte digests, and byte keys of any form up to 64 KiB, to 16-byte values, within a
+//! budget of bytes. Look-ups may run at the same time as look-ups, changes may not.
+
+const std = @import("std");
+const assert = std.debug.assert;
+const entries = @import("entry.zig");
+const hashing = @import("hash.zig");
+const tables = @import("table.zig");
+
+pub const constants = @import("constants.zig");
+pub const Budget = @import("budget.zig").Budget;
+pub const Digest = entries.Digest;
+pub const Value = entries.Value;
+pub const Error = tables.Error || error{KeyTooLong};
+
+pub const Options = struct {
+    /// At most so many bytes, tables, keys and filter together.
+    bytes_max: u64,
+    /// Random and secret: who knows it can choose keys that collide.
+    hash_key: [constants.hash_key_bytes]u8,
+    /// Puts the approximate-membership filter in front of both tables.
+    filter: bool,
+};
+
+pub const Stats = struct {
+    digest_entries: u64,
+    bytes_entries: u64,
+    /// Held now.
+    bytes: u64,
+    bytes_max: u64,
+    /// Entries that fit before some segment is rebuilt or split.
+    capacity: u64,
+    segments: u64,
+    filter_bytes: u64,
+    /// Keys that the filter had no room for; their segments answer "maybe" to all.
+    filter_homeless: u64,
+};
+
+pub const Ifr = struct {
+    budget: Budget,
+    seeds: hashing.Seeds,
+    digests: Digests,
+    byte_keys: ByteKeys,
+
+    const Digests = tables.Table(entries.DigestEntry);
+    const ByteKeys = tables.Table(entries.BytesEntry);
+
+    pub fn init(gpa: std.mem.Allocator, options: Options) tables.Error!Ifr {
+        if (options.bytes_max < constants.bytes_min) return error.Limit;
+        var budget: Budget = .{ .gpa = gpa, .bytes_max = options.bytes_max, .bytes = @sizeOf(Ifr) };
+        var digests = try Digests.init(&budget, .{ .filter = options.filter });
+        errdefer digests.deinit(&budget);
+        const byte_keys = try ByteKeys.init(&budget, .{ .filter = options.filter });
+        return .{
+            .budget = budget,
+            .seeds = .init(&options.hash_key),
+            .digests = digests,
+            .byte_keys = byte_keys,
+        };
+    }
+
+    pub fn deinit(ifr: *Ifr) void {
+        var keys = ifr.byte_keys.iterate();
+        while (keys.next()) |entry| ifr.budget.free(entry.slice());
+        ifr.byte_keys.deinit(&ifr.budget);
+        ifr.digests.deinit(&ifr.budget);
+        assert(ifr.budget.bytes == @sizeOf(Ifr));
+        ifr.* = undefined;
+    }
+
+    /// Sets a value and answers the one that it replaced. On an error nothing changed.
+    pub fn insert(ifr: *Ifr, key: *const Digest, value: *const Value) Error!?Value {
+        const hash = ifr.seeds.digest(key);
+        if (ifr.digests.get(hash, key)) |entry| {
+            const old = entry.value;
+            entry.value = value.*;
+            return old;
+        }
+        const entry = try ifr.digests.add(&ifr.budget, &ifr.seeds, hash);
+        entry.* = .{ .key = key.*, .value = value.* };
+        return null;
+    }
+
+    pub inline fn get(ifr: *const Ifr, key: *const Digest) ?*const Value {
+        const entry = ifr.digests.get(ifr.seeds.digest(key), key) orelse return null;
+        return &entry.value;
+    }
+
+    /// Looks up many keys; their memory latencies overlap. Answers how many were found.
+    /// Values of keys that are not here are left as they are.
+    pub fn getMany(ifr: *const Ifr, keys: []const Digest, values: []Value, found: []u8) usize {
+        assert(values.len == keys.len);
+        assert(found.len == keys.len);
+        var hits: usize = 0;
+        var start: usize = 0;
+        while (start < keys.len) {
+            const count = @min(keys.len - start, constants.batch_keys);
+            var hashes: [constants.batch_keys]u64 = undefined;
+            var queries: [constants.batch_keys]*const Digest = undefined;
+            var slots: [constants.batch_keys]?*entries.DigestEntry = undefined;
+            for (keys[start..][0..count], 0..) |*key, index| {
+                hashes[index] = ifr.seeds.digest(key);
+                queries[index] = key;
+            }
+            ifr.digests.getMany(hashes[0..count], queries[0..count], slots[0..count]);
+            for (slots[0..count], start..) |slot, index| {
+                found[index] = @intFromBool(slot != null);
+                const entry = slot orelse continue;
+                values[index] = entry.value;
+                hits += 1;
+            }
+            start += count;
+        }
+        return hits;
+    }
+
+    pub fn remove(ifr: *Ifr, key: *const Digest) ?Value {
+        const hash = ifr.seeds.digest(key);
+        const entry = ifr.digests.remove(&ifr.budget, &ifr.seeds, hash, key) orelse return null;
+        return entry.value;
+    }
+
+    /// The filter's answer alone: false is sure, true is a maybe. Always true without a filter.
+    pub fn mayContain(ifr: *const Ifr, key: *const Digest) bool {
+        return ifr.digests.mayContain(ifr.seeds.digest(key));
+    }
+
+    /// As `insert`, for a byte key, which is copied.
+    pub fn insertBytes(ifr: *Ifr, key: []const u8, value: *const Value) Error!?Value {
+        if (key.len > constants.key_bytes_max) return error.KeyTooLong;
+        const hash = ifr.seeds.bytes(key);
+        if (ifr.byte_keys.get(hash, key)) |entry| {
+            const old = entry.value;
+            entry.value = value.*;
+            return old;
+        }
+        const copy = try ifr.budget.alloc(u8, .@"1", key.len);
+        errdefer ifr.budget.free(copy);
+        @memcpy(copy, key);
+        const entry = try ifr.byte_keys.add(&ifr.budget, &ifr.seeds, hash);
+        entry.* = .{ .hash = hash, .key = copy.ptr, .key_bytes = copy.len, .value = value.* };
+        return null;
+    }
+
+    pub fn getBytes(ifr: *const Ifr, key: []const u8) ?*const Value {
+        if (key.len > constants.key_bytes_max) return null;
+        const entry = ifr.byte_keys.get(ifr.seeds.bytes(key), key) orelse return null;
+        return &entry.value;
+    }
+
+    pub fn removeBytes(ifr: *Ifr, key: []const u8) ?Value {
+        if (key.len > constants.key_bytes_max) return null;
+        const hash = ifr.seeds.bytes(key);
+        const entry = ifr.byte_keys.remove(&ifr.budget, &ifr.seeds, hash, key) orelse return null;
+        ifr.budget.free(entry.slice());
+        return entry.value;
+    }
+
+    pub fn iterate(ifr: *const Ifr) Digests.Iterator {
+        return ifr.digests.iterate();
+    }
+
+    pub fn iterateBytes(ifr: *const Ifr) ByteKeys.Iterator {
+        return ifr.byte_keys.iterate();
+    }
+
+    pub fn stats(ifr: *const Ifr) Stats {
+        const digests = ifr.digests.stats();
+        const byte_keys = ifr.byte_keys.stats();
+        return .{
+            .digest_entries = ifr.digests.live,
+            .bytes_entries = ifr.byte_keys.live,
+            .bytes = ifr.budget.bytes,
+            .bytes_max = ifr.budget.bytes_max,
+            .capacity = digests.capacity + byte_keys.capacity,
+            .segments = ifr.digests.segment_count + ifr.byte_keys.segment_count,
+            .filter_bytes = digests.filter_bytes + byte_keys.filter_bytes,
+            .filter_homeless = digests.homeless + byte_keys.homeless,
+        };
+    }
+};
