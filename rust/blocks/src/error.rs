@@ -92,7 +92,7 @@ pub enum StoreError {
     #[error("the metadata database in {path} failed: {reason}", path = .path.display())]
     Metadata { path: PathBuf, reason: String },
     /// The memory index refused an entry.
-    #[error("the block index is full: {0}")]
+    #[error("the block index in memory refused: {0}")]
     Index(String),
     /// A limit that protects this machine would be exceeded.
     #[error("{what} exceeds the limit of {limit}")]

@@ -1,8 +1,10 @@
 //! The block index: which block is where, and how many bytes of each segment are in use.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use hypermesh_id::BlockId;
+use mfn_ifr::{Ifr, Options};
 
 use super::record::Location;
 use crate::StoreError;
@@ -14,19 +16,25 @@ pub(crate) struct SegmentUse {
     pub(crate) live_bytes: u64,
 }
 
-/// Exact match from block id to location.
+/// Exact match from block id to location: a table of layer 1.
 #[derive(Debug)]
 pub(crate) struct Index {
-    table: std::collections::HashMap<[u8; 32], [u8; 16]>,
+    table: Ifr,
     pub(crate) segments: BTreeMap<u32, SegmentUse>,
     live_bytes: u64,
     content_bytes: u64,
 }
 
 impl Index {
-    pub(crate) fn new(_bytes_max: u64) -> Result<Self, StoreError> {
+    /// An empty index of at most so many bytes.
+    pub(crate) fn new(bytes_max: u64) -> Result<Self, StoreError> {
+        let options = Options {
+            bytes_max: bytes_max.max(mfn_ifr::BYTES_MIN),
+            ..Options::default()
+        };
+        let table = Ifr::new(options).map_err(|error| StoreError::Index(error.to_string()))?;
         Ok(Self {
-            table: Default::default(),
+            table,
             segments: BTreeMap::new(),
             live_bytes: 0,
             content_bytes: 0,
@@ -34,16 +42,26 @@ impl Index {
     }
 
     pub(crate) fn get(&self, id: &BlockId) -> Option<Location> {
-        self.table.get(&id.0).copied().map(Location::from_bytes)
+        self.table.get(&id.0).map(Location::from_bytes)
     }
 
+    /// Looks many up; their waits for memory overlap.
     pub(crate) fn get_many(&self, ids: &[BlockId]) -> Vec<Option<Location>> {
-        ids.iter().map(|id| self.get(id)).collect()
+        let keys: Vec<[u8; 32]> = ids.iter().map(|id| id.0).collect();
+        let mut values = vec![None; keys.len()];
+        self.table.get_many(&keys, &mut values);
+        values
+            .into_iter()
+            .map(|value| value.map(Location::from_bytes))
+            .collect()
     }
 
     /// Points `id` at `location`, from wherever it pointed before.
     pub(crate) fn insert(&mut self, id: &BlockId, location: Location) -> Result<(), StoreError> {
-        let old = self.table.insert(id.0, location.to_bytes());
+        let old = self
+            .table
+            .insert(&id.0, location.to_bytes())
+            .map_err(|error| StoreError::Index(error.to_string()))?;
         if let Some(old) = old.map(Location::from_bytes) {
             self.forget(&old);
         }
@@ -67,13 +85,14 @@ impl Index {
     }
 
     pub(crate) fn for_each(&self, visit: &mut dyn FnMut(BlockId, Location)) {
-        for (id, value) in &self.table {
+        self.table.for_each(|id, value| {
             visit(BlockId(*id), Location::from_bytes(*value));
-        }
+            ControlFlow::Continue(())
+        });
     }
 
     pub(crate) fn blocks(&self) -> u64 {
-        self.table.len() as u64
+        self.table.len()
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
@@ -90,7 +109,7 @@ impl Index {
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
-        0
+        self.table.stats().bytes
     }
 
     fn forget(&mut self, old: &Location) {

@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
 use std::fs;
 
 use hypermesh_blocks::{Closure, Ignore, PutOptions, RootInfo, StoreError, StoreOptions, Wanted};
+
+use hypermesh_id::Root;
+use proptest::prelude::*;
 
 use crate::tree::{Bench, fetch, make_mixed, noise, snapshot};
 
@@ -138,4 +142,70 @@ fn waits_for_leases() {
     drop(lease);
     assert_eq!(collector.join().unwrap().kept_blocks, 0);
     assert!(!bench.store.contains(&root.0));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Puts a tree of files with these seeds.
+    Put(Vec<u64>),
+    /// Unpins the root that stands at this place, counted around.
+    Unpin(usize),
+    Gc,
+    Reopen,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => proptest::collection::vec(0..12_u64, 1..6).prop_map(Step::Put),
+        2 => any::<usize>().prop_map(Step::Unpin),
+        2 => Just(Step::Gc),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// Whatever happens in whatever order: a pinned root is whole.
+    #[test]
+    fn pinned_roots_survive_any_history(steps in proptest::collection::vec(any_step(), 1..25)) {
+        let mut bench = Bench::with(small_segments());
+        let mut pinned: BTreeMap<Root, Vec<u64>> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Put(seeds) => {
+                    let tree = bench.path("tree");
+                    fs::create_dir(&tree).unwrap();
+                    for seed in &seeds {
+                        let length = (*seed as usize) * 9_000;
+                        fs::write(tree.join(seed.to_string()), noise(*seed, length)).unwrap();
+                    }
+                    pinned.insert(bench.put("tree").root, seeds);
+                    fs::remove_dir_all(tree).unwrap();
+                }
+                Step::Unpin(at) if !pinned.is_empty() => {
+                    let root = *pinned.keys().nth(at % pinned.len()).unwrap();
+                    pinned.remove(&root);
+                    bench.store.unpin(&root).unwrap();
+                }
+                Step::Unpin(_) => {}
+                Step::Gc => drop(bench.store.gc(false, &Ignore).unwrap()),
+                Step::Reopen => bench = bench.reopen(small_segments()),
+            }
+            let stats = bench.store.stats().unwrap();
+            prop_assert!(stats.live_bytes <= stats.stored_bytes);
+            prop_assert_eq!(stats.pins as usize, pinned.len());
+        }
+        bench.store.gc(false, &Ignore).unwrap();
+        prop_assert_eq!(bench.store.stats().unwrap().roots as usize, pinned.len());
+        let report = bench.store.fsck(&Ignore, &mut |_| {}, None).unwrap();
+        prop_assert_eq!(report.bad_blocks, 0);
+        for (root, seeds) in &pinned {
+            bench.store.extract(root, &bench.path("copy"), &Ignore).unwrap();
+            for seed in seeds {
+                let bytes = fs::read(bench.path("copy").join(seed.to_string())).unwrap();
+                prop_assert!(bytes == noise(*seed, (*seed as usize) * 9_000));
+            }
+            fs::remove_dir_all(bench.path("copy")).unwrap();
+        }
+    }
 }

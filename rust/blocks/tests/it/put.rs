@@ -315,6 +315,42 @@ fn lists_stats_and_cats() {
     }
 }
 
+#[test]
+fn a_full_index_is_an_error_and_breaks_nothing() {
+    let tiny = || StoreOptions {
+        index_bytes_max: 0,
+        ..StoreOptions::default()
+    };
+    let bench = Bench::with(tiny());
+    fs::write(bench.path("small"), noise(1, 100_000)).unwrap();
+    let small = bench.put("small");
+    let mut error = None;
+    for number in 0..100_000_u64 {
+        let bytes = number.to_le_bytes();
+        let block = hypermesh_blocks::StoredBlock {
+            codec: 0,
+            raw_len: 8,
+            bytes: bytes::Bytes::copy_from_slice(&bytes),
+        };
+        let id = hypermesh_id::BlockId::of(&bytes);
+        if let Err(failed) = bench.store.ingest(&id, block) {
+            error = Some(failed);
+            break;
+        }
+    }
+    let error = error.unwrap().to_string();
+    assert!(error.contains("index"), "{error}");
+    bench
+        .store
+        .extract(&small.root, &bench.path("copy"), &Ignore)
+        .unwrap();
+    let bench = bench.reopen(StoreOptions::default());
+    bench
+        .store
+        .extract(&small.root, &bench.path("second copy"), &Ignore)
+        .unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
