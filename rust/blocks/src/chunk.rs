@@ -1,13 +1,15 @@
 //! Cuts bytes into chunks and names them: FastCDC (2020, normalisation level 1) and BLAKE3.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
 
 use fastcdc::v2020::FastCDC;
 use hypermesh_id::BlockId;
 
 use crate::StoreError;
 use crate::limits::{CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, HOLE_GRAIN_BYTES};
-use crate::put::pipeline::{self, Added, Pipeline, Stage};
+use crate::put::pipeline::{self, Added, BATCH_BYTES, Pipeline, Stage};
 
 static ZEROS: [u8; HOLE_GRAIN_BYTES] = [0; HOLE_GRAIN_BYTES];
 
@@ -33,48 +35,33 @@ pub fn is_zero(grain: &[u8]) -> bool {
     ZEROS.get(..grain.len()) == Some(grain)
 }
 
-/// Chunks and hashes everything that `source` yields, as `put` does but without a store: reading
-/// and cutting on this thread, hashing on the others. Answers the ids and lengths in order.
-pub fn ids(source: &mut dyn Read) -> Result<Vec<(BlockId, u32)>, StoreError> {
+/// Chunks and hashes a file, as `put` does but without holes and without a store. Answers the ids
+/// and lengths in order.
+pub fn ids(file: File) -> Result<Vec<(BlockId, u32)>, StoreError> {
     struct HashOnly;
     impl Stage for HashOnly {
-        fn keep(
-            &self,
-            _: &[u8],
-            _: &[std::ops::Range<usize>],
-            _: &[BlockId],
-        ) -> Result<Added, StoreError> {
+        fn keep(&self, _: &[u8], _: &[Range<usize>], _: &[BlockId]) -> Result<Added, StoreError> {
             Ok(Added::default())
         }
     }
+    let file = Arc::new(file);
+    let failed = |error| StoreError::io("read", "the file".as_ref(), error);
     let mut found = Vec::new();
     pipeline::run(&HashOnly, |pipeline: &mut Pipeline| {
-        let mut fill = |buffer: &mut [u8]| read_full(source, buffer);
+        let mut offset = 0;
         loop {
-            let more = pipeline
-                .feed(&mut fill)
-                .map_err(|error| StoreError::io("read", "source".as_ref(), error))?;
-            pipeline.cut(!more)?;
-            while let Some(piece) = pipeline.pop(!more)? {
+            let loaded = pipeline.load(&file, offset, BATCH_BYTES, BATCH_BYTES)?;
+            let (_, got) = loaded.map_err(failed)?;
+            let end = got < BATCH_BYTES;
+            pipeline.cut(end)?;
+            offset += got as u64;
+            while let Some(piece) = pipeline.pop(end)? {
                 found.push((piece.id, piece.length));
             }
-            if !more {
+            if end {
                 return Ok(());
             }
         }
     })?;
     Ok(found)
-}
-
-fn read_full(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buffer.len() {
-        match source.read(&mut buffer[done..]) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
 }

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
+use super::pipeline::{BATCH_BYTES, read_full};
 use super::walk::{Step, Walk, failed, permissions};
 use crate::StoreError;
 use crate::chunk;
@@ -37,7 +38,7 @@ pub(crate) fn read(
     // Not blocking, in case a pipe took the file's place.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
-        Ok(handle) => File::from(handle),
+        Ok(handle) => Arc::new(File::from(handle)),
         Err(Errno::NOENT | Errno::LOOP) => return Ok(Read::Gone),
         Err(error) => return Err(failed("open", path, error)),
     };
@@ -96,25 +97,34 @@ fn skip_hole(file: &File, offset: u64, size: u64, path: &Path) -> Result<u64, St
 /// Reads on from `offset`, which is a multiple of the grain, and cuts. Answers the bytes read.
 fn stretch(
     walk: &mut Walk<'_>,
-    file: &File,
+    file: &Arc<File>,
     offset: u64,
     size: u64,
     path: &Path,
 ) -> Result<u64, StoreError> {
-    let room = (walk.pipeline.room() as u64 / GRAIN) * GRAIN;
-    let want = room.min(size - offset) as usize;
-    let from = walk.pipeline.grow(want);
-    let mut done = 0;
-    while done < want {
-        let buffer = walk.pipeline.tail(from + done);
-        match file.read_at(buffer, offset + done as u64) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(StoreError::io("read", path, error)),
-        }
-    }
-    if done < want {
+    let left = size - offset;
+    let (from, want, got) = if left >= BATCH_BYTES as u64 {
+        let after = left - BATCH_BYTES as u64;
+        let next = if after >= BATCH_BYTES as u64 {
+            BATCH_BYTES
+        } else {
+            0
+        };
+        let loaded = walk.pipeline.load(file, offset, BATCH_BYTES, next)?;
+        let (from, got) = loaded.map_err(|error| StoreError::io("read", path, error))?;
+        (from, BATCH_BYTES, got)
+    } else {
+        let room = (walk.pipeline.room() as u64 / GRAIN) * GRAIN;
+        let want = room.min(left) as usize;
+        let from = walk.pipeline.grow(want);
+        let got = read_full(file, walk.pipeline.tail(from), offset);
+        (
+            from,
+            want,
+            got.map_err(|error| StoreError::io("read", path, error))?,
+        )
+    };
+    if got < want {
         walk.pipeline.abandon();
         return Ok(0);
     }

@@ -1,13 +1,17 @@
 //! Cuts on the caller's thread, hashes and stores on the others, and gives the chunks back in order.
 //!
+//! A thread reads large files ahead: cutting is the slowest single step, and shall not wait.
+//!
 //! Memory is bounded by the number of batches in flight. One batch holds the chunks of a stretch of
 //! one file, or of many small files.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use hypermesh_id::BlockId;
@@ -17,7 +21,7 @@ use crate::chunk;
 use crate::limits::CHUNK_BYTES_MAX;
 
 /// Bytes of one batch.
-const BATCH_BYTES: usize = 1 << 20;
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
 /// Batches that are worked on or wait to be.
 const BATCHES_MAX: usize = 8;
 /// Chunks of one batch: small files must not make a batch of a million.
@@ -63,6 +67,16 @@ struct Batch {
 
 type Finished = Result<Batch, StoreError>;
 
+/// A stretch of a file to read into a buffer, behind room for an uncut rest.
+#[derive(Debug)]
+struct Ahead {
+    file: Arc<File>,
+    offset: u64,
+    want: usize,
+    buffer: Vec<u8>,
+    got: io::Result<usize>,
+}
+
 /// The caller's end.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
@@ -79,6 +93,14 @@ pub(crate) struct Pipeline {
     given: usize,
     spare: Vec<Vec<u8>>,
     added: Added,
+    reads: SyncSender<Ahead>,
+    read: Receiver<Ahead>,
+    /// Whether a stretch was asked for and not taken.
+    reading: bool,
+}
+
+fn ended() -> StoreError {
+    StoreError::Internal("a thread of the pipeline ended")
 }
 
 /// Runs `work` with a pipeline whose batches go through `stage`.
@@ -101,6 +123,12 @@ pub(crate) fn run<T>(
                 .map_err(|error| StoreError::io("start a thread for", "put".as_ref(), error))?;
         }
         drop(results);
+        let (reads, wanted) = sync_channel::<Ahead>(1);
+        let (done, read) = sync_channel::<Ahead>(1);
+        thread::Builder::new()
+            .name("blocks-read".into())
+            .spawn_scoped(scope, move || read_ahead(&wanted, &done))
+            .map_err(|error| StoreError::io("start a thread for", "put".as_ref(), error))?;
         let mut pipeline = Pipeline {
             jobs,
             finished,
@@ -111,6 +139,9 @@ pub(crate) fn run<T>(
             given: 0,
             spare: Vec::new(),
             added: Added::default(),
+            reads,
+            read,
+            reading: false,
         };
         work(&mut pipeline)
     })
@@ -134,6 +165,34 @@ fn serve(stage: &dyn Stage, queue: &Mutex<Receiver<Batch>>, results: &Sender<Fin
     }
 }
 
+fn read_ahead(wanted: &Receiver<Ahead>, done: &SyncSender<Ahead>) {
+    while let Ok(mut ahead) = wanted.recv() {
+        let end = CHUNK_BYTES_MAX + ahead.want;
+        if ahead.buffer.len() < end {
+            ahead.buffer.resize(end, 0);
+        }
+        let into = &mut ahead.buffer[CHUNK_BYTES_MAX..end];
+        ahead.got = read_full(&ahead.file, into, ahead.offset);
+        if done.send(ahead).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 impl Batch {
     fn new(number: u64, buffer: Vec<u8>) -> Self {
         Self {
@@ -148,17 +207,65 @@ impl Batch {
 }
 
 impl Pipeline {
-    /// Reads on into the current batch. `fill` fills the buffer it gets unless its source ends;
-    /// the answer is false then.
-    pub(crate) fn feed(
+    /// Reads a stretch of a large file behind the open run, and has the `next` bytes after it read
+    /// meanwhile. Answers where the stretch starts and how many bytes of it there are.
+    pub(crate) fn load(
         &mut self,
-        fill: &mut dyn FnMut(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<bool> {
-        let room = self.room();
-        let from = self.grow(room);
-        let got = fill(self.tail(from));
-        self.current.filled = from + got.as_ref().map_or(0, |got| room.min(*got));
-        Ok(got? == room)
+        file: &Arc<File>,
+        offset: u64,
+        want: usize,
+        next: usize,
+    ) -> Result<io::Result<(usize, usize)>, StoreError> {
+        self.dispatch()?;
+        let mut ahead = None;
+        if std::mem::take(&mut self.reading) {
+            let read = self.read.recv().map_err(|_| ended())?;
+            let fits = Arc::ptr_eq(&read.file, file) && read.offset == offset && read.want == want;
+            if fits {
+                ahead = Some(read);
+            } else {
+                self.spare.push(read.buffer);
+            }
+        }
+        let ahead = match ahead {
+            Some(ahead) => ahead,
+            None => {
+                self.ask(file, offset, want)?;
+                self.read.recv().map_err(|_| ended())?
+            }
+        };
+        if next > 0 {
+            self.ask(file, offset + want as u64, next)?;
+            self.reading = true;
+        }
+        let got = match ahead.got {
+            Ok(got) => got,
+            Err(error) => return Ok(Err(error)),
+        };
+        // The rest of the run before it goes right in front.
+        let open = &self.current.buffer[self.uncut..self.current.filled];
+        let start = CHUNK_BYTES_MAX
+            .checked_sub(open.len())
+            .ok_or(StoreError::Internal("a run was not cut"))?;
+        let mut buffer = ahead.buffer;
+        buffer[start..CHUNK_BYTES_MAX].copy_from_slice(open);
+        self.spare
+            .push(std::mem::replace(&mut self.current.buffer, buffer));
+        self.uncut = start;
+        self.current.filled = CHUNK_BYTES_MAX + got;
+        Ok(Ok((CHUNK_BYTES_MAX, got)))
+    }
+
+    fn ask(&mut self, file: &Arc<File>, offset: u64, want: usize) -> Result<(), StoreError> {
+        let (file, buffer) = (Arc::clone(file), self.spare.pop().unwrap_or_default());
+        let ahead = Ahead {
+            file,
+            offset,
+            want,
+            buffer,
+            got: Ok(0),
+        };
+        self.reads.send(ahead).map_err(|_| ended())
     }
 
     /// Room left in the current batch, in bytes. At least one longest chunk's.
@@ -298,9 +405,7 @@ impl Pipeline {
         while self.flying.len() > BATCHES_MAX && matches!(self.flying.front(), Some(None)) {
             self.collect(true)?;
         }
-        self.jobs
-            .send(full)
-            .map_err(|_| StoreError::Internal("the hashing threads ended"))
+        self.jobs.send(full).map_err(|_| ended())
     }
 
     /// Takes back what the workers finished. With `wait`, at least one.
@@ -308,7 +413,7 @@ impl Pipeline {
         loop {
             let batch = if std::mem::take(&mut wait) {
                 let batch = self.finished.recv();
-                batch.map_err(|_| StoreError::Internal("the hashing threads ended"))??
+                batch.map_err(|_| ended())??
             } else {
                 match self.finished.try_recv() {
                     Ok(batch) => batch?,
