@@ -33,8 +33,6 @@ const IO: &[&str] = &[
     "nix",
     "tempfile",
     "redb",
-    "getrandom",
-    "rand",
     "mfn-local",
     "stoq",
     "hypermesh-blocks",
@@ -135,14 +133,12 @@ impl Graph {
                 let Some(to) = names.get(&dep.pkg) else {
                     continue;
                 };
-                let only_dev = dep
-                    .dep_kinds
-                    .iter()
-                    .all(|kind| kind.kind == DependencyKind::Development);
-                if only_dev {
-                    package.dev.insert(to.clone());
-                } else {
+                let has = |kind| dep.dep_kinds.iter().any(|info| info.kind == kind);
+                // What a build script uses is in no product, and may do I/O.
+                if has(DependencyKind::Normal) {
                     package.normal.insert(to.clone());
+                } else if has(DependencyKind::Development) {
+                    package.dev.insert(to.clone());
                 }
             }
         }

@@ -8,7 +8,7 @@ const SOURCE: &str = "ffi/protocol/constants.toml";
 
 /// Where the generator writes, per language: a file or a directory.
 const GENERATED: &[(&str, &str)] = &[
-    ("Rust", "rust/wire/src/gen/"),
+    ("Rust", "rust/wire/src/constants.rs"),
     ("Zig", "zig/src/gen/"),
     ("Go", "go/internal/protocol/gen.go"),
     ("C", "ffi/include/mfn/"),
@@ -89,8 +89,7 @@ mod tests {
         let constants = "[kind]\nhello = { value = 1 }\n[status.BAD_FLAGS]\nvalue = -1\n[method.state]\nput = 1\n";
         let tree = Tree::of(&[
             (SOURCE, constants),
-            ("rust/wire/src/gen/a.rs", "Hello BadFlags"),
-            ("rust/wire/src/gen/b.rs", "PUT"),
+            ("rust/wire/src/constants.rs", "Hello BadFlags PUT"),
             ("zig/src/gen/protocol.zig", "hello bad_flags put"),
             (
                 "go/internal/protocol/gen.go",

@@ -60,7 +60,7 @@ pub(super) fn machine_paths(tree: &Tree) -> Vec<Problem> {
     for file in &tree.files {
         for (number, line) in file.lines() {
             for path in MACHINE_PATHS {
-                // `a/work/b` is a path of the tree; `"/work/b"` is a machine's.
+                // Behind a name it is a path of the tree; at the start of a word it is a machine's.
                 let stands_alone = line.match_indices(path).any(|(at, _)| {
                     !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-}~".contains(c))
                 });
