@@ -1,0 +1,276 @@
+//! Answers requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hypermesh_id::{BlockId, NodeId};
+use quinn::{Connection, RecvStream, SendStream};
+use stoq_proto::{Invitation, MemberRecord, Message, Shard, Token, TokenError};
+use tokio::sync::mpsc;
+
+use crate::dial::tell_records;
+use crate::endpoint::{Shared, unix_seconds};
+use crate::error::StoqError;
+use crate::streams::{read, write, write_last};
+use crate::{BlockSource, range};
+
+/// Statuses of the local wire, their sign dropped: one table for both planes.
+mod status {
+    pub(super) const INVALID_ARGUMENT: u16 = 1;
+    pub(super) const NOT_FOUND: u16 = 2;
+    pub(super) const BUSY: u16 = 10;
+    pub(super) const DENIED: u16 = 12;
+    pub(super) const INTERNAL: u16 = 99;
+    pub(super) const BAD_BODY: u16 = 113;
+}
+
+/// Blocks that are read ahead of the network.
+const READ_AHEAD: usize = 16;
+
+fn error(status: u16, text: impl Into<String>) -> Message {
+    Message::Error {
+        status,
+        text: text.into(),
+    }
+}
+
+async fn request(shared: &Shared, receive: &mut RecvStream) -> Result<Message, StoqError> {
+    match tokio::time::timeout(shared.limits.answer_time, read(receive)).await {
+        Ok(Ok(Some(message))) => Ok(message),
+        Ok(Ok(None)) => Err(StoqError::Broken("a stream without a request".into())),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(StoqError::Timeout),
+    }
+}
+
+/// One request of a key that is no member: a join, or nothing.
+pub(crate) async fn stranger(
+    shared: &Arc<Shared>,
+    node: NodeId,
+    mut send: SendStream,
+    mut receive: RecvStream,
+) {
+    let answer = match request(shared, &mut receive).await {
+        Ok(Message::Join {
+            invitation,
+            addresses,
+        }) => join(shared, node, addresses, invitation).await,
+        Ok(_) => error(
+            status::DENIED,
+            "you are not a member here: join with an invitation",
+        ),
+        Err(wrong) => error(status::BAD_BODY, wrong.to_string()),
+    };
+    // One that is gone needs no answer; one that is there gets it before the connection is closed.
+    if write_last(&mut send, &answer).await.is_ok() {
+        let _ = send.stopped().await;
+    }
+}
+
+/// One request of a member.
+pub(crate) async fn member(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    node: NodeId,
+    mut send: SendStream,
+    mut receive: RecvStream,
+) {
+    metrics::counter!("stoq_requests").increment(1);
+    let answered = match request(shared, &mut receive).await {
+        Ok(Message::Shard(Shard::Blocks { token, ids })) => {
+            blocks(shared, node, &token, ids, &mut send).await
+        }
+        Ok(message) => {
+            let answer = short(shared, connection, node, message).await;
+            write_last(&mut send, &answer).await
+        }
+        Err(StoqError::Lost(_)) => return,
+        Err(wrong) => {
+            metrics::counter!("stoq_requests_refused").increment(1);
+            tracing::debug!(%node, error = %wrong, "a request was refused");
+            write_last(&mut send, &error(status::BAD_BODY, wrong.to_string())).await
+        }
+    };
+    if let Err(lost) = answered {
+        tracing::debug!(%node, error = %lost, "an answer was not taken");
+    }
+}
+
+/// Requests whose answer is one frame.
+async fn short(
+    shared: &Arc<Shared>,
+    connection: &Connection,
+    node: NodeId,
+    message: Message,
+) -> Message {
+    match message {
+        Message::Hello {
+            version, addresses, ..
+        } => {
+            if version != stoq_proto::VERSION {
+                return error(
+                    status::INVALID_ARGUMENT,
+                    format!("version {version} is not spoken here"),
+                );
+            }
+            shared.learn_addresses(&node, addresses);
+            shared.hello()
+        }
+        Message::Token(None) => {
+            let expires = unix_seconds() + shared.limits.token_time.as_secs();
+            Message::Token(Some(shared.token_key.issue(&node, expires)))
+        }
+        Message::Seed { ids } => {
+            let source = Arc::clone(&shared.source);
+            match tokio::task::spawn_blocking(move || source.has(&ids)).await {
+                Ok(has) => Message::Seeded { has },
+                Err(_) => error(status::INTERNAL, "the store failed"),
+            }
+        }
+        Message::Shard(Shard::Range {
+            token,
+            id,
+            start,
+            end,
+        }) => match permitted(shared, &node, &token) {
+            Ok(()) => slice(shared, id, start, end).await,
+            Err(refusal) => error(status::DENIED, refusal.to_string()),
+        },
+        Message::Peers { records } => {
+            introduced(shared, node, records).await;
+            Message::Done
+        }
+        Message::Ping(number) => Message::Pong(number),
+        // A member may lose its book and join again.
+        Message::Join {
+            invitation,
+            addresses,
+        } => {
+            let answer = join(shared, node, addresses, invitation).await;
+            if matches!(answer, Message::Joined { .. }) {
+                tell_records(shared, connection, &node).await;
+            }
+            answer
+        }
+        _ => error(status::INVALID_ARGUMENT, "this frame asks nothing"),
+    }
+}
+
+async fn join(
+    shared: &Arc<Shared>,
+    joiner: NodeId,
+    addresses: Vec<std::net::SocketAddr>,
+    invitation: Invitation,
+) -> Message {
+    let admission = Arc::clone(&shared.admission);
+    let redeemed = tokio::task::spawn_blocking(move || {
+        admission
+            .redeem(&joiner, &addresses, &invitation)
+            .map(|()| admission.records())
+    });
+    match redeemed.await {
+        Ok(Ok(mut records)) => {
+            records.retain(|record| record.subject != joiner);
+            records.truncate(stoq_proto::RECORDS_MAX);
+            tokio::spawn(tell_all(Arc::clone(shared), joiner));
+            Message::Joined { records }
+        }
+        Ok(Err(refusal)) => {
+            tracing::info!(node = %joiner, %refusal, "a join was refused");
+            error(status::DENIED, refusal.to_string())
+        }
+        Err(_) => error(status::INTERNAL, "the admission failed"),
+    }
+}
+
+/// Introduces a new member to all others.
+async fn tell_all(shared: Arc<Shared>, joiner: NodeId) {
+    let connected: Vec<(NodeId, Connection)> = shared
+        .peers()
+        .iter()
+        .filter(|(node, _)| **node != joiner)
+        .filter_map(|(node, peer)| Some((*node, peer.connection()?.clone())))
+        .collect();
+    for (node, connection) in connected {
+        tell_records(&shared, &connection, &node).await;
+    }
+}
+
+async fn introduced(shared: &Arc<Shared>, from: NodeId, mut records: Vec<MemberRecord>) {
+    let admission = Arc::clone(&shared.admission);
+    let told = tokio::task::spawn_blocking(move || {
+        // Signatures cost time, so they are checked here and not on the runtime's thread.
+        records.retain(|record| record.verify().is_ok());
+        admission.introduced(&from, records);
+    });
+    if told.await.is_err() {
+        tracing::error!("the admission failed on introductions");
+    }
+}
+
+fn permitted(shared: &Shared, node: &NodeId, token: &Token) -> Result<(), TokenError> {
+    let checked = shared.token_key.check(token, node, unix_seconds());
+    if checked.is_err() {
+        metrics::counter!("stoq_tokens_refused").increment(1);
+    }
+    checked
+}
+
+/// Streams blocks: a blocking thread reads ahead, this task writes.
+async fn blocks(
+    shared: &Arc<Shared>,
+    node: NodeId,
+    token: &Token,
+    ids: Vec<BlockId>,
+    send: &mut SendStream,
+) -> Result<(), StoqError> {
+    if let Err(refusal) = permitted(shared, &node, token) {
+        return write_last(send, &error(status::DENIED, refusal.to_string())).await;
+    }
+    let Ok(_permit) = shared.serving.acquire().await else {
+        return write_last(send, &error(status::BUSY, "the node stops")).await;
+    };
+    let (to, mut from) = mpsc::channel(READ_AHEAD);
+    let source = Arc::clone(&shared.source);
+    tokio::task::spawn_blocking(move || {
+        for id in ids {
+            let block = source.read(&id);
+            let failed = block.is_err();
+            // Nobody writes any more: the connection is gone.
+            if to.blocking_send((id, block)).is_err() || failed {
+                return;
+            }
+        }
+    });
+    while let Some((id, block)) = from.recv().await {
+        match block {
+            Ok(Some(block)) => {
+                metrics::counter!("stoq_blocks_sent").increment(1);
+                write(send, &Message::Shard(Shard::Block { id, block })).await?;
+            }
+            Ok(None) => write(send, &Message::Shard(Shard::Missing { id })).await?,
+            Err(reason) => {
+                tracing::warn!(block = %id, reason, "a block could not be read for a peer");
+                return write_last(send, &error(status::INTERNAL, "the store failed")).await;
+            }
+        }
+    }
+    write_last(send, &Message::Done).await
+}
+
+async fn slice(shared: &Shared, id: BlockId, start: u32, end: u32) -> Message {
+    let source: Arc<dyn BlockSource> = Arc::clone(&shared.source);
+    let cut = tokio::task::spawn_blocking(move || {
+        let Some(raw) = source.read_raw(&id)? else {
+            return Ok(None);
+        };
+        let raw_len = u32::try_from(raw.len()).map_err(|_| "the block is too long".to_string())?;
+        range::slice(&raw, start, end).map(|proof| Some((raw_len, Bytes::from(proof))))
+    });
+    match cut.await {
+        Ok(Ok(Some((raw_len, proof)))) => Message::Shard(Shard::Slice { id, raw_len, proof }),
+        Ok(Ok(None)) => error(status::NOT_FOUND, "the block is not here"),
+        Ok(Err(reason)) => error(status::INTERNAL, reason),
+        Err(_) => error(status::INTERNAL, "the store failed"),
+    }
+}

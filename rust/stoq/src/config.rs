@@ -1,0 +1,77 @@
+//! What an endpoint is told when it starts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use stoq_proto::TransferLimits;
+
+/// How to start an endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// The node's identity.
+    pub key: SigningKey,
+    /// Where to listen (UDP); port 0 lets the system choose. At least one.
+    pub listen: Vec<SocketAddr>,
+    /// Name and version of the program, told to peers.
+    pub software: String,
+    pub limits: Limits,
+}
+
+impl EndpointConfig {
+    /// Listens on a free port of all addresses, with default limits.
+    pub fn new(key: SigningKey) -> Self {
+        Self {
+            key,
+            listen: vec![SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0))],
+            software: concat!("stoq/", env!("CARGO_PKG_VERSION")).into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Handshakes under way; more are turned away.
+    pub handshakes: usize,
+    /// Connections of keys that are no members.
+    pub strangers: usize,
+    /// How long a stranger may stay.
+    pub stranger_time: Duration,
+    /// Peers kept connected.
+    pub peers: usize,
+    /// Streams that a peer may have open at once.
+    pub streams_per_peer: u32,
+    /// Answers with blocks that are read at once, over all peers.
+    pub serving: usize,
+    /// How long a request may take to arrive, and a short answer to come.
+    pub answer_time: Duration,
+    /// How long a peer may be silent before its connection counts as lost.
+    pub idle_time: Duration,
+    /// How long a token is good for.
+    pub token_time: Duration,
+    /// Pause before the second attempt to reach a peer, and the longest one.
+    pub pause_min: Duration,
+    pub pause_max: Duration,
+    pub transfer: TransferLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshakes: 128,
+            strangers: 64,
+            stranger_time: Duration::from_secs(15),
+            peers: 4_096,
+            streams_per_peer: 64,
+            serving: 32,
+            answer_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(10),
+            token_time: Duration::from_secs(3_600),
+            pause_min: Duration::from_millis(250),
+            pause_max: Duration::from_secs(30),
+            transfer: TransferLimits::default(),
+        }
+    }
+}
