@@ -2,19 +2,38 @@
 //!
 //! - [`NodeDir`]: the files of a node, and who may use them.
 //! - [`Config`]: what a node can be told.
+//! - [`Node`], [`run`]: five components, each a thread with its own runtime and socket.
+//! - [`examine`]: finds what is wrong, without a running node.
 #![forbid(unsafe_code)]
 
 mod address;
+mod adviser;
+mod answer;
+mod component;
 mod config;
+mod consensus;
 mod dir;
+mod doctor;
+mod fetch;
 mod files;
 mod identity;
 pub mod logs;
+mod membership;
+mod metrics;
+mod node;
 mod peers;
+mod progress;
+mod scheduler;
+mod state;
+mod store;
+mod transport;
 pub mod units;
 
 pub use address::{AddressError, PeerAddress, parse_socket_address};
+pub use adviser::find_almd;
 pub use config::{Config, ConfigError, DEFAULT_PORT, KEYS, Key, LogFormat};
 pub use dir::{DirError, DirLock, NodeDir};
+pub use doctor::{Finding, Level, examine};
 pub use identity::{IdentityError, load as load_identity, node_id};
-pub use peers::{PeerBook, PeersError, Source};
+pub use node::{Node, NodeError, run};
+pub use peers::{KnownPeer, PeerBook, PeersError, Source};

@@ -1,0 +1,467 @@
+//! What can be typed: subcommands, options, their help and examples.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use hypermesh_id::{NodeId, Root};
+use hypermesh_node::{LogFormat, PeerAddress};
+
+/// Moves directories between machines, verified, without a server in the middle.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hypermesh",
+    version,
+    arg_required_else_help = true,
+    propagate_version = false,
+    disable_help_subcommand = false,
+    after_help = "\
+A first mesh, two terminals on one machine:
+  hypermesh --dir /tmp/a up --init --listen '[::1]:4871'
+  hypermesh --dir /tmp/b up --init --listen '[::1]:4872'
+then, in a third:
+  hypermesh --dir /tmp/b join \"$(hypermesh --dir /tmp/a invite)\"
+  root=$(hypermesh --dir /tmp/a put ~/pictures)
+  hypermesh --dir /tmp/b get \"$root\" /tmp/copy
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+Standard output carries results only; progress and errors go to standard error."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// The node's directory [default: $HYPERMESH_DIR, else $XDG_DATA_HOME/hypermesh, else ~/.local/share/hypermesh]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Print results as JSON, one object per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no remarks, only results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "MODE")]
+    pub(crate) progress: ProgressMode,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// A bar on a terminal, nothing elsewhere or with --json or --quiet
+    Auto,
+    /// A bar, also when standard error is not a terminal
+    Bar,
+    /// One JSON object per line, with the bytes of each provider
+    Json,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a node: its directory, key and configuration
+    #[command(after_help = "\
+Prints the node id. Run again, it changes nothing and prints the same id.
+
+Example:
+  hypermesh init --dir /srv/mesh")]
+    Init,
+
+    /// Print the node id
+    #[command(after_help = "\
+Works whether or not the node runs. With an address it is what another node's --peer wants.
+
+Examples:
+  hypermesh id
+  hypermesh up --peer \"$(hypermesh id --dir /tmp/a)@[::1]:4871\"")]
+    Id,
+
+    /// Run the node in the foreground
+    #[command(after_help = "\
+Runs until Ctrl-C or SIGTERM, then stops cleanly: running jobs end and resume next time. A second signal exits at
+once. Logs go to standard error. Where it listens: `hypermesh status --json`, field transport.listen.
+
+Examples:
+  hypermesh up
+  hypermesh up --dir /tmp/a --init --listen '[::1]:4871'
+  hypermesh up --listen '[::]:4870' --peer 'hm1…@[2001:db8::7]:4870' --log-format json")]
+    Up(Up),
+
+    /// Put a file or directory into the node; prints its root
+    #[command(after_help = "\
+The root names this content for ever: the same content has the same root on every node. It is pinned, so that gc
+keeps it. Interrupted, run it again: what was stored is not stored twice.
+
+Examples:
+  hypermesh put ~/pictures
+  root=$(hypermesh put --quiet build/)")]
+    Put(Put),
+
+    /// Fetch a root from the mesh and write it to a new path
+    #[command(after_help = "\
+Every block is checked against its hash. The destination appears whole, at the end, or not at all; it must not exist
+yet. Interrupted, run it again: what arrived is not fetched twice.
+
+Examples:
+  hypermesh get hmr1… ./pictures
+  hypermesh get hmr1… --store --pin
+  hypermesh get hmr1… ./pictures --from hm1…")]
+    Get(Get),
+
+    /// List the names below a root
+    #[command(after_help = "\
+Fetches what it needs to know from peers, not the files' content.
+
+Examples:
+  hypermesh ls hmr1…
+  hypermesh ls hmr1…/2025 --recursive --long")]
+    Ls(Ls),
+
+    /// Write the content of one file to standard output
+    #[command(after_help = "\
+Examples:
+  hypermesh cat hmr1…/notes.txt
+  hypermesh cat hmr1…/disk.img --offset 512 --length 512 | xxd")]
+    Cat(Cat),
+
+    /// Show one file, directory or symlink below a root
+    #[command(after_help = "Example:\n  hypermesh stat hmr1…/notes.txt --json")]
+    Stat(Target),
+
+    /// Keep a root through gc
+    #[command(after_help = "Example:\n  hypermesh pin hmr1…")]
+    Pin(RootArg),
+
+    /// Let gc take a root
+    #[command(after_help = "Example:\n  hypermesh unpin hmr1… && hypermesh gc")]
+    Unpin(RootArg),
+
+    /// List the roots that this node knows
+    #[command(after_help = "Example:\n  hypermesh roots")]
+    Roots,
+
+    /// Remove what no pinned root needs
+    #[command(after_help = "Examples:\n  hypermesh gc --dry-run\n  hypermesh gc")]
+    Gc(Gc),
+
+    /// Check every stored block against its hash
+    #[command(after_help = "\
+With --repair, damaged blocks are fetched again from peers. Exit status 1 when damage remains.
+
+Examples:
+  hypermesh fsck
+  hypermesh fsck --repair")]
+    Fsck(Fsck),
+
+    /// List the known peers
+    #[command(after_help = "Examples:\n  hypermesh peers\n  hypermesh peers --json")]
+    Peers,
+
+    /// Measure the round trip to a peer
+    #[command(after_help = "Example:\n  hypermesh ping hm1… --count 10")]
+    Ping(Ping),
+
+    /// Print an invitation that lets one node join
+    #[command(after_help = "\
+Whoever has the text can join, once, until it expires: send it like a password.
+
+Examples:
+  hypermesh invite
+  hypermesh invite --valid-for 15m --address '[2001:db8::7]:4870'")]
+    Invite(Invite),
+
+    /// Join the mesh of the node that wrote the invitation
+    #[command(after_help = "\
+The node must be running. It remembers the inviter and stays a member after a restart.
+
+Example:
+  hypermesh join hmi1…")]
+    Join(Join),
+
+    /// Show components, sockets, store, peers, jobs and layers
+    #[command(after_help = "Examples:\n  hypermesh status\n  hypermesh status --json")]
+    Status,
+
+    /// Find out what is wrong with this machine or the node's directory
+    #[command(after_help = "\
+Works whether or not the node runs. Each finding says the repair. Exit status 1 when something is broken.
+
+Example:
+  hypermesh doctor --dir /srv/mesh")]
+    Doctor,
+
+    /// Print the completion script of a shell
+    #[command(after_help = "\
+Examples:
+  hypermesh completions bash > ~/.local/share/bash-completion/completions/hypermesh
+  hypermesh completions zsh > \"${fpath[1]}/_hypermesh\"")]
+    Completions(Completions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Address to listen on; port 0 lets the system choose. Repeatable; replaces the configured ones
+    #[arg(long, value_name = "ADDRESS", value_parser = hypermesh_node::parse_socket_address)]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// A peer that is a member from now on while it is named here. Repeatable; adds to the configured ones
+    #[arg(long, value_name = "NODE@ADDRESS")]
+    pub(crate) peer: Vec<PeerAddress>,
+    /// Make the node first if there is none
+    #[arg(long)]
+    pub(crate) init: bool,
+    /// Look of the log lines: human or json [default: as configured, human]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged, such as info or info,stoq=debug [default: as configured, info]
+    #[arg(long, value_name = "LEVEL", value_parser = log_level)]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// The file or directory
+    pub(crate) path: PathBuf,
+    /// Do not pin the root: gc may take it
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// The root, hmr1…
+    pub(crate) root: Root,
+    /// Where to write it; must not exist yet
+    #[arg(required_unless_present = "store", conflicts_with = "store")]
+    pub(crate) destination: Option<PathBuf>,
+    /// Fetch into the node's store only
+    #[arg(long)]
+    pub(crate) store: bool,
+    /// Keep it through gc
+    #[arg(long)]
+    pub(crate) pin: bool,
+    /// Fetch from this peer only. Repeatable
+    #[arg(long = "from", value_name = "NODE")]
+    pub(crate) providers: Vec<NodeId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The root and a path below it, hmr1…[/PATH]
+    #[arg(value_name = "ROOT[/PATH]", value_parser = root_path())]
+    pub(crate) target: RootPath,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Everything below, not only the next level
+    #[arg(long, short)]
+    pub(crate) recursive: bool,
+    /// With kind, mode and size
+    #[arg(long, short)]
+    pub(crate) long: bool,
+    /// End each name with a zero byte instead of a newline
+    #[arg(long, short = '0', conflicts_with_all = ["long", "json"])]
+    pub(crate) null: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// First byte
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    pub(crate) offset: u64,
+    /// Number of bytes [default: to the end]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) length: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RootArg {
+    /// The root, hmr1…
+    pub(crate) root: Root,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fsck {
+    /// Fetch damaged blocks again from peers
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The peer's node id, hm1…
+    pub(crate) node: NodeId,
+    /// Number of probes
+    #[arg(long, short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) count: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// How long it may be redeemed, such as 15m, 1h or 7d
+    #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = hypermesh_node::units::parse_duration)]
+    pub(crate) valid_for: Duration,
+    /// Address of this node to write into it. Repeatable [default: those it advertises]
+    #[arg(long, value_name = "ADDRESS", value_parser = hypermesh_node::parse_socket_address)]
+    pub(crate) address: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The invitation, hmi1…
+    pub(crate) invitation: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// A root and a path of bytes below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RootPath {
+    pub(crate) root: Root,
+    pub(crate) path: Vec<u8>,
+}
+
+fn root_path() -> impl TypedValueParser<Value = RootPath> {
+    OsStringValueParser::new().try_map(|text: OsString| parse_root_path(text.as_bytes()))
+}
+
+fn parse_root_path(text: &[u8]) -> Result<RootPath, String> {
+    let split = text
+        .iter()
+        .position(|byte| *byte == b'/')
+        .unwrap_or(text.len());
+    let root = std::str::from_utf8(&text[..split])
+        .map_err(|_| "a root is the text hmr1… that put printed".to_string())?;
+    let root = root.parse::<Root>().map_err(|error| error.to_string())?;
+    let rest = text.get(split + 1..).unwrap_or_default();
+    // Shell completion leaves a slash behind a directory.
+    let rest = rest.strip_suffix(b"/").unwrap_or(rest);
+    Ok(RootPath {
+        root,
+        path: rest.to_vec(),
+    })
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    hypermesh_node::logs::check_level(text).map(|()| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+    use hypermesh_id::BlockId;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("hypermesh").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_teaches() {
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|c| c.get_name() != "help")
+        {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name} has no description");
+            let after = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                after.contains("Example") && after.contains("hypermesh "),
+                "{name} has no example"
+            );
+        }
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for arguments in [
+            ["--dir", "/x", "--json", "id"],
+            ["id", "--json", "--dir", "/x"],
+        ] {
+            let cli = parse(&arguments).unwrap();
+            assert_eq!(cli.global.dir.as_deref(), Some(std::path::Path::new("/x")));
+            assert!(cli.global.json);
+        }
+    }
+
+    #[test]
+    fn a_root_with_a_path() {
+        let root = Root(BlockId([4; 32]));
+        let check = |text: String, path: &[u8]| {
+            let parsed = parse_root_path(text.as_bytes()).unwrap();
+            assert_eq!((parsed.root, parsed.path.as_slice()), (root, path));
+        };
+        check(root.to_string(), b"");
+        check(format!("{root}/"), b"");
+        check(format!("{root}/a/b"), b"a/b");
+        check(format!("{root}/a/"), b"a");
+        let mut bytes = format!("{root}/").into_bytes();
+        bytes.push(0xff);
+        assert_eq!(parse_root_path(&bytes).unwrap().path, [0xff]);
+        assert!(parse_root_path(b"hm1q/x").unwrap_err().contains("a root"));
+        assert!(parse_root_path(b"\xff/x").is_err());
+    }
+
+    #[test]
+    fn a_get_has_one_destination() {
+        let root = Root(BlockId([4; 32])).to_string();
+        let kind = |arguments: &[&str]| parse(arguments).unwrap_err().kind();
+        assert_eq!(kind(&["get", &root]), ErrorKind::MissingRequiredArgument);
+        assert_eq!(
+            kind(&["get", &root, "x", "--store"]),
+            ErrorKind::ArgumentConflict
+        );
+        assert!(parse(&["get", &root, "--store"]).is_ok());
+        assert!(parse(&["get", &root, "x"]).is_ok());
+    }
+
+    #[test]
+    fn wrong_values_are_usage_errors_that_teach() {
+        let text = |arguments: &[&str]| {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+            error.to_string()
+        };
+        assert!(text(&["up", "--peer", "hm1x"]).contains("hm1…@[::1]:4870"));
+        assert!(text(&["up", "--listen", "localhost:1"]).contains("[2001:db8::7]:4870"));
+        assert!(text(&["up", "--log-level", "a=b=c"]).contains("info,stoq=debug"));
+        assert!(text(&["invite", "--valid-for", "soon"]).contains("1h30m"));
+        assert!(text(&["ls", "hm1q"]).contains("a root"));
+        assert!(text(&["ping", "hmr1q"]).contains("a node id"));
+        assert!(text(&["frobnicate"]).contains("frobnicate"));
+    }
+}

@@ -1,0 +1,112 @@
+//! What needs no running node: init, id, up, doctor, completions.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use hypermesh_node::{Config, Level, NodeDir, run};
+use serde_json::json;
+
+use crate::args::{Cli, Completions, Up};
+use crate::error::CliError;
+use crate::output::{Output, table};
+
+pub(crate) fn init(dir: &NodeDir, out: Output) -> Result<(), CliError> {
+    let (id, new) = dir.init()?;
+    out.remark(&if new {
+        format!(
+            "made a node in {}; `hypermesh up` runs it",
+            dir.path().display()
+        )
+    } else {
+        format!(
+            "there is a node in {} already; nothing changed",
+            dir.path().display()
+        )
+    });
+    out.result(
+        || id.to_string(),
+        || json!({ "node_id": id.to_string(), "dir": dir.path(), "created": new }),
+    )
+}
+
+pub(crate) fn id(dir: &NodeDir, out: Output) -> Result<(), CliError> {
+    let id = hypermesh_node::node_id(&hypermesh_node::load_identity(&dir.identity())?);
+    out.result(|| id.to_string(), || json!({ "node_id": id.to_string() }))
+}
+
+pub(crate) fn up(dir: &NodeDir, out: Output, arguments: Up) -> Result<(), CliError> {
+    if arguments.init {
+        dir.init()?;
+    } else if !dir.is_initialised() {
+        return Err(CliError::failed(format!(
+            "there is no node in {}: run `hypermesh init{}` first, or add --init",
+            dir.path().display(),
+            crate::connect::dir_option(dir)
+        )));
+    }
+    let mut config = Config::load(&dir.config())?;
+    if !arguments.listen.is_empty() {
+        config.listen = arguments.listen;
+    }
+    config.peers.extend(arguments.peer);
+    if let Some(format) = arguments.log_format {
+        config.log_format = format;
+    }
+    if let Some(level) = arguments.log_level {
+        config.log_level = level;
+    } else if out.quiet {
+        config.log_level = "warn".into();
+    }
+    hypermesh_node::logs::init(config.log_format, &config.log_level).map_err(CliError::failed)?;
+    run(dir, &config).map_err(|error| CliError::failed(error.to_string()))
+}
+
+/// Prints the findings; the exit status is 1 when something is broken.
+pub(crate) fn doctor(dir: &NodeDir, out: Output) -> Result<ExitCode, CliError> {
+    let findings = hypermesh_node::examine(dir);
+    if out.json {
+        for finding in &findings {
+            out.result(String::new, || {
+                json!({
+                    "check": finding.check,
+                    "level": finding.level.name(),
+                    "text": finding.text,
+                    "repair": finding.repair,
+                })
+            })?;
+        }
+    } else {
+        let rows = findings
+            .iter()
+            .map(|finding| {
+                vec![
+                    finding.level.name().into(),
+                    finding.check.into(),
+                    finding.text.clone(),
+                ]
+            })
+            .collect();
+        let mut text = table(&["", "check", "finding"], &[], rows);
+        for finding in findings.iter().filter(|finding| !finding.repair.is_empty()) {
+            text.push_str(&format!(
+                "\n{} ({}): {}",
+                finding.check,
+                finding.level.name(),
+                finding.repair
+            ));
+        }
+        out.result(|| text, serde_json::Value::default)?;
+    }
+    let worst = findings.iter().map(|finding| finding.level).max();
+    Ok(ExitCode::from(u8::from(worst == Some(Level::Broken))))
+}
+
+pub(crate) fn completions(arguments: &Completions) {
+    clap_complete::generate(
+        arguments.shell,
+        &mut Cli::command(),
+        "hypermesh",
+        &mut io::stdout().lock(),
+    );
+}

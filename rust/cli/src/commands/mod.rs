@@ -1,0 +1,80 @@
+//! The subcommands.
+
+pub(crate) mod content;
+pub(crate) mod local;
+pub(crate) mod network;
+pub(crate) mod status;
+
+use std::process::ExitCode;
+
+use hypermesh_node::NodeDir;
+
+use crate::args::{Cli, Command, Global};
+use crate::error::CliError;
+use crate::output::Output;
+
+/// What every subcommand that talks to a node has.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) dir: NodeDir,
+    pub(crate) out: Output,
+    pub(crate) global: Global,
+}
+
+/// Runs what was typed.
+pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let global = cli.global;
+    let out = Output {
+        json: global.json,
+        quiet: global.quiet,
+    };
+    if let Command::Completions(arguments) = &cli.command {
+        local::completions(arguments);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let path = match &global.dir {
+        Some(path) => path.clone(),
+        None => NodeDir::default_path(|name| std::env::var_os(name))?,
+    };
+    let dir = NodeDir::new(&path)?;
+    match cli.command {
+        Command::Init => local::init(&dir, out)?,
+        Command::Id => local::id(&dir, out)?,
+        Command::Up(arguments) => local::up(&dir, out, arguments)?,
+        Command::Doctor => return local::doctor(&dir, out),
+        command => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| CliError::failed(format!("could not start: {error}")))?;
+            runtime.block_on(ask(&Context { dir, out, global }, command))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a running node answers.
+async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Put(arguments) => content::put(context, arguments).await,
+        Command::Get(arguments) => content::get(context, arguments).await,
+        Command::Ls(arguments) => content::ls(context, arguments).await,
+        Command::Cat(arguments) => content::cat(context, arguments).await,
+        Command::Stat(arguments) => content::stat(context, arguments).await,
+        Command::Pin(arguments) => content::pin(context, arguments, true).await,
+        Command::Unpin(arguments) => content::pin(context, arguments, false).await,
+        Command::Roots => content::roots(context).await,
+        Command::Gc(arguments) => content::gc(context, arguments).await,
+        Command::Fsck(arguments) => content::fsck(context, arguments).await,
+        Command::Peers => network::peers(context).await,
+        Command::Ping(arguments) => network::ping(context, arguments).await,
+        Command::Invite(arguments) => network::invite(context, arguments).await,
+        Command::Join(arguments) => network::join(context, arguments).await,
+        Command::Status => status::status(context).await,
+        Command::Init
+        | Command::Id
+        | Command::Up(_)
+        | Command::Doctor
+        | Command::Completions(_) => Err(CliError::failed("this command does not ask a node")),
+    }
+}

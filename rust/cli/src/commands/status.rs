@@ -1,0 +1,255 @@
+//! The whole node at a glance.
+
+use hypermesh_node::units::format_size;
+use mfn_wire::{Service, method, pb};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::network::{peer_json, peer_table};
+use crate::error::CliError;
+use crate::output::{ago, table};
+use crate::progress::provider_json;
+
+struct Snapshot {
+    node: pb::NodeStatus,
+    transport: pb::TransportStatus,
+    peers: pb::PeerList,
+    store: pb::StateStatus,
+    scheduler: pb::SchedulerStatus,
+    consensus: pb::ConsensusStatus,
+}
+
+pub(crate) async fn status(context: &Context) -> Result<(), CliError> {
+    let metrics = context.client(Service::Metrics).await?;
+    let transport = context.client(Service::Transport).await?;
+    let state = context.client(Service::State).await?;
+    let scheduler = context.client(Service::Scheduler).await?;
+    let consensus = context.client(Service::Consensus).await?;
+    let snapshot = Snapshot {
+        node: context
+            .ask_nothing(&metrics, method::metrics::STATUS)
+            .await?,
+        transport: context
+            .ask_nothing(&transport, method::transport::STATUS)
+            .await?,
+        peers: context
+            .ask_nothing(&transport, method::transport::PEERS)
+            .await?,
+        store: context.ask_nothing(&state, method::state::STATUS).await?,
+        scheduler: context
+            .ask_nothing(&scheduler, method::scheduler::STATUS)
+            .await?,
+        consensus: context
+            .ask_nothing(&consensus, method::consensus::STATUS)
+            .await?,
+    };
+    context.out.result(|| snapshot.text(), || snapshot.json())
+}
+
+impl Snapshot {
+    fn text(&self) -> String {
+        let node = &self.node;
+        let mut parts = vec![facts(&[
+            ("node", node.node_id.clone()),
+            ("version", node.version.clone()),
+            (
+                "process",
+                format!(
+                    "{}, up {}, {} resident",
+                    node.pid,
+                    ago(node.started),
+                    format_size(node.resident_bytes)
+                ),
+            ),
+            ("listen", self.transport.listen.join(", ")),
+            (
+                "peers",
+                format!(
+                    "{} of {} connected; {} sent, {} received",
+                    self.transport.connected,
+                    self.transport.known,
+                    format_size(self.transport.bytes_sent),
+                    format_size(self.transport.bytes_received)
+                ),
+            ),
+            ("store", self.store_text()),
+        ])];
+        let components = node
+            .components
+            .iter()
+            .map(|component| {
+                vec![
+                    component.name.clone(),
+                    component.state.clone(),
+                    component.connections.to_string(),
+                    component.requests.to_string(),
+                    component.errors.to_string(),
+                    component.socket.clone(),
+                ]
+            })
+            .collect();
+        parts.push(table(
+            &[
+                "component",
+                "state",
+                "connections",
+                "requests",
+                "errors",
+                "socket",
+            ],
+            &[2, 3, 4],
+            components,
+        ));
+        let layers = node
+            .layers
+            .iter()
+            .map(|layer| {
+                vec![
+                    layer.name.clone(),
+                    layer.state.clone(),
+                    layer.restarts.to_string(),
+                    layer.detail.clone(),
+                ]
+            })
+            .collect();
+        parts.push(table(
+            &["layer", "state", "restarts", "detail"],
+            &[2],
+            layers,
+        ));
+        if !self.peers.peers.is_empty() {
+            parts.push(peer_table(&self.peers.peers));
+        }
+        if !self.scheduler.jobs.is_empty() {
+            parts.push(self.jobs_table());
+        }
+        parts.join("\n\n")
+    }
+
+    fn store_text(&self) -> String {
+        let store = &self.store;
+        let quota = match store.quota_bytes {
+            0 => String::new(),
+            quota => format!(" of {} allowed", format_size(quota)),
+        };
+        format!(
+            "{} blocks, {} in {}{quota}; {} roots, {} pinned; {} free on disk",
+            store.blocks,
+            format_size(store.content_bytes),
+            format_size(store.stored_bytes),
+            store.roots,
+            store.pins,
+            format_size(store.disk_free_bytes)
+        )
+    }
+
+    fn jobs_table(&self) -> String {
+        let rows = self
+            .scheduler
+            .jobs
+            .iter()
+            .map(|job| {
+                let progress = job.progress.clone().unwrap_or_default();
+                let done = match progress.bytes_total {
+                    0 => format_size(progress.bytes_done),
+                    total => format!(
+                        "{} of {}",
+                        format_size(progress.bytes_done),
+                        format_size(total)
+                    ),
+                };
+                vec![
+                    job.id.to_string(),
+                    job.kind.clone(),
+                    job.state.clone(),
+                    done,
+                    ago(job.started),
+                    job.root.clone(),
+                    job.error.clone(),
+                ]
+            })
+            .collect();
+        table(
+            &["job", "kind", "state", "done", "age", "root", "error"],
+            &[0, 3, 4],
+            rows,
+        )
+    }
+
+    fn json(&self) -> Value {
+        let node = &self.node;
+        json!({
+            "node_id": node.node_id,
+            "version": node.version,
+            "pid": node.pid,
+            "started": node.started,
+            "resident_bytes": node.resident_bytes,
+            "components": node.components.iter().map(|component| json!({
+                "name": component.name,
+                "state": component.state,
+                "socket": component.socket,
+                "connections": component.connections,
+                "requests": component.requests,
+                "errors": component.errors,
+            })).collect::<Vec<_>>(),
+            "layers": node.layers.iter().map(|layer| json!({
+                "name": layer.name,
+                "state": layer.state,
+                "detail": layer.detail,
+                "restarts": layer.restarts,
+            })).collect::<Vec<_>>(),
+            "transport": {
+                "node_id": self.transport.node_id,
+                "listen": self.transport.listen,
+                "connected": self.transport.connected,
+                "known": self.transport.known,
+                "bytes_sent": self.transport.bytes_sent,
+                "bytes_received": self.transport.bytes_received,
+            },
+            "peers": self.peers.peers.iter().map(peer_json).collect::<Vec<_>>(),
+            "store": {
+                "blocks": self.store.blocks,
+                "stored_bytes": self.store.stored_bytes,
+                "live_bytes": self.store.live_bytes,
+                "content_bytes": self.store.content_bytes,
+                "quota_bytes": self.store.quota_bytes,
+                "disk_free_bytes": self.store.disk_free_bytes,
+                "segments": self.store.segments,
+                "roots": self.store.roots,
+                "pins": self.store.pins,
+                "index_bytes": self.store.index_bytes,
+            },
+            "scheduler": {
+                "adviser_available": self.scheduler.adviser_available,
+                "adviser_state": self.scheduler.adviser_state,
+                "jobs": self.scheduler.jobs.iter().map(job_json).collect::<Vec<_>>(),
+            },
+            "consensus": { "ready": self.consensus.ready, "reason": self.consensus.reason },
+        })
+    }
+}
+
+fn job_json(job: &pb::Job) -> Value {
+    let progress = job.progress.clone().unwrap_or_default();
+    json!({
+        "id": job.id,
+        "kind": job.kind,
+        "root": job.root,
+        "state": job.state,
+        "error": job.error,
+        "started": job.started,
+        "phase": progress.phase,
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+        "items_done": progress.items_done,
+        "items_total": progress.items_total,
+        "providers": progress.providers.iter().map(provider_json).collect::<Vec<_>>(),
+    })
+}
+
+fn facts(rows: &[(&str, String)]) -> String {
+    rows.iter()
+        .map(|(name, value)| format!("{name:<9}{value}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,345 @@
+//! Gets blocks from peers into the store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hypermesh_blocks::{Closure, IngestError, Store, StoreError, Wanted};
+use hypermesh_id::{BlockId, NodeId};
+use mfn_local::{Cancelled, Failure};
+use mfn_wire::{Status, pb};
+use stoq::{BlockSink, Endpoint, Fetch, FetchError, FetchReport, SinkError, Wants};
+
+use crate::adviser::{Adviser, Link};
+use crate::answer::store_failure;
+use crate::progress::ProgressSink;
+
+/// Fetches; one for all components.
+#[derive(Debug)]
+pub(crate) struct Fetcher {
+    pub(crate) store: Store,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) adviser: Adviser,
+    /// How long to wait for a first connected peer.
+    pub(crate) peer_wait: Duration,
+}
+
+/// What a closure knows of itself while a fetch has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    /// Blocks and bytes that the root is known to have.
+    pub(crate) known: (u64, u64),
+    /// Blocks and bytes of them that are here, those that arrived included.
+    pub(crate) present: (u64, u64),
+}
+
+impl Fetcher {
+    /// Whether no peer is connected.
+    pub(crate) fn is_alone(&self) -> bool {
+        !self.endpoint.peers().iter().any(|peer| peer.connected)
+    }
+
+    /// Gets everything that the closure wants. `first` is the block by which holders are recognised.
+    pub(crate) async fn fetch(
+        &self,
+        closure: Closure,
+        first: BlockId,
+        chosen: &[NodeId],
+        progress: Option<&ProgressSink>,
+        cancelled: Cancelled,
+    ) -> Result<(FetchReport, Totals), Failure> {
+        // Until its root is recorded nothing names these blocks.
+        let lease = {
+            let store = self.store.clone();
+            tokio::task::spawn_blocking(move || store.lease()).await
+        };
+        let _lease = lease.map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
+        let providers = self.providers(first, chosen, &cancelled).await?;
+        let totals = Arc::new(Mutex::new(Totals::default()));
+        let wants = ClosureWants {
+            closure,
+            store: self.store.clone(),
+            totals: Arc::clone(&totals),
+        };
+        let fetch = Fetch {
+            providers,
+            wants: Box::new(wants),
+            sink: Arc::new(StoreSink(self.store.clone())),
+        };
+        let observe = |report: &FetchReport| {
+            if let Some(progress) = progress {
+                let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
+                progress.report(fetch_progress(report, totals));
+            }
+        };
+        let fetched = tokio::select! {
+            fetched = self.endpoint.fetch(fetch, observe) => fetched,
+            () = cancelled.cancelled() => {
+                return Err(Failure::new(Status::CANCELLED, "cancelled; what arrived is kept"));
+            }
+        };
+        let store = self.store.clone();
+        let synced = crate::answer::blocking(move || store.sync()).await;
+        let report = fetched.map_err(fetch_failure)?;
+        synced.map_err(store_failure)?;
+        let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((report, totals))
+    }
+
+    /// Gets what a path needs, without progress.
+    pub(crate) async fn fetch_quietly(
+        &self,
+        closure: Closure,
+        first: BlockId,
+        cancelled: Cancelled,
+    ) -> Result<(), Failure> {
+        self.fetch(closure, first, &[], None, cancelled)
+            .await
+            .map(drop)
+    }
+
+    /// Gets one block.
+    pub(crate) async fn fetch_block(
+        &self,
+        id: BlockId,
+        cancelled: Cancelled,
+    ) -> Result<(), Failure> {
+        let providers = self.providers(id, &[], &cancelled).await?;
+        let fetch = Fetch {
+            providers,
+            wants: Box::new(OneBlock {
+                id,
+                asked: false,
+                here: false,
+            }),
+            sink: Arc::new(StoreSink(self.store.clone())),
+        };
+        tokio::select! {
+            fetched = self.endpoint.fetch(fetch, |_| {}) => fetched.map(drop).map_err(fetch_failure),
+            () = cancelled.cancelled() => Err(Failure::new(Status::CANCELLED, "cancelled")),
+        }
+    }
+
+    /// Peers that have the block, the one to prefer first.
+    async fn providers(
+        &self,
+        first: BlockId,
+        chosen: &[NodeId],
+        cancelled: &Cancelled,
+    ) -> Result<Vec<NodeId>, Failure> {
+        let links = self.connected(chosen, cancelled).await?;
+        let asked: Vec<NodeId> = links.iter().map(|link| link.peer).collect();
+        let holders = self.endpoint.who_has(&asked, &[first]).await;
+        let holders: BTreeMap<NodeId, Vec<bool>> = holders.into_iter().collect();
+        let having: Vec<Link> = links
+            .into_iter()
+            .filter(|link| {
+                holders
+                    .get(&link.peer)
+                    .is_some_and(|has| has.first() == Some(&true))
+            })
+            .collect();
+        if having.is_empty() {
+            let text = format!(
+                "none of the {} connected peers has block {first}; connect the node that has it (`hypermesh peers` shows who is away)",
+                asked.len()
+            );
+            return Err(Failure::new(Status::UNREACHABLE, text));
+        }
+        Ok(self.adviser.rank(having).await)
+    }
+
+    /// Connected peers among the chosen ones, or among all. Waits for a first one: a node that just started is still
+    /// connecting.
+    async fn connected(
+        &self,
+        chosen: &[NodeId],
+        cancelled: &Cancelled,
+    ) -> Result<Vec<Link>, Failure> {
+        let until = Instant::now() + self.peer_wait;
+        let mut changes = self.endpoint.changes();
+        loop {
+            let peers = self.endpoint.peers();
+            let links: Vec<Link> = peers
+                .iter()
+                .filter(|peer| peer.connected && (chosen.is_empty() || chosen.contains(&peer.node)))
+                .map(|peer| Link {
+                    peer: peer.node,
+                    round_trip: peer.rtt,
+                })
+                .collect();
+            if !links.is_empty() {
+                return Ok(links);
+            }
+            if !peers
+                .iter()
+                .any(|peer| chosen.is_empty() || chosen.contains(&peer.node))
+            {
+                let text =
+                    "this node knows no such peer; `hypermesh join` makes it a member of a mesh";
+                return Err(Failure::new(Status::UNREACHABLE, text));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let changed = tokio::select! {
+                changed = tokio::time::timeout(left, changes.changed()) => changed,
+                () = cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
+            };
+            if !matches!(changed, Ok(Ok(()))) {
+                let text = format!(
+                    "no peer was connected within {}; `hypermesh peers` says why",
+                    crate::units::format_duration(self.peer_wait)
+                );
+                return Err(Failure::new(Status::UNREACHABLE, text));
+            }
+        }
+    }
+}
+
+/// Progress of a fetch in the words of the local wire.
+fn fetch_progress(report: &FetchReport, totals: Totals) -> pb::Progress {
+    pb::Progress {
+        phase: "fetch".into(),
+        // What arrived counts as present at the next look at the tree.
+        bytes_done: totals.present.1.max(report.content_bytes),
+        bytes_total: totals.known.1,
+        items_done: totals.present.0.max(report.blocks),
+        items_total: totals.known.0,
+        providers: provider_bytes(report),
+    }
+}
+
+pub(crate) fn provider_bytes(report: &FetchReport) -> Vec<pb::ProviderBytes> {
+    report
+        .providers
+        .iter()
+        .map(|provider| pb::ProviderBytes {
+            node_id: provider.node.to_string(),
+            bytes: provider.bytes,
+            blocks: provider.blocks,
+            state: provider.state.clone(),
+        })
+        .collect()
+}
+
+fn fetch_failure(error: FetchError) -> Failure {
+    let status = match &error {
+        FetchError::NoProviders { .. } => Status::UNREACHABLE,
+        FetchError::Local(_) | FetchError::Wants(_) => Status::IO,
+        _ => Status::CLOSED,
+    };
+    Failure::new(status, format!("{error}; what arrived is kept"))
+}
+
+/// A closure over the store as the transport asks it.
+struct ClosureWants {
+    closure: Closure,
+    store: Store,
+    totals: Arc<Mutex<Totals>>,
+}
+
+impl Wants for ClosureWants {
+    fn poll(&mut self, max: usize) -> Result<stoq::Wanted, String> {
+        let wanted = self
+            .closure
+            .poll(&self.store, max)
+            .map_err(|error| error.to_string())?;
+        *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = Totals {
+            known: self.closure.known_totals(),
+            present: self.closure.present(),
+        };
+        Ok(match wanted {
+            Wanted::Blocks(blocks) => stoq::Wanted::Blocks(
+                blocks
+                    .into_iter()
+                    .map(|block| stoq::BlockRef {
+                        id: block.id,
+                        raw_len: block.raw_len,
+                    })
+                    .collect(),
+            ),
+            Wanted::Waiting => stoq::Wanted::Waiting,
+            Wanted::Done => stoq::Wanted::Done,
+        })
+    }
+
+    fn received(&mut self, id: &BlockId) {
+        self.closure.received(id);
+    }
+}
+
+struct OneBlock {
+    id: BlockId,
+    asked: bool,
+    here: bool,
+}
+
+impl Wants for OneBlock {
+    fn poll(&mut self, _max: usize) -> Result<stoq::Wanted, String> {
+        Ok(
+            match (std::mem::replace(&mut self.asked, true), self.here) {
+                (false, _) => {
+                    let raw_len = hypermesh_blocks::limits::BLOCK_BYTES_MAX as u32;
+                    stoq::Wanted::Blocks(vec![stoq::BlockRef {
+                        id: self.id,
+                        raw_len,
+                    }])
+                }
+                (true, false) => stoq::Wanted::Waiting,
+                (true, true) => stoq::Wanted::Done,
+            },
+        )
+    }
+
+    fn received(&mut self, id: &BlockId) {
+        self.here |= *id == self.id;
+    }
+}
+
+/// The store as the transport hands it blocks.
+struct StoreSink(Store);
+
+impl BlockSink for StoreSink {
+    fn accept(&self, id: &BlockId, block: stoq::StoredBlock) -> Result<(), SinkError> {
+        let block = hypermesh_blocks::StoredBlock {
+            codec: block.codec,
+            raw_len: block.raw_len,
+            bytes: block.bytes,
+        };
+        match self.0.ingest(id, block) {
+            Ok(_) => Ok(()),
+            Err(IngestError::Mismatch { .. }) => Err(SinkError::Mismatch),
+            Err(IngestError::Store(error)) => Err(SinkError::Local(error.to_string())),
+            Err(error) => Err(SinkError::Local(error.to_string())),
+        }
+    }
+}
+
+/// The store as other nodes read it.
+pub(crate) struct StoreSource(pub(crate) Store);
+
+impl stoq::BlockSource for StoreSource {
+    fn has(&self, ids: &[BlockId]) -> Vec<bool> {
+        self.0.contains_many(ids)
+    }
+
+    fn read_raw(&self, id: &BlockId) -> Result<Option<bytes::Bytes>, String> {
+        match self.0.read(id) {
+            Ok(block) => Ok(block),
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn read(&self, id: &BlockId) -> Result<Option<stoq::StoredBlock>, String> {
+        match self.0.read_stored(id) {
+            Ok(block) => Ok(block.map(|block| stoq::StoredBlock {
+                codec: block.codec,
+                raw_len: block.raw_len,
+                bytes: block.bytes,
+            })),
+            // It counts as absent from now on; whoever asks gets it elsewhere.
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

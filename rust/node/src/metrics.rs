@@ -1,0 +1,161 @@
+//! The metrics component: how the node and its parts are.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use hypermesh_blocks::Store;
+use hypermesh_id::NodeId;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
+use mfn_wire::{Service, Status, method, pb};
+
+use crate::adviser::Adviser;
+use crate::answer::{Answer, blocking, boxed, store_failure, unsupported};
+use crate::component::View;
+
+/// The components in the order in which they started; this one adds itself last.
+pub(crate) type Views = Arc<Mutex<Vec<View>>>;
+
+#[derive(Clone)]
+pub(crate) struct MetricsService {
+    pub(crate) id: NodeId,
+    pub(crate) started: u64,
+    pub(crate) views: Views,
+    pub(crate) store: Store,
+    pub(crate) endpoint: stoq::Endpoint,
+    pub(crate) adviser: Adviser,
+    pub(crate) recorder: PrometheusHandle,
+}
+
+/// The process's one recorder; a second node in one process (a test) shares it.
+pub(crate) fn recorder() -> PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!(
+                    "another recorder is installed; counters of the transport stay empty"
+                );
+            }
+            handle
+        })
+        .clone()
+}
+
+impl Handler for MetricsService {
+    fn call(&self, call: Call) -> BoxFuture<Answer> {
+        let this = self.clone();
+        boxed(async move {
+            match call.method {
+                method::metrics::STATUS => this.status(),
+                method::metrics::SCRAPE => this.scrape().await,
+                _ => unsupported(Service::Metrics, &call),
+            }
+        })
+    }
+}
+
+impl MetricsService {
+    fn views(&self) -> Vec<View> {
+        self.views
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn status(&self) -> Answer {
+        let components = self
+            .views()
+            .iter()
+            .map(|view| pb::ComponentStatus {
+                name: view.service.name().into(),
+                state: (if view.is_running() {
+                    "running"
+                } else {
+                    "ended"
+                })
+                .into(),
+                socket: view.socket.display().to_string(),
+                connections: view.connections(),
+                requests: view.requests(),
+                errors: view.errors(),
+            })
+            .collect();
+        let (alm, restarts, running) = self.adviser.state();
+        let layer = |name: &str, state: &str, detail: &str, restarts| pb::LayerStatus {
+            name: name.into(),
+            state: state.into(),
+            detail: detail.into(),
+            restarts,
+        };
+        let layers = vec![
+            layer("ifr", "in use", "in-process: the index of the store", 0),
+            layer("dsr", "absent", "not part of this version", 0),
+            layer(
+                "alm",
+                if running { "in use" } else { "absent" },
+                &alm,
+                restarts,
+            ),
+            layer("cpe", "absent", "not part of this version", 0),
+        ];
+        Ok(Reply::message(&pb::NodeStatus {
+            node_id: self.id.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id().into(),
+            started: self.started,
+            resident_bytes: resident_bytes(),
+            components,
+            layers,
+        }))
+    }
+
+    async fn scrape(&self) -> Answer {
+        let store = self.store.clone();
+        let stats = blocking(move || store.stats())
+            .await
+            .map_err(store_failure)?;
+        let gauges = [
+            ("hypermesh_store_blocks", stats.blocks),
+            ("hypermesh_store_stored_bytes", stats.stored_bytes),
+            ("hypermesh_store_live_bytes", stats.live_bytes),
+            ("hypermesh_store_content_bytes", stats.content_bytes),
+            ("hypermesh_store_index_bytes", stats.index_bytes),
+            ("hypermesh_store_disk_free_bytes", stats.disk_free_bytes),
+            ("hypermesh_process_resident_bytes", resident_bytes()),
+            ("hypermesh_alm_restarts", self.adviser.state().1),
+        ];
+        for (name, value) in gauges {
+            metrics::gauge!(name).set(value as f64);
+        }
+        let peers = self.endpoint.peers();
+        let connected = peers.iter().filter(|peer| peer.connected).count();
+        metrics::gauge!("hypermesh_peers_known").set(peers.len() as f64);
+        metrics::gauge!("hypermesh_peers_connected").set(connected as f64);
+        for view in self.views() {
+            let service = view.service.name();
+            metrics::gauge!("hypermesh_socket_connections", "service" => service)
+                .set(view.connections() as f64);
+            metrics::counter!("hypermesh_socket_requests", "service" => service)
+                .absolute(view.requests());
+            metrics::counter!("hypermesh_socket_errors", "service" => service)
+                .absolute(view.errors());
+        }
+        self.recorder.run_upkeep();
+        let text = self.recorder.render();
+        if text.is_empty() {
+            return Err(Failure::new(Status::NOT_READY, "nothing is measured yet"));
+        }
+        Ok(Reply::text(text))
+    }
+}
+
+/// Memory of this process that is in RAM; 0 when the system does not say.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or_default();
+    pages.saturating_mul(rustix::param::page_size() as u64)
+}

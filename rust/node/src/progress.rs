@@ -1,0 +1,80 @@
+//! Carries progress from blocking work to whoever asked for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hypermesh_blocks::{Observer, Progress};
+use mfn_local::{Cancelled, EventSink};
+use mfn_wire::{ContentType, pb};
+use prost::Message;
+
+/// Progress is shown to people and steers a demo: more often than this it is only cost.
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Where the progress of one job goes: to the caller's events, and to the list of jobs.
+#[derive(Clone, Debug)]
+pub(crate) struct ProgressSink {
+    events: EventSink,
+    cancelled: Cancelled,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sent: Option<Instant>,
+    latest: pb::Progress,
+}
+
+impl ProgressSink {
+    pub(crate) fn new(events: EventSink, cancelled: Cancelled) -> Self {
+        Self {
+            events,
+            cancelled,
+            state: Arc::default(),
+        }
+    }
+
+    /// Takes note, and tells the caller if the last word is old or of another phase. Never waits.
+    pub(crate) fn report(&self, progress: pb::Progress) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = state.latest.phase != progress.phase
+            || state.sent.is_none_or(|sent| sent.elapsed() >= EVERY);
+        state.latest = progress;
+        if due {
+            let body = state.latest.encode_to_vec();
+            // A caller that is gone, or that is slow, is told the next time.
+            if let Ok(true) = self.events.try_send(ContentType::Protobuf, &body) {
+                state.sent = Some(Instant::now());
+            }
+        }
+    }
+
+    pub(crate) fn latest(&self) -> pb::Progress {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .latest
+            .clone()
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.is_cancelled()
+    }
+}
+
+impl Observer for ProgressSink {
+    fn progress(&self, progress: &Progress) {
+        self.report(pb::Progress {
+            phase: progress.phase.name().into(),
+            bytes_done: progress.bytes_done,
+            bytes_total: progress.bytes_total,
+            items_done: progress.items_done,
+            items_total: progress.items_total,
+            providers: Vec::new(),
+        });
+    }
+
+    fn cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+}
