@@ -1,0 +1,11 @@
+//! Endpoints on loopback, honest and not.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod join;
+mod mesh;
+mod rogue;
+mod transfer;
