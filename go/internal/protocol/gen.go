@@ -280,8 +280,8 @@ const (
 	StatusBadFlags Status = -107
 	// StatusBadStatus The status does not fit the kind: errors are negative, all else is 0.
 	StatusBadStatus Status = -108
-	// StatusBadRequestId The request id does not fit the kind.
-	StatusBadRequestId Status = -109
+	// StatusBadRequestID The request id does not fit the kind.
+	StatusBadRequestID Status = -109
 	// StatusBadCredit The credit is above the limit, or stands where none may.
 	StatusBadCredit Status = -110
 	// StatusBadTLV The TLV area or an entry in it runs past its end, or a known entry has a wrong length.
@@ -357,7 +357,7 @@ func (s Status) String() string {
 		return "BAD_FLAGS"
 	case StatusBadStatus:
 		return "BAD_STATUS"
-	case StatusBadRequestId:
+	case StatusBadRequestID:
 		return "BAD_REQUEST_ID"
 	case StatusBadCredit:
 		return "BAD_CREDIT"
@@ -436,7 +436,7 @@ func (s Status) Text() string {
 		return "A flag is set that this version does not define."
 	case StatusBadStatus:
 		return "The status does not fit the kind: errors are negative, all else is 0."
-	case StatusBadRequestId:
+	case StatusBadRequestID:
 		return "The request id does not fit the kind."
 	case StatusBadCredit:
 		return "The credit is above the limit, or stands where none may."

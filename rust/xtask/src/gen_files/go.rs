@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::constants::{Constant, Constants, camel};
 use super::{Generated, filter_text};
 
-const INITIALISMS: &[&str] = &["tlv", "utf8", "ifr", "dsr", "alm", "cpe", "io", "ok"];
+const INITIALISMS: &[&str] = &["tlv", "utf8", "ifr", "dsr", "alm", "cpe", "io", "ok", "id"];
 
 fn name(prefix: &str, name: &str) -> String {
     format!("{prefix}{}", camel(name, INITIALISMS))

@@ -151,8 +151,11 @@ impl Cases<'_> {
     }
 }
 
+/// Adds the cases of one file.
+type Family = fn(&mut Cases<'_>);
+
 pub(crate) fn files(constants: &Constants) -> Files {
-    let families: [(&str, fn(&mut Cases<'_>)); 7] = [
+    let families: [(&str, Family); 7] = [
         ("valid", valid),
         ("length", length),
         ("numbers", numbers),
