@@ -114,6 +114,8 @@ async fn watch_over(
             Ok(mut child) => {
                 let pid = child.id().unwrap_or_default();
                 report.send_modify(|status| status.state = State::Running { pid });
+                // Held here: waiting for a child closes the input that it still holds.
+                let input = child.stdin.take();
                 let log = child
                     .stderr
                     .take()
@@ -121,6 +123,7 @@ async fn watch_over(
                 let ended = tokio::select! {
                     ended = child.wait() => ended,
                     _ = &mut stopped => {
+                        drop(input);
                         end(&mut child, options.stop_timeout).await;
                         report.send_modify(|status| status.state = State::Stopped);
                         return;
@@ -167,9 +170,8 @@ fn spawn(options: &SupervisorOptions) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// The end of its input asks it to stop; a daemon that does not is killed.
+/// The end of its input has asked it to stop; a daemon that does not is killed.
 async fn end(child: &mut Child, timeout: Duration) {
-    drop(child.stdin.take());
     if tokio::time::timeout(timeout, child.wait()).await.is_err() {
         tracing::warn!("almd did not stop in time; it is killed");
         // It may have ended meanwhile.
@@ -247,13 +249,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_its_input_stops_it() {
-        let mut supervisor = Supervisor::start(shell("exec cat"));
+    async fn the_end_of_its_input_stops_it_and_nothing_before() {
+        let mut supervisor = Supervisor::start(shell("echo up >&2; exec cat"));
         until(&mut supervisor, |status| {
             matches!(status.state, State::Running { .. })
         })
         .await;
         let status = supervisor.status.clone();
+        let restarted = tokio::time::timeout(
+            Duration::from_millis(100),
+            supervisor.status.wait_for(|status| status.restarts > 0),
+        );
+        assert!(restarted.await.is_err(), "it ended before it was asked to");
         supervisor.stop().await;
         assert_eq!(status.borrow().state, State::Stopped);
         assert_eq!(status.borrow().restarts, 0);
