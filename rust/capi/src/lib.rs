@@ -1,1 +1,9 @@
-//! All C exports written in Rust: the client of the local sockets.
+//! Exports what is written in Rust to C: the client of the local sockets (`ffi/include/mfn/client.h`).
+//!
+//! The only Rust archive of a process. Headers are generated from this source by `./make gen`.
+#![expect(
+    unsafe_code,
+    reason = "pointers of C callers are checked and dereferenced here"
+)]
+
+pub mod client;

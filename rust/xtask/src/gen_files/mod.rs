@@ -6,6 +6,7 @@ mod bindings;
 mod c;
 mod constants;
 mod go;
+mod header;
 mod messages;
 mod rust;
 mod vectors;
@@ -39,6 +40,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     files.extend(c::files(&constants));
     files.extend(messages::files(&root)?);
     files.extend(bindings::files(&root)?);
+    files.push(header::file(&root)?);
     files.extend(vectors::files(&constants)?);
 
     let mut stale = Vec::new();

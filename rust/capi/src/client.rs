@@ -1,0 +1,390 @@
+//! The client of the local sockets, for C.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mfn_local::{Client, ConnectOptions, LocalError, Reply, Request};
+use mfn_wire::{ContentType, Service, Status};
+use tokio::sync::{oneshot, watch};
+
+/// Major version in the high 16 bits, minor in the low ones.
+pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0000;
+
+thread_local! {
+    static LAST_ERROR: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A connection to one socket. Made by mfn_client_connect, freed by mfn_client_close.
+///
+/// Threads: mfn_client_call and mfn_client_cancel may run at the same time as each other, from any threads.
+#[derive(Debug)]
+#[expect(non_camel_case_types, reason = "its name in C")]
+pub struct mfn_client {
+    client: Client,
+    /// Calls in flight by their tag.
+    calls: Mutex<Calls>,
+    handle: tokio::runtime::Handle,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    last: u64,
+    by_tag: HashMap<u64, HashMap<u64, oneshot::Sender<()>>>,
+}
+
+/// The answer to a call. Made by mfn_client_call, freed by mfn_reply_free. Any thread may read it.
+#[derive(Debug)]
+#[expect(non_camel_case_types, reason = "its name in C")]
+pub struct mfn_reply {
+    reply: Reply,
+}
+
+/// An error with the text that goes to the caller's thread.
+struct Problem {
+    status: Status,
+    text: String,
+}
+
+fn problem(status: Status, text: impl Into<String>) -> Problem {
+    Problem {
+        status,
+        text: text.into(),
+    }
+}
+
+impl From<LocalError> for Problem {
+    fn from(error: LocalError) -> Self {
+        let status = match &error {
+            LocalError::PathTooLong { .. } => Status::INVALID_ARGUMENT,
+            LocalError::Unsafe { .. } => Status::DENIED,
+            LocalError::NotRunning { .. } => Status::UNREACHABLE,
+            LocalError::Timeout { .. } => Status::DEADLINE,
+            LocalError::Refused { status, .. } => *status,
+            _ => Status::IO,
+        };
+        problem(status, error.to_string())
+    }
+}
+
+/// Runs the body of an export: no panic crosses the border, and the thread's last error is kept.
+fn guarded(body: impl FnOnce() -> Result<(), Problem>) -> i32 {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        Err(problem(
+            Status::PANIC,
+            "a broken invariant was caught; close the handle and report this",
+        ))
+    });
+    let (status, text) = match result {
+        Ok(()) => (Status::OK, String::new()),
+        Err(Problem { status, text }) => (status, text),
+    };
+    LAST_ERROR.with(|last| last.replace(text.into_bytes()));
+    status.0
+}
+
+fn calls(client: &mfn_client) -> MutexGuard<'_, Calls> {
+    client.calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The version of this header that the library was built with. Compare its high 16 bits with MFN_CLIENT_ABI_VERSION.
+#[unsafe(no_mangle)]
+pub extern "C" fn mfn_client_abi_version() -> u32 {
+    MFN_CLIENT_ABI_VERSION
+}
+
+/// Connects to the socket at a path and checks that it serves that service (MFN_SERVICE_*), at most for timeout_ms.
+///
+/// On MFN_OK *client is a handle that the caller owns. Its connection is driven by a thread of the library.
+/// Errors: MFN_INVALID_ARGUMENT, MFN_UNREACHABLE (nothing serves the path), MFN_DEADLINE, MFN_DENIED (another user's
+/// socket), MFN_IO, or the status with which the server refused.
+///
+/// # Safety
+/// `path` is a string that ends with a zero byte; `client` points to a place for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_client_connect(
+    path: *const c_char,
+    service: u8,
+    timeout_ms: u64,
+    client: *mut *mut mfn_client,
+) -> i32 {
+    guarded(|| {
+        if path.is_null() || client.is_null() {
+            return Err(problem(
+                Status::INVALID_ARGUMENT,
+                "path and client must not be NULL",
+            ));
+        }
+        // SAFETY: not NULL; the caller promises a string that ends.
+        let path = unsafe { CStr::from_ptr(path) };
+        let service = Service::try_from(service).map_err(|number| {
+            problem(Status::BAD_SERVICE, format!("service {number} is unknown"))
+        })?;
+        let made = connect(
+            Path::new(OsStr::from_bytes(path.to_bytes())),
+            service,
+            timeout_ms,
+        )?;
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { client.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+fn connect(path: &Path, service: Service, timeout_ms: u64) -> Result<mfn_client, Problem> {
+    let starting = |error: std::io::Error| {
+        problem(Status::IO, format!("no thread for the connection: {error}"))
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(starting)?;
+    let handle = runtime.handle().clone();
+    let (stop, mut stopped) = watch::channel(false);
+    let thread = std::thread::Builder::new()
+        .name("mfn-client".into())
+        .spawn(move || {
+            // Without a sender nobody could say stop any more, so it counts as said.
+            let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
+        })
+        .map_err(starting)?;
+    let options = ConnectOptions {
+        timeout: Duration::from_millis(timeout_ms),
+        software: concat!("mfn-capi/", env!("CARGO_PKG_VERSION")).into(),
+    };
+    match handle.block_on(Client::connect(path, service, options)) {
+        Ok(client) => Ok(mfn_client {
+            client,
+            calls: Mutex::default(),
+            handle,
+            stop,
+            thread: Some(thread),
+        }),
+        Err(error) => {
+            stop.send_replace(true);
+            // It ends at once; a failure of it changes nothing here.
+            let _ = thread.join();
+            Err(error.into())
+        }
+    }
+}
+
+/// Calls a method (MFN_METHOD_*) and waits for the answer, at most for timeout_ms; 0 waits without end.
+///
+/// content_type is MFN_CONTENT_TYPE_*. The tag is the caller's name for the call, for mfn_client_cancel; several calls
+/// may share one. On MFN_OK *reply is a handle that the caller owns.
+/// Errors: MFN_DEADLINE, MFN_CANCELLED, MFN_CLOSED (the connection is over; connect again), MFN_BUSY, or the status of
+/// the server's answer; mfn_last_error has its text.
+///
+/// # Safety
+/// `client` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `reply` points to a
+/// place for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_client_call(
+    client: *const mfn_client,
+    tag: u64,
+    method: u16,
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+    reply: *mut *mut mfn_reply,
+) -> i32 {
+    guarded(|| {
+        if client.is_null() || reply.is_null() || (body.is_null() && body_bytes > 0) {
+            return Err(problem(
+                Status::INVALID_ARGUMENT,
+                "client, reply and body must not be NULL",
+            ));
+        }
+        if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
+            return Err(problem(
+                Status::FRAME_TOO_LARGE,
+                "the body is longer than a frame may be",
+            ));
+        }
+        let content_type = ContentType::try_from(content_type).map_err(|number| {
+            problem(
+                Status::BAD_CONTENT_TYPE,
+                format!("content type {number} is unknown"),
+            )
+        })?;
+        let body = if body_bytes == 0 {
+            Bytes::new()
+        } else {
+            // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
+            Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
+        };
+        // SAFETY: not NULL; the caller promises a live handle.
+        let client = unsafe { &*client };
+        let mut request = Request::new(content_type, body);
+        request.deadline = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+        let made = mfn_reply {
+            reply: call(client, tag, method, request)?,
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { reply.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+fn call(client: &mfn_client, tag: u64, method: u16, request: Request) -> Result<Reply, Problem> {
+    let (cancel, cancelled) = oneshot::channel();
+    let number = {
+        let mut calls = calls(client);
+        calls.last += 1;
+        let number = calls.last;
+        calls.by_tag.entry(tag).or_default().insert(number, cancel);
+        number
+    };
+    let result = client.handle.block_on(async {
+        tokio::select! {
+            result = client.client.call(method, request) => {
+                result.map_err(|error| problem(error.status(), error.to_string()))
+            }
+            // An error means that the sender was dropped without a word, which this thread alone does, later.
+            Ok(()) = cancelled => Err(problem(Status::CANCELLED, "the call was cancelled")),
+        }
+    });
+    let mut calls = calls(client);
+    if let Some(of_tag) = calls.by_tag.get_mut(&tag) {
+        of_tag.remove(&number);
+        if of_tag.is_empty() {
+            calls.by_tag.remove(&tag);
+        }
+    }
+    result
+}
+
+/// Cancels the calls with that tag that are in flight; each ends with MFN_CANCELLED and the server stops working on it.
+/// MFN_NOT_FOUND: none is.
+///
+/// # Safety
+/// `client` is a live handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_client_cancel(client: *const mfn_client, tag: u64) -> i32 {
+    guarded(|| {
+        if client.is_null() {
+            return Err(problem(Status::INVALID_ARGUMENT, "client must not be NULL"));
+        }
+        // SAFETY: not NULL; the caller promises a live handle.
+        let of_tag = calls(unsafe { &*client })
+            .by_tag
+            .remove(&tag)
+            .unwrap_or_default();
+        if of_tag.is_empty() {
+            return Err(problem(
+                Status::NOT_FOUND,
+                format!("no call with tag {tag} is in flight"),
+            ));
+        }
+        for (_, cancel) in of_tag {
+            // A call that has just ended does not listen.
+            let _ = cancel.send(());
+        }
+        Ok(())
+    })
+}
+
+/// Closes the connection and frees the handle. NULL is allowed. No call may be running or start; cancel them first and
+/// wait for their return.
+///
+/// # Safety
+/// `client` is a live handle or NULL; it is dead afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_client_close(client: *mut mfn_client) {
+    guarded(|| {
+        if !client.is_null() {
+            // SAFETY: not NULL; the caller gives the handle up.
+            let mut client = unsafe { Box::from_raw(client) };
+            client.stop.send_replace(true);
+            if let Some(thread) = client.thread.take() {
+                // It ends at once; a failure of it changes nothing here.
+                let _ = thread.join();
+            }
+        }
+        Ok(())
+    });
+}
+
+/// What the reply's body is: MFN_CONTENT_TYPE_*. 0 for NULL.
+///
+/// # Safety
+/// `reply` is a live handle or NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_reply_content_type(reply: *const mfn_reply) -> u8 {
+    // SAFETY: the caller promises a live handle or NULL.
+    unsafe { reply.as_ref() }.map_or(0, |reply| reply.reply.content_type.as_u8())
+}
+
+/// The reply's body and its length. The bytes live as long as the reply; NULL and 0 for NULL.
+///
+/// # Safety
+/// `reply` is a live handle or NULL; `bytes` points to a place for a length, or is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_reply_body(reply: *const mfn_reply, bytes: *mut usize) -> *const u8 {
+    // SAFETY: the caller promises a live handle or NULL.
+    let body = unsafe { reply.as_ref() }.map(|reply| &reply.reply.body);
+    if !bytes.is_null() {
+        // SAFETY: not NULL; the caller promises room for a length.
+        unsafe { bytes.write(body.map_or(0, Bytes::len)) };
+    }
+    body.map_or(std::ptr::null(), |body| body.as_ptr())
+}
+
+/// Frees a reply. NULL is allowed.
+///
+/// # Safety
+/// `reply` is a live handle or NULL; it is dead afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_reply_free(reply: *mut mfn_reply) {
+    if !reply.is_null() {
+        // SAFETY: not NULL; the caller gives the handle up.
+        drop(unsafe { Box::from_raw(reply) });
+    }
+}
+
+/// Copies the text of this thread's last error, with a closing zero byte; empty after a success.
+///
+/// *needed becomes the room that it takes. MFN_NO_SPACE: the buffer is smaller; nothing was copied.
+///
+/// # Safety
+/// `buffer` points to `capacity` bytes, or is NULL when that is 0; `needed` points to a place for a length, or is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_last_error(
+    buffer: *mut c_char,
+    capacity: usize,
+    needed: *mut usize,
+) -> i32 {
+    LAST_ERROR.with(|last| {
+        let text = last.borrow();
+        if !needed.is_null() {
+            // SAFETY: not NULL; the caller promises room for a length.
+            unsafe { needed.write(text.len() + 1) };
+        }
+        if buffer.is_null() || capacity <= text.len() {
+            return Status::NO_SPACE.0;
+        }
+        // SAFETY: the buffer has room for the text and its zero, and nobody else has this thread's text.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len());
+            buffer.add(text.len()).write(0);
+        }
+        Status::OK.0
+    })
+}
+
+/// The handle may be used from several threads at once.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<mfn_client>();
+    shared::<mfn_reply>();
+};
