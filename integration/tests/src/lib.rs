@@ -1,1 +1,2 @@
 //! Tests on built processes: faults, restarts, hostile peers.
+#![forbid(unsafe_code)]

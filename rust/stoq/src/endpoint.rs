@@ -259,7 +259,8 @@ impl Endpoint {
         }
     }
 
-    /// Asks peers which of the blocks they have. One that does not answer in time is left out.
+    /// Asks peers which of the blocks they have. One that does not answer in time is left out; soon after a first one
+    /// has some of them, the time is over.
     pub async fn who_has(&self, peers: &[NodeId], ids: &[BlockId]) -> Vec<(NodeId, Vec<bool>)> {
         let mut asked = JoinSet::new();
         for node in peers {
@@ -267,13 +268,30 @@ impl Endpoint {
             asked.spawn(async move { (node, shared.seed(&node, &ids).await) });
         }
         let mut answers = BTreeMap::new();
-        while let Some(answer) = asked.join_next().await {
+        // Each answer has its own bound; once someone has something, the others have a moment left: one that is gone
+        // without a word must not hold up the rest.
+        let late = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(late);
+        let mut found = false;
+        loop {
+            let answer = tokio::select! {
+                answer = asked.join_next() => answer,
+                () = &mut late, if found => break,
+            };
             match answer {
-                Ok((node, Ok(has))) => drop(answers.insert(node, has)),
-                Ok((node, Err(error))) => {
+                None => break,
+                Some(Ok((node, Ok(has)))) => {
+                    if !found && has.contains(&true) {
+                        found = true;
+                        late.as_mut()
+                            .reset(tokio::time::Instant::now() + OTHERS_TIMEOUT);
+                    }
+                    answers.insert(node, has);
+                }
+                Some(Ok((node, Err(error)))) => {
                     tracing::debug!(%node, %error, "it did not say what it has")
                 }
-                Err(error) => tracing::warn!(%error, "asking a peer failed"),
+                Some(Err(error)) => tracing::warn!(%error, "asking a peer failed"),
             }
         }
         // In the order in which they were named.
@@ -298,6 +316,8 @@ impl Endpoint {
     }
 }
 
+/// How long others may still say what they have once one has said so.
+const OTHERS_TIMEOUT: Duration = Duration::from_millis(500);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Shared {
