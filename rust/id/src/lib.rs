@@ -45,7 +45,11 @@ impl BlockId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     #[error("'{text}' is not {expected}: {reason}")]
-    Text { text: String, expected: &'static str, reason: String },
+    Text {
+        text: String,
+        expected: &'static str,
+        reason: String,
+    },
 }
 
 fn decode_bech32(text: &str, hrp: &str, expected: &'static str) -> Result<[u8; 32], ParseError> {
@@ -58,10 +62,15 @@ fn decode_bech32(text: &str, hrp: &str, expected: &'static str) -> Result<[u8; 3
     let checked = CheckedHrpstring::new::<Bech32m>(text)
         .map_err(|error| wrong(format!("{error} (was it copied whole?)")))?;
     if checked.hrp() != Hrp::parse_unchecked(hrp) {
-        return Err(wrong(format!("it starts with '{}1', not '{hrp}1'", checked.hrp())));
+        return Err(wrong(format!(
+            "it starts with '{}1', not '{hrp}1'",
+            checked.hrp()
+        )));
     }
     let bytes: Vec<u8> = checked.byte_iter().collect();
-    bytes.try_into().map_err(|_| wrong("it does not hold 32 bytes".into()))
+    bytes
+        .try_into()
+        .map_err(|_| wrong("it does not hold 32 bytes".into()))
 }
 
 fn encode_bech32(hrp: &str, bytes: &[u8; 32]) -> Result<String, fmt::Error> {

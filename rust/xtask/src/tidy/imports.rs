@@ -147,7 +147,9 @@ pub(super) fn c(tree: &Tree) -> Vec<Problem> {
                 continue;
             };
             let name = include.trim().trim_matches(['<', '>', '"']);
-            if !C_STANDARD.contains(&name) && !name.starts_with("mfn/") {
+            let sibling =
+                include.contains('"') && tree.get(&format!("ffi/include/mfn/{name}")).is_some();
+            if !C_STANDARD.contains(&name) && !name.starts_with("mfn/") && !sibling {
                 let text = format!("includes {name}: only standard headers and mfn/ ones");
                 problems.push(Problem::at(&file.path, number, text));
             }

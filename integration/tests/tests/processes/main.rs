@@ -1,0 +1,52 @@
+//! Faults on built processes. Every test has its own nodes in its own directory; seeds are in the code and in messages.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod adviser;
+mod command;
+mod damage;
+mod doors;
+mod hostile;
+mod kill;
+mod paths;
+
+use hypermesh_testkit::{Node, Result};
+use serde_json::Value;
+
+/// How a test ends.
+type Outcome = Result<()>;
+
+/// A path as the command takes it.
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Puts a tree; its root and what the command said of it.
+fn put(node: &Node, path: &std::path::Path) -> Result<(String, Value)> {
+    let put = node.json(&["put", text(path)])?;
+    let root = put["root"].as_str().ok_or("no root")?.to_owned();
+    Ok((root, put))
+}
+
+/// Fails unless the store is without fault.
+fn fsck(node: &Node) -> Outcome {
+    node.ok(&["fsck"]).map(drop)
+}
+
+/// A number of the node's status, such as `/store/blocks`.
+fn status(node: &Node, pointer: &str) -> Result<u64> {
+    let status = node.json(&["status"])?;
+    status
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .ok_or(format!("no {pointer} in {status}"))
+}
+
+/// Says that a test could not be made here; a failure where everything must be tried.
+fn could_not(what: &str) -> Outcome {
+    eprintln!("NOT TRIED: {what}");
+    if std::env::var_os("STRICT").is_some_and(|value| value == "1") {
+        Err(what.into())
+    } else {
+        Ok(())
+    }
+}
