@@ -1,0 +1,13 @@
+//! The root of the tests.
+
+test {
+    _ = @import("hash.zig");
+    _ = @import("budget.zig");
+    _ = @import("filter.zig");
+    _ = @import("segment.zig");
+    _ = @import("table.zig");
+    _ = @import("root.zig");
+    _ = @import("testing/model.zig");
+    _ = @import("testing/layout.zig");
+    _ = @import("testing/border.zig");
+}
