@@ -8,6 +8,7 @@
 //!
 //! Sans-IO: the caller passes the time (a [`Duration`] since any fixed moment), carries out requests and reports back.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -171,6 +172,8 @@ pub struct Transfer {
     open: BTreeMap<RequestId, Open>,
     last_id: u64,
     cancelled: Vec<RequestId>,
+    /// When [`Transfer::timeout`] was called last.
+    last_look: Duration,
 }
 
 /// Rates are measured over stretches of at least this.
@@ -211,6 +214,7 @@ impl Transfer {
             open: BTreeMap::new(),
             last_id: 0,
             cancelled: Vec::new(),
+            last_look: now,
         }
     }
 
@@ -236,13 +240,14 @@ impl Transfer {
     /// Adds blocks to get. One that is wanted already stays as it is.
     pub fn add(&mut self, blocks: impl IntoIterator<Item = BlockRef>) {
         for block in blocks {
-            let fresh = Wanted {
-                raw_len: block.raw_len,
-                asked: 0,
-                arrived: false,
-                queued: false,
-            };
-            if self.wanted.insert(block.id, fresh).is_none() {
+            // One that is under way keeps its books: they are balanced when its request ends.
+            if let Entry::Vacant(place) = self.wanted.entry(block.id) {
+                place.insert(Wanted {
+                    raw_len: block.raw_len,
+                    asked: 0,
+                    arrived: false,
+                    queued: false,
+                });
                 self.enqueue(block.id, false);
             }
         }
@@ -464,7 +469,8 @@ impl Transfer {
         }
         match self.wanted.get_mut(id) {
             Some(wanted) => {
-                wanted.asked -= 1;
+                // A repeat of a block that was stored and is wanted anew was counted under the old want.
+                wanted.asked = wanted.asked.saturating_sub(1);
                 if wanted.arrived {
                     return Verdict::Duplicate;
                 }
@@ -510,7 +516,7 @@ impl Transfer {
 
     fn unask(&mut self, id: BlockId) {
         if let Some(wanted) = self.wanted.get_mut(&id) {
-            wanted.asked -= 1;
+            wanted.asked = wanted.asked.saturating_sub(1);
         }
         self.enqueue(id, true);
     }
@@ -651,13 +657,15 @@ impl Transfer {
                     .get(open.provider)?
                     .last_progress
                     .max(open.started);
-                Some(since + self.limits.slow_after)
+                // Not before the last look: what nobody may repeat would keep the caller awake until it arrives.
+                Some(since.max(self.last_look) + self.limits.slow_after)
             });
         stalls.chain(pauses).chain(slow).min()
     }
 
     /// Time has passed: notices stalls.
     pub fn timeout(&mut self, now: Duration) {
+        self.last_look = now;
         let mut stalled: Vec<usize> = self
             .open
             .values()

@@ -210,6 +210,45 @@ fn a_reader_that_paused_blames_nobody() {
     ));
 }
 
+#[test]
+fn a_block_named_twice_is_fetched_once() {
+    let mut transfer = Transfer::new(TransferLimits::default(), &[node(0)], Duration::ZERO);
+    transfer.add([block(1), block(1)]);
+    let request = transfer.next_request(Duration::ZERO).unwrap();
+    assert_eq!(request.blocks, [block(1)]);
+    // Named again while it is under way, and while it is being verified.
+    transfer.add([block(1)]);
+    assert_eq!(transfer.next_request(Duration::ZERO), None);
+    let id = block(1).id;
+    assert_eq!(
+        transfer.block(request.id, &id, 5, Duration::ZERO),
+        Verdict::Take
+    );
+    transfer.add([block(1)]);
+    transfer.done(request.id);
+    assert_eq!(transfer.next_request(Duration::ZERO), None);
+    transfer.stored(&id);
+    assert!(transfer.is_empty());
+}
+
+#[test]
+fn an_idle_provider_that_can_do_nothing_lets_the_caller_sleep() {
+    // The first owes a block, the second repeats it, the third may not: two answers under way are enough.
+    let nodes = [node(0), node(1), node(2)];
+    let mut transfer = Transfer::new(TransferLimits::default(), &nodes, Duration::ZERO);
+    transfer.add([block(1)]);
+    assert!(transfer.next_request(Duration::ZERO).is_some());
+    let mut wake_ups = 0;
+    while let Some(at) = transfer.poll_timeout()
+        && at < TransferLimits::default().stall_after
+    {
+        wake_ups += 1;
+        assert!(wake_ups < 20, "it is woken at {at:?} again and again");
+        transfer.timeout(at);
+        while transfer.next_request(at).is_some() {}
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
