@@ -56,6 +56,12 @@ pub fn build(b: *std.Build) void {
             .imports = &.{.{ .name = "ifr_h", .module = header.createModule() }},
         }),
     });
+    for ([_][2][]const u8{
+        .{ "vectors", "../integration/vectors/wire.txt" },
+        .{ "canary", "../integration/vectors/canary.json" },
+    }) |file| {
+        unit_tests.root_module.addAnonymousImport(file[0], .{ .root_source_file = b.path(file[1]) });
+    }
     const run = b.addRunArtifact(unit_tests);
     if (b.args) |args| run.addArgs(args);
     b.step("test", "Unit, property and layout tests").dependOn(&run.step);

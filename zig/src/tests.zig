@@ -7,6 +7,8 @@ test {
     _ = @import("segment.zig");
     _ = @import("table.zig");
     _ = @import("root.zig");
+    _ = @import("wire.zig");
+    _ = @import("testing/vectors.zig");
     _ = @import("testing/model.zig");
     _ = @import("testing/layout.zig");
     _ = @import("testing/border.zig");
