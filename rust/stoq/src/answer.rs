@@ -11,13 +11,14 @@ use tokio::sync::mpsc;
 use crate::dial::tell_records;
 use crate::endpoint::{Shared, unix_seconds};
 use crate::error::StoqError;
-use crate::streams::{read, write, write_last};
+use crate::streams::{read, write};
 use crate::{BlockSource, range};
 
 /// Statuses of the local wire, their sign dropped: one table for both planes.
 mod status {
     pub(super) const INVALID_ARGUMENT: u16 = 1;
     pub(super) const NOT_FOUND: u16 = 2;
+    pub(super) const DEADLINE: u16 = 9;
     pub(super) const BUSY: u16 = 10;
     pub(super) const DENIED: u16 = 12;
     pub(super) const INTERNAL: u16 = 99;
@@ -32,6 +33,29 @@ fn error(status: u16, text: impl Into<String>) -> Message {
         status,
         text: text.into(),
     }
+}
+
+/// Writes a frame of an answer; a peer that makes no room for it in time gets nothing more.
+async fn tell(shared: &Shared, send: &mut SendStream, message: &Message) -> Result<(), StoqError> {
+    let written = tokio::time::timeout(shared.limits.write_time, write(send, message)).await;
+    written.unwrap_or_else(|_| {
+        metrics::counter!("stoq_answers_abandoned").increment(1);
+        // A reset, so that it is not taken for the answer's end. It can only be closed already.
+        let _ = send.reset(status::DEADLINE.into());
+        Err(StoqError::Timeout)
+    })
+}
+
+/// Writes the last frame of an answer.
+async fn tell_last(
+    shared: &Shared,
+    send: &mut SendStream,
+    message: &Message,
+) -> Result<(), StoqError> {
+    tell(shared, send, message).await?;
+    // As above.
+    let _ = send.finish();
+    Ok(())
 }
 
 async fn request(shared: &Shared, receive: &mut RecvStream) -> Result<Message, StoqError> {
@@ -62,7 +86,7 @@ pub(crate) async fn stranger(
         Err(wrong) => error(status::BAD_BODY, wrong.to_string()),
     };
     // One that is gone needs no answer; one that is there gets it before the connection is closed.
-    if write_last(&mut send, &answer).await.is_ok() {
+    if tell_last(shared, &mut send, &answer).await.is_ok() {
         let _ = send.stopped().await;
     }
 }
@@ -82,13 +106,18 @@ pub(crate) async fn member(
         }
         Ok(message) => {
             let answer = short(shared, connection, node, message).await;
-            write_last(&mut send, &answer).await
+            tell_last(shared, &mut send, &answer).await
         }
         Err(StoqError::Lost(_)) => return,
         Err(wrong) => {
             metrics::counter!("stoq_requests_refused").increment(1);
             tracing::debug!(%node, error = %wrong, "a request was refused");
-            write_last(&mut send, &error(status::BAD_BODY, wrong.to_string())).await
+            tell_last(
+                shared,
+                &mut send,
+                &error(status::BAD_BODY, wrong.to_string()),
+            )
+            .await
         }
     };
     if let Err(lost) = answered {
@@ -225,10 +254,20 @@ async fn blocks(
     send: &mut SendStream,
 ) -> Result<(), StoqError> {
     if let Err(refusal) = permitted(shared, &node, token) {
-        return write_last(send, &error(status::DENIED, refusal.to_string())).await;
+        return tell_last(shared, send, &error(status::DENIED, refusal.to_string())).await;
     }
-    let Ok(_permit) = shared.serving.acquire().await else {
-        return write_last(send, &error(status::BUSY, "the node stops")).await;
+    let own = shared
+        .peers()
+        .get(&node)
+        .map(|peer| Arc::clone(&peer.serving));
+    let Some(own) = own else {
+        return tell_last(shared, send, &error(status::DENIED, "no longer a peer")).await;
+    };
+    // Its own share first: whoever waits for that holds up nobody else.
+    let permits = async { (own.acquire().await, shared.serving.acquire().await) };
+    let Ok(_permits) = tokio::time::timeout(shared.limits.answer_time, permits).await else {
+        let busy = "too many answers are under way; try again later";
+        return tell_last(shared, send, &error(status::BUSY, busy)).await;
     };
     let (to, mut from) = mpsc::channel(READ_AHEAD);
     let source = Arc::clone(&shared.source);
@@ -245,17 +284,19 @@ async fn blocks(
     while let Some((id, block)) = from.recv().await {
         match block {
             Ok(Some(block)) => {
+                let bytes = block.bytes.len() as u64;
+                tell(shared, send, &Message::Shard(Shard::Block { id, block })).await?;
                 metrics::counter!("stoq_blocks_sent").increment(1);
-                write(send, &Message::Shard(Shard::Block { id, block })).await?;
+                metrics::counter!("stoq_block_bytes_sent").increment(bytes);
             }
-            Ok(None) => write(send, &Message::Shard(Shard::Missing { id })).await?,
+            Ok(None) => tell(shared, send, &Message::Shard(Shard::Missing { id })).await?,
             Err(reason) => {
                 tracing::warn!(block = %id, reason, "a block could not be read for a peer");
-                return write_last(send, &error(status::INTERNAL, "the store failed")).await;
+                return tell_last(shared, send, &error(status::INTERNAL, "the store failed")).await;
             }
         }
     }
-    write_last(send, &Message::Done).await
+    tell_last(shared, send, &Message::Done).await
 }
 
 async fn slice(shared: &Shared, id: BlockId, start: u32, end: u32) -> Message {

@@ -37,6 +37,8 @@ pub struct Limits {
     pub handshakes: usize,
     /// Connections of keys that are no members.
     pub strangers: usize,
+    /// Strangers let in per second; a pause saves up at most one second's.
+    pub strangers_per_second: u32,
     /// How long a stranger may stay.
     pub stranger_time: Duration,
     /// Peers kept connected.
@@ -45,6 +47,10 @@ pub struct Limits {
     pub streams_per_peer: u32,
     /// Answers with blocks that are read at once, over all peers.
     pub serving: usize,
+    /// Those of one peer; its others wait.
+    pub serving_per_peer: usize,
+    /// How long a peer may take to make room for the next frame of an answer.
+    pub write_time: Duration,
     /// How long a request may take to arrive, and a short answer to come.
     pub answer_time: Duration,
     /// How long a peer may be silent before its connection counts as lost.
@@ -62,10 +68,13 @@ impl Default for Limits {
         Self {
             handshakes: 128,
             strangers: 64,
+            strangers_per_second: 32,
             stranger_time: Duration::from_secs(15),
             peers: 4_096,
             streams_per_peer: 64,
             serving: 32,
+            serving_per_peer: 16,
+            write_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(10),
             token_time: Duration::from_secs(3_600),

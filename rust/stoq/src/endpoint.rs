@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::config::{EndpointConfig, Limits};
 use crate::error::StoqError;
 use crate::peer::{Peer, PeerStatus};
+use crate::rate::Rate;
 use crate::streams::ask;
 use crate::tls::{Tls, UDP_PAYLOAD_MAX};
 use crate::{Admission, BlockSource, dial, listen};
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) token_key: TokenKey,
     /// Connections of keys that are no members.
     pub(crate) strangers: Arc<Semaphore>,
+    pub(crate) stranger_rate: Mutex<Rate>,
     pub(crate) handshakes: Arc<Semaphore>,
     /// Answers that read blocks.
     pub(crate) serving: Arc<Semaphore>,
@@ -132,6 +134,7 @@ impl Endpoint {
             source,
             token_key: TokenKey::new(random),
             strangers: Arc::new(Semaphore::new(limits.strangers)),
+            stranger_rate: Mutex::new(Rate::new(limits.strangers_per_second, Instant::now())),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             serving: Arc::new(Semaphore::new(limits.serving)),
             peers: Mutex::default(),
@@ -178,7 +181,9 @@ impl Endpoint {
         if !peers.contains_key(&node) && peers.len() >= self.shared.limits.peers {
             return false;
         }
-        let peer = peers.entry(node).or_insert_with(Peer::new);
+        let peer = peers
+            .entry(node)
+            .or_insert_with(|| Peer::new(self.shared.limits.serving_per_peer));
         peer.learn(addresses);
         match peer.task {
             Some(_) => peer.wake.notify_one(),

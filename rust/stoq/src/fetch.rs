@@ -264,6 +264,7 @@ impl Running {
         match what {
             What::Block(id, block) => {
                 let bytes = block.bytes.len() as u64;
+                metrics::counter!("stoq_block_bytes_received").increment(bytes);
                 match self.transfer.block(request, &id, bytes, now) {
                     Verdict::Take => {
                         self.unverified += held(block.raw_len, block.bytes.len());

@@ -18,6 +18,7 @@ mod fetch;
 mod listen;
 mod peer;
 mod range;
+mod rate;
 mod streams;
 mod tls;
 

@@ -1,6 +1,7 @@
 //! Takes calls: handshakes under a bound, members in, strangers for a join only.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use hypermesh_id::NodeId;
 use quinn::{Connection, Incoming};
@@ -69,7 +70,14 @@ async fn welcome(shared: Arc<Shared>, connection: Connection, node: NodeId) {
         }
         return connection.close(0u8.into(), b"this node keeps as many peers as it can");
     }
-    let Ok(_permit) = shared.strangers.try_acquire() else {
+    let in_time = shared
+        .stranger_rate
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take(Instant::now());
+    let permit = shared.strangers.try_acquire();
+    let (true, Ok(_permit)) = (in_time, permit) else {
+        metrics::counter!("stoq_strangers_refused").increment(1);
         return connection.close(0u8.into(), b"too many strangers; try again later");
     };
     tracing::debug!(%node, from = %connection.remote_address(), "a stranger calls");

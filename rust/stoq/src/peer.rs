@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hypermesh_id::NodeId;
 use quinn::Connection;
 use stoq_proto::Token;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 /// Addresses remembered of one peer.
@@ -82,11 +82,14 @@ pub(crate) struct Peer {
     /// Ends a pause of the task that dials.
     pub(crate) wake: Arc<Notify>,
     pub(crate) task: Option<AbortHandle>,
+    /// Answers with blocks that are written to it.
+    pub(crate) serving: Arc<Semaphore>,
     past: Counters,
 }
 
 impl Peer {
-    pub(crate) fn new() -> Self {
+    /// At most `serving` answers with blocks are written to it at once.
+    pub(crate) fn new(serving: usize) -> Self {
         Self {
             addresses: Vec::new(),
             dialled: None,
@@ -95,6 +98,7 @@ impl Peer {
             last_error: String::new(),
             wake: Arc::new(Notify::new()),
             task: None,
+            serving: Arc::new(Semaphore::new(serving)),
             past: Counters::default(),
         }
     }

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv6Addr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hypermesh_id::BlockId;
 use stoq_proto::{
     BLOCK_BYTES_MAX, FRAME_HEADER_BYTES, Frame, Message, Shard, StoredBlock, TokenKey,
@@ -232,6 +234,92 @@ async fn an_expired_token_opens_nothing() {
         Some(Message::Error { status: 12, text }) => assert!(text.contains("expired"), "{text}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// Asks for the same block again and again and reads nothing of it.
+async fn ask_for_much(
+    connection: &quinn::Connection,
+    id: BlockId,
+    times: usize,
+) -> Vec<quinn::RecvStream> {
+    let Some(Message::Token(Some(token))) = ask(connection, &bytes(&Message::Token(None))).await
+    else {
+        panic!("no token")
+    };
+    let request = bytes(&Message::Shard(Shard::Blocks {
+        token,
+        ids: vec![id; 200],
+    }));
+    let mut answers = Vec::new();
+    for _ in 0..times {
+        let (mut send, receive) = connection.open_bi().await.unwrap();
+        send.write_all(&request).await.unwrap();
+        send.finish().unwrap();
+        answers.push(receive);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_member_that_reads_nothing_takes_its_own_share_only() {
+    let large: Bytes = vec![7; BLOCK_BYTES_MAX as usize].into();
+    let mut all = blocks(100);
+    all.push(large.clone());
+    let mut limits = crate::mesh::limits();
+    (limits.serving, limits.serving_per_peer) = (2, 1);
+    // It may keep its share for the whole test.
+    limits.write_time = Duration::from_secs(600);
+    let store = Memory::of(&all, 0);
+    let (alice, carol) = (
+        crate::mesh::start_with(1, Arc::clone(&store), limits),
+        start(3, empty()),
+    );
+    alice.members.admit(node(2));
+    let (_socket, mallory) = raw::dial(2, alice.address()).await;
+    let answers = ask_for_much(&mallory, BlockId::of(&large), 8).await;
+    // The first of them is being written.
+    let started = async {
+        while store.reads.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), started)
+        .await
+        .unwrap();
+    carol.befriend(&alice).await;
+    assert_eq!(carol.fetch(&[alice.id()], &all).await.unwrap().blocks, 101);
+    drop(answers);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_reset() {
+    let large: Bytes = vec![7; BLOCK_BYTES_MAX as usize].into();
+    let mut limits = crate::mesh::limits();
+    limits.write_time = Duration::from_millis(200);
+    let alice = crate::mesh::start_with(1, Memory::of(std::slice::from_ref(&large), 0), limits);
+    alice.members.admit(node(2));
+    let (_socket, mallory) = raw::dial(2, alice.address()).await;
+    for mut answer in ask_for_much(&mallory, BlockId::of(&large), 2).await {
+        let reset = tokio::time::timeout(Duration::from_secs(20), answer.received_reset());
+        assert!(reset.await.unwrap().unwrap().is_some());
+    }
+    // The connection is good for other requests.
+    assert_eq!(
+        ask(&mallory, &bytes(&Message::Ping(5))).await,
+        Some(Message::Pong(5))
+    );
+}
+
+#[tokio::test]
+async fn strangers_come_at_a_bounded_rate() {
+    let mut limits = crate::mesh::limits();
+    limits.strangers_per_second = 0;
+    let alice = crate::mesh::start_with(1, empty(), limits);
+    let (_socket, stranger) = raw::dial(9, alice.address()).await;
+    let closed = tokio::time::timeout(Duration::from_secs(10), stranger.closed()).await;
+    assert!(closed.unwrap().to_string().contains("too many strangers"));
+    // Members are not counted.
+    start(3, empty()).befriend(&alice).await;
 }
 
 #[tokio::test]
