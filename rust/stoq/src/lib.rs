@@ -33,6 +33,7 @@ pub use error::{FetchError, StoqError};
 pub use fetch::{Fetch, FetchReport, ProviderBytes};
 pub use peer::PeerStatus;
 pub use stoq_proto::{BlockRef, StoredBlock};
+pub use tls::UDP_PAYLOAD_MAX;
 
 /// Why an invitation is not redeemed; the text goes to the joiner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -33,7 +33,7 @@ const SPKI_PREFIX: [u8; 12] = [
 
 /// Longest UDP payload that is tried. On loopback and in data centres larger packets cost less; above 9,000 bytes
 /// segmentation offload breaks down.
-pub(crate) const UDP_PAYLOAD_MAX: u16 = 6_000;
+pub const UDP_PAYLOAD_MAX: u16 = 6_000;
 
 /// The node whose key this is.
 fn node_of(spki: &[u8]) -> Option<NodeId> {

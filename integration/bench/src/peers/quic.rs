@@ -1,6 +1,6 @@
 //! Raw quinn: one bidirectional stream, echo and upload, with keys pinned on both sides.
 //!
-//! Same TLS (raw public keys, Ed25519, ring), same socket buffers and runtime as ours; no frames, no
+//! Same TLS (raw public keys, Ed25519, ring), same socket buffers, packet size and runtime as ours; no frames, no
 //! verification, no store. This is the floor that STOQ stands on.
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -83,8 +83,11 @@ fn certified_key(pkcs8: &[u8]) -> Result<Arc<CertifiedKey>, BenchError> {
 }
 
 fn transport() -> Result<Arc<quinn::TransportConfig>, BenchError> {
+    let mut mtu = quinn::MtuDiscoveryConfig::default();
+    mtu.upper_bound(stoq::UDP_PAYLOAD_MAX);
     let mut transport = quinn::TransportConfig::default();
     transport
+        .mtu_discovery_config(Some(mtu))
         .max_idle_timeout(Some(Duration::from_secs(20).try_into()?))
         .send_window(16 << 20)
         .receive_window((16u32 << 20).into())
@@ -103,12 +106,9 @@ fn socket() -> Result<std::net::UdpSocket, BenchError> {
 
 fn endpoint(server: Option<quinn::ServerConfig>) -> Result<quinn::Endpoint, BenchError> {
     let runtime = Arc::new(quinn::TokioRuntime);
-    Ok(quinn::Endpoint::new(
-        quinn::EndpointConfig::default(),
-        server,
-        socket()?,
-        runtime,
-    )?)
+    let mut config = quinn::EndpointConfig::default();
+    config.max_udp_payload_size(stoq::UDP_PAYLOAD_MAX)?;
+    Ok(quinn::Endpoint::new(config, server, socket()?, runtime)?)
 }
 
 /// A raw server on its own thread and runtime, as the node has one per component.
