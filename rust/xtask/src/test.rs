@@ -117,7 +117,8 @@ fn runner(root: &Path, name: &'static str, task: &str) -> Report {
 fn stream(root: &Path, task: &str) -> (Option<Totals>, Result<(), String>) {
     let child = Command::new("cargo")
         .current_dir(root)
-        .args(["make", "--loglevel", "error", task])
+        // A quieter log level of cargo-make would silence the runners as well.
+        .args(["make", task])
         // Colours would hide the totals.
         .env("CARGO_TERM_COLOR", "never")
         .env("NO_COLOR", "1")
