@@ -41,7 +41,7 @@ uint32_t mfn_client_abi_version(void);
 /*
  Connects to the socket at a path and checks that it serves that service (MFN_SERVICE_*), at most for timeout_ms.
 
- On MFN_OK *client is a handle that the caller owns. Its connection is driven by a thread of the library.
+ On MFN_OK *client is a handle that the caller owns. The threads that call drive its connection; it has none of its own.
  Errors: MFN_INVALID_ARGUMENT, MFN_UNREACHABLE (nothing serves the path), MFN_DEADLINE, MFN_DENIED (another user's
  socket), MFN_IO, or the status with which the server refused.
 

@@ -1,5 +1,6 @@
 //! Rows of `bench-local`: a round trip on the local wire beside a bare ping-pong, both between two processes.
 
+use std::io;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
@@ -7,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use mfn_local::{
     BoxFuture, Call, Client, ConnectOptions, Failure, Handler, LocalError, Reply, Request, Server,
-    ServerConfig,
+    ServerConfig, blocking,
 };
 use mfn_wire::{ContentType, Service};
 
+use crate::cpu;
 use crate::peers::unix;
 use crate::record::{BenchError, Ctx, Must, Samples};
 
@@ -43,49 +45,125 @@ impl Drop for Process {
     }
 }
 
+/// Where both processes run. The scheduler's own choice flips between the two, with a factor of ten in what it measures.
+struct Placement {
+    name: &'static str,
+    client: usize,
+    server: usize,
+}
+
+/// What is measured in one placement.
+struct Pair {
+    placement: Placement,
+    task: Client,
+    thread: blocking::Client,
+    bare: unix::Echo,
+    _server: Process,
+    p50: Samples,
+    p99: Samples,
+    task_p50: Samples,
+    rate: Samples,
+    bare_p50: Samples,
+    bare_p99: Samples,
+}
+
 pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     let place = tempfile::tempdir()?;
-    let path = place.path().join("run/local.sock");
-    let _server = Process(
-        Command::new(std::env::current_exe()?)
-            .arg(CHILD)
-            .arg(&path)
-            .spawn()?,
-    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let client = runtime.block_on(connect(&path))?;
-    let mut peer = unix::Echo::start(place.path(), BODY_BYTES)?;
-    let rounds = if ctx.quick { 1_000 } else { 20_000 };
-    let (mut ours, mut bare) = (Samples::default(), Samples::default());
-    let (mut rate, mut slow) = (Samples::default(), Samples::default());
-    for _ in 0..ctx.rounds() {
-        let mut times = runtime.block_on(round_trips(&client, rounds))?;
-        ours.push(quantile(&mut times, 0.5));
-        slow.push(quantile(&mut times, 0.99));
-        let mut times = Vec::with_capacity(rounds);
-        for _ in 0..rounds {
-            let start = Instant::now();
-            peer.ping()?;
-            times.push(start.elapsed().as_nanos() as f64 / 1e3);
-        }
-        bare.push(quantile(&mut times, 0.5));
-        rate.push(runtime.block_on(throughput(&client, rounds))?);
+    let mut pairs = Vec::new();
+    for placement in placements()? {
+        let path = place.path().join(format!("run/{}.sock", placement.server));
+        let server = Process(
+            Command::new(std::env::current_exe()?)
+                .arg(CHILD)
+                .arg(&path)
+                .arg(placement.server.to_string())
+                .spawn()?,
+        );
+        pairs.push(Pair {
+            task: runtime.block_on(connect(&path))?,
+            thread: blocking::Client::connect(&path, Service::State, &ConnectOptions::default())?,
+            bare: unix::Echo::start(place.path(), BODY_BYTES, placement.server)?,
+            placement,
+            _server: server,
+            p50: Samples::default(),
+            p99: Samples::default(),
+            task_p50: Samples::default(),
+            rate: Samples::default(),
+            bare_p50: Samples::default(),
+            bare_p99: Samples::default(),
+        });
     }
-    let note = "64-byte body, one call at a time; two processes";
-    let peer = Some(("blocking ping-pong", &bare));
-    ctx.row(
-        "round trip, p50",
-        "µs",
-        &ours,
-        peer,
-        Must::RatioAtMost(1.3),
-        note,
-    )?;
-    ctx.row("round trip, p99", "µs", &slow, None, Must::Report, note)?;
-    let note = "64-byte body, 64 calls in flight on one connection";
-    ctx.row("calls", "1/s", &rate, None, Must::Report, note)
+    let rounds = if ctx.quick { 1_000 } else { 20_000 };
+    for _ in 0..ctx.rounds() {
+        for pair in &mut pairs {
+            cpu::pin(pair.placement.client)?;
+            let request = request();
+            let mut times = timed(rounds, || pair.thread.call(0, 1, &request).map(drop))?;
+            pair.p50.push(quantile(&mut times, 0.5));
+            pair.p99.push(quantile(&mut times, 0.99));
+            let mut times = timed(rounds, || pair.bare.ping())?;
+            pair.bare_p50.push(quantile(&mut times, 0.5));
+            pair.bare_p99.push(quantile(&mut times, 0.99));
+            let client = pair.task.clone();
+            let task = runtime.spawn(async move { round_trips(&client, rounds).await });
+            let mut times = runtime.block_on(task)??;
+            pair.task_p50.push(quantile(&mut times, 0.5));
+            pair.rate
+                .push(runtime.block_on(throughput(&pair.task, rounds))?);
+        }
+    }
+    for pair in &pairs {
+        let name = pair.placement.name;
+        let note = "64-byte body, one call at a time of a thread; two processes";
+        let peer = Some(("blocking ping-pong", &pair.bare_p50));
+        let metric = format!("round trip, {name}, p50");
+        ctx.row(&metric, "µs", &pair.p50, peer, Must::RatioAtMost(1.3), note)?;
+        let peer = Some(("blocking ping-pong", &pair.bare_p99));
+        let metric = format!("round trip, {name}, p99");
+        ctx.row(&metric, "µs", &pair.p99, peer, Must::Report, note)?;
+        let note = "the same of a tokio task, on a runtime of one thread";
+        let peer = Some(("blocking ping-pong", &pair.bare_p50));
+        let metric = format!("round trip, {name}, of a task, p50");
+        ctx.row(&metric, "µs", &pair.task_p50, peer, Must::Report, note)?;
+        let note = "64-byte body, 64 calls in flight on one connection";
+        let metric = format!("calls, {name}");
+        ctx.row(&metric, "1/s", &pair.rate, None, Must::Report, note)?;
+    }
+    Ok(())
+}
+
+/// Microseconds of each round.
+fn timed<E: Into<BenchError>>(
+    rounds: usize,
+    mut round: impl FnMut() -> Result<(), E>,
+) -> Result<Vec<f64>, BenchError> {
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let start = Instant::now();
+        round().map_err(Into::into)?;
+        times.push(start.elapsed().as_nanos() as f64 / 1e3);
+    }
+    Ok(times)
+}
+
+/// Both on one processor; and each on its own, where there are two.
+fn placements() -> Result<Vec<Placement>, BenchError> {
+    let mut all = cpu::allowed()?.into_iter();
+    let first = all.next().ok_or_else(|| BenchError::new("no processor"))?;
+    let mut placements = vec![Placement {
+        name: "one core",
+        client: first,
+        server: first,
+    }];
+    placements.extend(all.next().map(|second| Placement {
+        name: "two cores",
+        client: first,
+        server: second,
+    }));
+    Ok(placements)
 }
 
 async fn connect(path: &Path) -> Result<Client, BenchError> {
@@ -143,8 +221,10 @@ fn quantile(times: &mut [f64], share: f64) -> f64 {
 /// Runs as a second process of this benchmark when the arguments say so.
 pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
     match arguments {
-        [word, path, bytes] if word == unix::CHILD => Some(unix::serve(path, bytes)),
-        [word, path] if word == CHILD => Some(match serve(Path::new(path)) {
+        [word, path, bytes, processor] if word == unix::CHILD => {
+            Some(unix::serve(path, bytes, processor))
+        }
+        [word, path, processor] if word == CHILD => Some(match serve(Path::new(path), processor) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{CHILD}: {error}");
@@ -155,7 +235,8 @@ pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
     }
 }
 
-fn serve(path: &Path) -> Result<(), BenchError> {
+fn serve(path: &Path, processor: &str) -> Result<(), BenchError> {
+    cpu::pin(processor.parse().map_err(io::Error::other)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod cpu;
 mod files;
 mod ifr;
 mod local;

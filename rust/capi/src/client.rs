@@ -1,18 +1,16 @@
 //! The client of the local sockets, for C.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_local::{Client, ConnectOptions, LocalError, Reply, Request};
+use mfn_local::blocking::Client;
+use mfn_local::{ConnectOptions, LocalError, Reply, Request};
 use mfn_wire::{ContentType, Service, Status};
-use tokio::sync::{oneshot, watch};
 
 /// Major version in the high 16 bits, minor in the low ones.
 pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0000;
@@ -28,17 +26,6 @@ thread_local! {
 #[expect(non_camel_case_types, reason = "its name in C")]
 pub struct mfn_client {
     client: Client,
-    /// Calls in flight by their tag.
-    calls: Mutex<Calls>,
-    handle: tokio::runtime::Handle,
-    stop: watch::Sender<bool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Calls {
-    last: u64,
-    by_tag: HashMap<u64, HashMap<u64, oneshot::Sender<()>>>,
 }
 
 /// The answer to a call. Made by mfn_client_call, freed by mfn_reply_free. Any thread may read it.
@@ -91,10 +78,6 @@ fn guarded(body: impl FnOnce() -> Result<(), Problem>) -> i32 {
     status.0
 }
 
-fn calls(client: &mfn_client) -> MutexGuard<'_, Calls> {
-    client.calls.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The version of this header that the library was built with. Compare its high 16 bits with MFN_CLIENT_ABI_VERSION.
 #[unsafe(no_mangle)]
 pub extern "C" fn mfn_client_abi_version() -> u32 {
@@ -103,7 +86,7 @@ pub extern "C" fn mfn_client_abi_version() -> u32 {
 
 /// Connects to the socket at a path and checks that it serves that service (MFN_SERVICE_*), at most for timeout_ms.
 ///
-/// On MFN_OK *client is a handle that the caller owns. Its connection is driven by a thread of the library.
+/// On MFN_OK *client is a handle that the caller owns. The threads that call drive its connection; it has none of its own.
 /// Errors: MFN_INVALID_ARGUMENT, MFN_UNREACHABLE (nothing serves the path), MFN_DEADLINE, MFN_DENIED (another user's
 /// socket), MFN_IO, or the status with which the server refused.
 ///
@@ -140,41 +123,12 @@ pub unsafe extern "C" fn mfn_client_connect(
 }
 
 fn connect(path: &Path, service: Service, timeout_ms: u64) -> Result<mfn_client, Problem> {
-    let starting = |error: std::io::Error| {
-        problem(Status::IO, format!("no thread for the connection: {error}"))
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(starting)?;
-    let handle = runtime.handle().clone();
-    let (stop, mut stopped) = watch::channel(false);
-    let thread = std::thread::Builder::new()
-        .name("mfn-client".into())
-        .spawn(move || {
-            // Without a sender nobody could say stop any more, so it counts as said.
-            let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
-        })
-        .map_err(starting)?;
     let options = ConnectOptions {
         timeout: Duration::from_millis(timeout_ms),
         software: concat!("mfn-capi/", env!("CARGO_PKG_VERSION")).into(),
     };
-    match handle.block_on(Client::connect(path, service, options)) {
-        Ok(client) => Ok(mfn_client {
-            client,
-            calls: Mutex::default(),
-            handle,
-            stop,
-            thread: Some(thread),
-        }),
-        Err(error) => {
-            stop.send_replace(true);
-            // It ends at once; a failure of it changes nothing here.
-            let _ = thread.join();
-            Err(error.into())
-        }
-    }
+    let client = Client::connect(path, service, &options)?;
+    Ok(mfn_client { client })
 }
 
 /// Calls a method (MFN_METHOD_*) and waits for the answer, at most for timeout_ms; 0 waits without end.
@@ -228,40 +182,15 @@ pub unsafe extern "C" fn mfn_client_call(
         let mut request = Request::new(content_type, body);
         request.deadline = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
         let made = mfn_reply {
-            reply: call(client, tag, method, request)?,
+            reply: client
+                .client
+                .call(tag, method, &request)
+                .map_err(|error| problem(error.status(), error.to_string()))?,
         };
         // SAFETY: not NULL; the caller promises room for a pointer.
         unsafe { reply.write(Box::into_raw(Box::new(made))) };
         Ok(())
     })
-}
-
-fn call(client: &mfn_client, tag: u64, method: u16, request: Request) -> Result<Reply, Problem> {
-    let (cancel, cancelled) = oneshot::channel();
-    let number = {
-        let mut calls = calls(client);
-        calls.last += 1;
-        let number = calls.last;
-        calls.by_tag.entry(tag).or_default().insert(number, cancel);
-        number
-    };
-    let result = client.handle.block_on(async {
-        tokio::select! {
-            result = client.client.call(method, request) => {
-                result.map_err(|error| problem(error.status(), error.to_string()))
-            }
-            // An error means that the sender was dropped without a word, which this thread alone does, later.
-            Ok(()) = cancelled => Err(problem(Status::CANCELLED, "the call was cancelled")),
-        }
-    });
-    let mut calls = calls(client);
-    if let Some(of_tag) = calls.by_tag.get_mut(&tag) {
-        of_tag.remove(&number);
-        if of_tag.is_empty() {
-            calls.by_tag.remove(&tag);
-        }
-    }
-    result
 }
 
 /// Cancels the calls with that tag that are in flight; each ends with MFN_CANCELLED and the server stops working on it.
@@ -276,21 +205,13 @@ pub unsafe extern "C" fn mfn_client_cancel(client: *const mfn_client, tag: u64) 
             return Err(problem(Status::INVALID_ARGUMENT, "client must not be NULL"));
         }
         // SAFETY: not NULL; the caller promises a live handle.
-        let of_tag = calls(unsafe { &*client })
-            .by_tag
-            .remove(&tag)
-            .unwrap_or_default();
-        if of_tag.is_empty() {
-            return Err(problem(
+        match unsafe { &*client }.client.cancel(tag) {
+            0 => Err(problem(
                 Status::NOT_FOUND,
                 format!("no call with tag {tag} is in flight"),
-            ));
+            )),
+            _ => Ok(()),
         }
-        for (_, cancel) in of_tag {
-            // A call that has just ended does not listen.
-            let _ = cancel.send(());
-        }
-        Ok(())
     })
 }
 
@@ -304,12 +225,7 @@ pub unsafe extern "C" fn mfn_client_close(client: *mut mfn_client) {
     guarded(|| {
         if !client.is_null() {
             // SAFETY: not NULL; the caller gives the handle up.
-            let mut client = unsafe { Box::from_raw(client) };
-            client.stop.send_replace(true);
-            if let Some(thread) = client.thread.take() {
-                // It ends at once; a failure of it changes nothing here.
-                let _ = thread.join();
-            }
+            drop(unsafe { Box::from_raw(client) });
         }
         Ok(())
     });

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, limits, tlv};
+use mfn_wire::{ContentType, Header, Kind, Service, Status, limits};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::call::Reply;
-use crate::clock;
 use crate::driver::{Drive, End, Partial, Side, drive};
 use crate::error::{CallError, LocalError};
+use crate::frames::{Received, greeting, receive, request_header};
 use crate::outbox::Outbox;
-use crate::socket;
+use crate::{link, socket};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -264,7 +264,7 @@ impl Client {
     ) -> Result<Flight, CallError> {
         let shared = &self.connection.shared;
         let request_id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        {
+        let is_alone = {
             let mut state = shared.state();
             if let Some(text) = &state.ended {
                 return Err(CallError::Closed(text.clone()));
@@ -275,28 +275,25 @@ impl Client {
                 ));
             }
             state.pending.insert(request_id, pending);
-        }
-        let content_type = if request.body.is_empty() {
-            ContentType::None
-        } else {
-            request.content_type
+            state.pending.len() == 1
         };
-        let header = Header {
-            content_type,
-            method,
-            request_id,
-            deadline_ns: request.deadline.map_or(0, clock::deadline_ns),
-            trace_id: request.trace_id,
-            span_id: request.span_id,
-            credit,
-            ..Header::new(Kind::Request, shared.service)
-        };
+        let header = request_header(shared.service, method, request_id, &request, credit);
         let flight = Flight {
             connection: Arc::clone(&self.connection),
             request_id,
             is_over: false,
         };
-        match shared.outbox.push(&header, &[], &request.body) {
+        // Alone, the caller waits for nothing but this frame. Among others, one write of the driver serves many.
+        let pushed = if is_alone {
+            shared.outbox.push_now(&header, &request.body).map(|done| {
+                if !done {
+                    shared.outbox.ring();
+                }
+            })
+        } else {
+            shared.outbox.push(&header, &[], &request.body)
+        };
+        match pushed {
             Ok(()) => Ok(flight),
             Err(error) => {
                 shared.state().pending.remove(&request_id);
@@ -444,21 +441,15 @@ async fn connect(
         path: path_buf(),
         source,
     };
-    let server = socket::credentials(&stream).map_err(io)?;
-    if server.uid != 0 && server.uid != rustix::process::geteuid().as_raw() {
-        let reason = format!("it is served by user {}, not by us", server.uid);
-        return Err(LocalError::Unsafe {
-            path: path_buf(),
-            reason,
-        });
-    }
+    socket::check_server(&stream, path)?;
+    let (reading, writing) = stream.into_std().and_then(link::ends).map_err(io)?;
     let shared = Arc::new(Shared {
         service,
-        outbox: Outbox::default(),
+        outbox: Outbox::new(writing),
         next_id: AtomicU64::new(1),
         state: Mutex::default(),
     });
-    hello(&shared, &options.software);
+    greeting(&shared.outbox, service, &options.software);
     let (greet, greeted) = oneshot::channel();
     let mut side = ClientSide {
         shared: Arc::clone(&shared),
@@ -473,7 +464,7 @@ async fn connect(
     let driver = tokio::spawn(async move {
         let shared = Arc::clone(&side.shared);
         let end = drive(
-            stream,
+            reading,
             &shared.outbox,
             &mut side,
             config,
@@ -492,48 +483,9 @@ async fn connect(
     };
     match greeted.await {
         Ok(Ok(())) => Ok(client),
-        Ok(Err(End::Io(source))) => Err(LocalError::Io {
-            what: "talk to",
-            path: path_buf(),
-            source,
-        }),
-        Ok(Err(End::Refused(status, text) | End::Told(status, text))) => Err(LocalError::Refused {
-            path: path_buf(),
-            status,
-            text,
-        }),
-        Ok(Err(End::Closed)) | Err(_) => Err(LocalError::NotRunning { path: path_buf() }),
+        Ok(Err(end)) => Err(end.of_connect(path)),
+        Err(_) => Err(LocalError::NotRunning { path: path_buf() }),
     }
-}
-
-fn hello(shared: &Shared, software: &str) {
-    let (features, announced) = Hello {
-        frame_bytes_max: limits::FRAME_BYTES_MAX,
-        requests_in_flight_max: 0,
-        ..Hello::default()
-    }
-    .fixed();
-    let software = software
-        .get(..software.floor_char_boundary(255))
-        .unwrap_or_default();
-    let entries = [
-        Tlv {
-            kind: tlv::FEATURES,
-            value: &features,
-        },
-        Tlv {
-            kind: tlv::LIMITS,
-            value: &announced,
-        },
-        Tlv {
-            kind: tlv::SOFTWARE,
-            value: software.as_bytes(),
-        },
-    ];
-    // It fits by construction.
-    let _ = shared
-        .outbox
-        .push(&Header::new(Kind::Hello, shared.service), &entries, &[]);
 }
 
 struct ClientSide {
@@ -545,70 +497,29 @@ impl Side for ClientSide {
     const READS_WHILE_FULL: bool = true;
 
     fn frame(&mut self, bytes: Bytes) -> Result<(), End> {
-        let frame = mfn_wire::decode(&bytes)?;
-        let header = frame.header;
-        let text = || String::from_utf8_lossy(frame.body).into_owned();
-        if header.kind == Kind::Error && header.request_id == 0 {
-            return Err(End::Told(header.status, text()));
-        }
-        if header.service != self.shared.service {
-            let (served, wanted) = (header.service.name(), self.shared.service.name());
-            return Err(unexpected(&format!(
-                "this socket serves {served}, not {wanted}; connect to the other one"
-            )));
-        }
-        if let Some(greet) = self.greet.take() {
-            if header.kind != Kind::Hello {
-                self.greet = Some(greet);
-                return Err(unexpected("HELLO comes first"));
+        match receive(self.shared.service, self.greet.is_none(), bytes)? {
+            Received::Greeting {
+                in_flight_max,
+                software,
+            } => {
+                let mut state = self.shared.state();
+                state.in_flight_max = in_flight_max;
+                state.server_software = software;
+                drop(state);
+                if let Some(greet) = self.greet.take() {
+                    // A connect that was given up drops the client, which ends this connection.
+                    let _ = greet.send(Ok(()));
+                }
+                Ok(())
             }
-            let hello = Hello::of(frame.tlv);
-            let mut state = self.shared.state();
-            state.in_flight_max = hello.requests_in_flight_max as usize;
-            state.server_software = hello.software.into();
-            drop(state);
-            // A connect that was given up drops the client, which ends this connection.
-            let _ = greet.send(Ok(()));
-            return Ok(());
-        }
-        match header.kind {
-            Kind::Reply => {
-                let reply = Reply {
-                    content_type: header.content_type,
-                    body: bytes.slice_ref(frame.body),
-                };
-                self.finish(header.request_id, Ok(reply))
-            }
-            Kind::Error => self.finish(
-                header.request_id,
-                Err(CallError::Failed {
-                    status: header.status,
-                    text: text(),
-                }),
-            ),
-            Kind::Event => {
-                let event = Event {
-                    content_type: header.content_type,
-                    body: bytes.slice_ref(frame.body),
-                };
-                self.event(header.request_id, event)
-            }
-            Kind::Ping => {
-                let pong = Header {
-                    request_id: header.request_id,
-                    ..Header::new(Kind::Pong, header.service)
-                };
-                Ok(self.shared.outbox.push(&pong, &[], &[])?)
-            }
-            Kind::Goaway => {
-                let text = "the server is stopping; connect again when it is back";
+            Received::Answer { request_id, result } => self.finish(request_id, result),
+            Received::Event { request_id, event } => self.event(request_id, event),
+            Received::Ping { pong } => Ok(self.shared.outbox.push(&pong, &[], &[])?),
+            Received::Leaving { text } => {
                 self.shared.state().ended.get_or_insert_with(|| text.into());
                 Ok(())
             }
-            Kind::Pong => Ok(()),
-            Kind::Hello | Kind::Request | Kind::Cancel | Kind::Credit => {
-                Err(unexpected("a client answers nothing"))
-            }
+            Received::Nothing => Ok(()),
         }
     }
 
@@ -623,20 +534,13 @@ impl Side for ClientSide {
     }
 }
 
-fn unexpected(text: &str) -> End {
-    End::Refused(Status::UNEXPECTED_FRAME, text.into())
-}
-
 impl ClientSide {
     /// An id that was never given out breaks the wire; one whose call was dropped is let go.
     fn check_id(&self, request_id: u64) -> Result<(), End> {
         if request_id < self.shared.next_id.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(End::Refused(
-            Status::BAD_REQUEST_ID,
-            format!("no request {request_id} was made"),
-        ))
+        Err(End::unasked(request_id))
     }
 
     fn finish(&self, request_id: u64, result: Result<Reply, CallError>) -> Result<(), End> {

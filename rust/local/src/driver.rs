@@ -5,21 +5,21 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mfn_wire::{ContentType, Header, Kind, Service, Status, WireError, limits};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::net::unix::ReadHalf;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
-use crate::outbox::Outbox;
+use crate::error::LocalError;
+use crate::input::{self, Input};
+use crate::link::Reading;
+use crate::outbox::{Flushed, Outbox};
 
-/// Room that is kept for reading; a longer frame grows it as its bytes arrive, never on the word of its length.
-const READ_BYTES: usize = 64 * 1024;
 /// Frames handed over before what they caused is written.
 const FRAMES_PER_TURN: usize = 64;
 /// How long a last word (an error frame) may take to be written.
@@ -49,6 +49,30 @@ impl End {
             Self::Closed => "it was closed".into(),
             Self::Io(error) => error.to_string(),
             Self::Refused(_, text) | Self::Told(_, text) => text.clone(),
+        }
+    }
+}
+
+impl End {
+    /// An answer with an id that was never given out breaks the wire.
+    pub(crate) fn unasked(request_id: u64) -> Self {
+        let text = format!("no request {request_id} was made");
+        Self::Refused(Status::BAD_REQUEST_ID, text)
+    }
+
+    /// What a connect says that ended so.
+    pub(crate) fn of_connect(self, path: &Path) -> LocalError {
+        let path = path.to_path_buf();
+        match self {
+            Self::Closed => LocalError::NotRunning { path },
+            Self::Io(source) => LocalError::Io {
+                what: "talk to",
+                path,
+                source,
+            },
+            Self::Refused(status, text) | Self::Told(status, text) => {
+                LocalError::Refused { path, status, text }
+            }
         }
     }
 }
@@ -94,7 +118,7 @@ impl Share {
     /// Holds that many bytes from now on.
     fn hold(&mut self, bytes: usize) -> Result<(), End> {
         // What fits the buffer that every connection has is not counted: the connections are.
-        let bytes = if bytes <= READ_BYTES { 0 } else { bytes };
+        let bytes = if bytes <= input::ROOM { 0 } else { bytes };
         if bytes > self.held {
             let used =
                 self.of.used.fetch_add(bytes - self.held, Ordering::Relaxed) + (bytes - self.held);
@@ -129,39 +153,35 @@ pub(crate) struct Drive {
 
 /// Runs the connection to its end. `stop` ends it after the accepted work.
 pub(crate) async fn drive(
-    mut stream: UnixStream,
+    reading: Reading,
     outbox: &Outbox,
     side: &mut impl Side,
     drive: Drive,
     stop: impl Future<Output = ()>,
 ) -> End {
-    let end = exchange(&mut stream, outbox, side, &drive, stop).await;
+    let end = exchange(&reading, outbox, side, &drive, stop).await;
     if let End::Refused(status, text) = &end {
-        last_word(&mut stream, outbox, drive.service, *status, text).await;
+        last_word(outbox, drive.service, *status, text).await;
     }
     outbox.close();
     end
 }
 
 async fn exchange(
-    stream: &mut UnixStream,
+    reading: &Reading,
     outbox: &Outbox,
     side: &mut impl Side,
     drive: &Drive,
     stop: impl Future<Output = ()>,
 ) -> End {
     tokio::pin!(stop);
-    let hello_timer = tokio::time::sleep_until(drive.hello_by);
-    tokio::pin!(hello_timer);
-    let drain_timer = tokio::time::sleep_until(drive.hello_by);
-    tokio::pin!(drain_timer);
-    let (mut reader, mut writer) = stream.split();
+    // For HELLO, later for the drain. Between them there is none: a timer that is armed costs each wait of the thread.
+    let mut timer = Some(Box::pin(tokio::time::sleep_until(drive.hello_by)));
     let mut share = Share {
         of: Arc::clone(&drive.partial),
         held: 0,
     };
-    let mut input = BytesMut::with_capacity(READ_BYTES);
-    let (mut output, mut written) = (Vec::new(), 0);
+    let mut input = Input::new();
     let mut stopping = false;
     loop {
         let more = match hand_over(&mut input, outbox, side) {
@@ -171,48 +191,52 @@ async fn exchange(
         if let Err(end) = share.hold(input.len()) {
             return end;
         }
-        if written == output.len() {
-            output.clear();
-            written = 0;
-            outbox.take(&mut output);
-        }
-        if stopping && output.is_empty() && side.is_idle() && outbox.is_empty() {
+        let flushed = match outbox.flush() {
+            Ok(flushed) => flushed,
+            Err(error) => {
+                return match last_frames(reading, &mut input, outbox, side).await {
+                    Ok(()) => End::Io(error),
+                    Err(end) => end,
+                };
+            }
+        };
+        if stopping && flushed == Flushed::All && side.is_idle() && outbox.is_empty() {
             return End::Closed;
         }
-        if input.capacity() - input.len() < READ_BYTES / 2 {
-            input.reserve(READ_BYTES);
+        if side.greeted() && !stopping {
+            timer = None;
         }
-        let may_read = !more && !held_up(outbox, side);
+        let held_up = held_up(outbox, side);
         tokio::select! {
             biased;
-            result = writer.write(output.get(written..).unwrap_or_default()), if written < output.len() => match result {
+            result = reading.read(input.room()), if !more && !held_up => match result {
                 Ok(0) => return End::Closed,
-                Ok(count) => written += count,
-                Err(error) => {
-                    return match last_frames(&mut reader, &mut input, outbox, side).await {
-                        Ok(()) => End::Io(error),
-                        Err(end) => end,
-                    };
-                }
-            },
-            result = reader.read_buf(&mut input), if may_read => match result {
-                Ok(0) => return End::Closed,
-                Ok(_) => {}
+                Ok(count) => input.filled(count),
                 Err(error) => return End::Io(error),
             },
-            () = std::future::ready(()), if more && !held_up(outbox, side) => {}
-            () = outbox.filled(), if written == output.len() => {}
-            () = &mut hello_timer, if !side.greeted() => {
-                return End::Refused(Status::DEADLINE, "no HELLO arrived in time; send it first".into());
-            }
+            () = std::future::ready(()), if more && !held_up || flushed == Flushed::More => {}
+            // What is wrong with the socket, the next flush finds as well.
+            _ = outbox.writable(), if flushed == Flushed::Blocked => {}
+            () = std::future::poll_fn(|context| outbox.poll_rung(context)), if flushed != Flushed::Blocked => {}
             () = &mut stop, if !stopping => {
                 stopping = true;
                 side.stop();
-                drain_timer.as_mut().reset(Instant::now() + drive.drain_timeout);
+                timer = Some(Box::pin(tokio::time::sleep(drive.drain_timeout)));
             }
-            () = &mut drain_timer, if stopping => return End::Closed,
+            Some(()) = expired(&mut timer) => {
+                if stopping {
+                    return End::Closed;
+                }
+                return End::Refused(Status::DEADLINE, "no HELLO arrived in time; send it first".into());
+            }
         }
     }
+}
+
+/// Waits for the timer; `None` at once when there is none.
+async fn expired(timer: &mut Option<Pin<Box<Sleep>>>) -> Option<()> {
+    timer.as_mut()?.await;
+    Some(())
 }
 
 /// Whether no frame is taken from the other side now.
@@ -222,52 +246,55 @@ fn held_up<S: Side>(outbox: &Outbox, _side: &S) -> bool {
 
 /// The other side takes nothing more; it may have said why before.
 async fn last_frames(
-    reader: &mut ReadHalf<'_>,
-    input: &mut BytesMut,
+    reading: &Reading,
+    input: &mut Input,
     outbox: &Outbox,
     side: &mut impl Side,
 ) -> Result<(), End> {
     let until = Instant::now() + LAST_WORD;
-    while let Ok(Ok(1..)) = tokio::time::timeout_at(until, reader.read_buf(input)).await {
+    while let Ok(Ok(count @ 1..)) = tokio::time::timeout_at(until, reading.read(input.room())).await
+    {
+        input.filled(count);
         while hand_over(input, outbox, side)? {}
     }
     Ok(())
 }
 
 /// Hands whole frames to the side. `true`: more may be there already.
-fn hand_over(input: &mut BytesMut, outbox: &Outbox, side: &mut impl Side) -> Result<bool, End> {
+fn hand_over(input: &mut Input, outbox: &Outbox, side: &mut impl Side) -> Result<bool, End> {
     for _ in 0..FRAMES_PER_TURN {
-        match mfn_wire::frame_length(input)? {
-            Some(length) if length <= input.len() => side.frame(input.split_to(length).freeze())?,
-            _ => return Ok(false),
+        match input.frame()? {
+            Some(frame) => side.frame(frame)?,
+            None => return Ok(false),
         }
         if held_up(outbox, side) {
             break;
         }
     }
-    Ok(mfn_wire::frame_length(input)?.is_some_and(|length| length <= input.len()))
+    Ok(input.has_frame()?)
 }
 
 /// Tells the other side why the connection ends, if it takes it soon.
-async fn last_word(
-    stream: &mut UnixStream,
-    outbox: &Outbox,
-    service: Service,
-    status: Status,
-    text: &str,
-) {
-    let mut bytes = Vec::new();
-    outbox.take(&mut bytes);
+async fn last_word(outbox: &Outbox, service: Service, status: Status, text: &str) {
     let header = Header {
         content_type: ContentType::Text,
         status,
         ..Header::new(Kind::Error, service)
     };
-    if mfn_wire::encode(&header, &[], cut(text).as_bytes(), &mut bytes).is_err() {
-        return;
-    }
+    // It fits by construction.
+    let _ = outbox.push(&header, &[], cut(text).as_bytes());
+    let written = async {
+        loop {
+            match outbox.flush() {
+                Ok(Flushed::All) | Err(_) => return,
+                Ok(Flushed::More) => {}
+                Ok(Flushed::Blocked) if outbox.writable().await.is_err() => return,
+                Ok(Flushed::Blocked) => {}
+            }
+        }
+    };
     // It is lost when the other side does not read; the connection ends either way.
-    let _ = tokio::time::timeout(LAST_WORD, stream.write_all(&bytes)).await;
+    let _ = tokio::time::timeout(LAST_WORD, written).await;
 }
 
 /// At most as much text as an error frame may carry.

@@ -2,6 +2,7 @@
 //!
 //! - [`Server`], [`Handler`], [`Call`]: one socket, its methods, one call of them.
 //! - [`Client`], [`Streaming`]: many calls at once over one connection, and streamed answers.
+//! - [`blocking::Client`]: the same calls from threads that block, without a runtime.
 //! - [`run_dir`]: where sockets live.
 //!
 //! Both sides check the other's user by SO_PEERCRED. Every queue, buffer and wait is bounded: [`Limits`].
@@ -30,13 +31,17 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod blocking;
 mod call;
 mod client;
 mod clock;
 mod driver;
 mod error;
+mod frames;
+mod input;
+mod link;
 mod outbox;
 pub mod run_dir;
 mod server;

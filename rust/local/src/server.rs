@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -12,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, limits, tlv};
-use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -20,9 +20,10 @@ use tokio::time::Instant;
 use crate::call::{Call, Cancelled, EventSink, Reply};
 use crate::driver::{Drive, End, Partial, Side, cut, drive};
 use crate::error::{Failure, LocalError};
+use crate::input::tail;
 use crate::outbox::Outbox;
 use crate::socket::{self, Bound, PeerCredentials, PeerPolicy};
-use crate::{BoxFuture, Limits, clock};
+use crate::{BoxFuture, Limits, clock, link};
 
 /// Answers calls. One value serves all connections.
 pub trait Handler: Send + Sync + 'static {
@@ -92,6 +93,12 @@ struct Shared {
     ended: Notify,
 }
 
+impl Shared {
+    fn is_full(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= self.config.limits.connections_max
+    }
+}
+
 impl Server {
     /// Binds the socket, with mode 0600 in a directory of mode 0700. A stale one is replaced; one that another process
     /// serves is an error. Needs a tokio runtime.
@@ -148,8 +155,12 @@ async fn accept_all(bound: &Bound, shared: &Arc<Shared>, shutdown: impl Future<O
             // A connection's task ends on its own; here it only leaves the set.
             Some(_) = connections.join_next() => {}
             accepted = bound.listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     pause = PAUSE_MIN;
+                    if shared.is_full() {
+                        // Those that have been left may not have been seen out yet.
+                        tokio::task::yield_now().await;
+                    }
                     admit(stream, shared, &stopping, &mut connections);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
@@ -195,7 +206,7 @@ fn admit(
         let mut bytes = Vec::new();
         if mfn_wire::encode(&header, &[], text.as_bytes(), &mut bytes).is_ok() {
             // A fresh socket takes so little; a peer that is gone already needs no reason.
-            let _ = stream.try_write(&bytes);
+            let _ = (&stream).write(&bytes);
         }
     };
     let peer = match socket::credentials(&stream) {
@@ -209,8 +220,7 @@ fn admit(
             return refuse(Status::DENIED, "the kernel does not say who connects");
         }
     };
-    let limit = shared.config.limits.connections_max;
-    if shared.open.load(Ordering::Relaxed) >= limit {
+    if shared.is_full() {
         return refuse(
             Status::BUSY,
             "all connections of this socket are taken; close one and try again",
@@ -245,7 +255,14 @@ async fn connection(
     mut stopping: watch::Receiver<bool>,
 ) {
     let _leave = Leave(&shared);
-    let outbox = Arc::new(Outbox::default());
+    let (reading, writing) = match link::ends(stream) {
+        Ok(ends) => ends,
+        Err(error) => {
+            tracing::warn!(socket = %shared.config.path.display(), %error, "cannot wait for a connection");
+            return;
+        }
+    };
+    let outbox = Arc::new(Outbox::new(writing));
     let limits = shared.config.limits;
     let mut side = ServerSide {
         shared: &shared,
@@ -266,7 +283,7 @@ async fn connection(
         // The sender lives as long as the accept loop; without it, it is time to stop as well.
         let _ = stopping.wait_for(|stop| *stop).await;
     };
-    let end = drive(stream, &outbox, &mut side, config, stop).await;
+    let end = drive(reading, &outbox, &mut side, config, stop).await;
     if let End::Refused(status, text) = &end {
         shared.stats.violations.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(socket = %shared.config.path.display(), pid = peer.pid, %status, text, "connection refused");
@@ -324,8 +341,8 @@ impl Side for ServerSide<'_> {
         }
         match header.kind {
             Kind::Request => {
-                let body = bytes.slice_ref(frame.body);
-                self.request(header, body)
+                let body_bytes = frame.body.len();
+                self.request(header, tail(bytes, body_bytes))
             }
             Kind::Cancel => {
                 self.cancel(header.request_id);

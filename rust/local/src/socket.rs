@@ -2,14 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
-use tokio::net::{UnixListener, UnixStream};
 
 use crate::error::LocalError;
+use crate::link::Listening;
 use crate::run_dir;
 
 /// Who is at the other end, as the kernel knows it.
@@ -43,22 +45,36 @@ impl PeerPolicy {
 }
 
 /// Asks the kernel who is at the other end.
-pub(crate) fn credentials(stream: &UnixStream) -> io::Result<PeerCredentials> {
-    let credentials = stream.peer_cred()?;
+pub(crate) fn credentials(stream: impl AsFd) -> io::Result<PeerCredentials> {
+    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
     Ok(PeerCredentials {
-        uid: credentials.uid(),
-        gid: credentials.gid(),
-        pid: credentials
-            .pid()
-            .and_then(|pid| u32::try_from(pid).ok())
-            .unwrap_or_default(),
+        uid: credentials.uid.as_raw(),
+        gid: credentials.gid.as_raw(),
+        pid: u32::try_from(credentials.pid.as_raw_pid()).unwrap_or_default(),
+    })
+}
+
+/// Refuses a server that runs as somebody else.
+pub(crate) fn check_server(stream: impl AsFd, path: &Path) -> Result<(), LocalError> {
+    let server = credentials(stream).map_err(|source| LocalError::Io {
+        what: "ask who serves",
+        path: path.to_path_buf(),
+        source,
+    })?;
+    if PeerPolicy::SameUser.allows(server.uid) {
+        return Ok(());
+    }
+    let reason = format!("it is served by user {}, not by us", server.uid);
+    Err(LocalError::Unsafe {
+        path: path.to_path_buf(),
+        reason,
     })
 }
 
 /// A bound socket. Dropped, its file is removed; the lock goes last.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    pub(crate) listener: UnixListener,
+    pub(crate) listener: Listening,
     path: PathBuf,
     _lock: File,
 }
@@ -133,7 +149,9 @@ pub(crate) fn bind(path: &Path) -> Result<Bound, LocalError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io("look at")(error)),
     }
-    let listener = UnixListener::bind(path).map_err(io("bind"))?;
+    let listener = UnixListener::bind(path)
+        .and_then(Listening::new)
+        .map_err(io("bind"))?;
     let bound = Bound {
         listener,
         path: path.to_path_buf(),

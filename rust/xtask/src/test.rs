@@ -1,7 +1,8 @@
 //! `xtask test [RUNNER…]`: every runner in order, its output as it comes, its own totals added up.
 //!
 //! A runner that fails, or that prints no totals, makes the whole fail: silence is no success. The last line on
-//! standard output is `N passed, M failed`.
+//! standard output is `N passed, M failed`; the same line is left in `test-totals.txt` in the target directory, for who
+//! must show it after the task runner's own last words.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -88,8 +89,12 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
         // A runner that broke is one failure, when it could not name any itself.
         all.failed += u64::from(report.problem.is_some() && failed == 0);
     }
-    println!("{} passed, {} failed", all.passed, all.failed);
+    let closing = format!("{} passed, {} failed", all.passed, all.failed);
+    println!("{closing}");
     std::io::stdout().flush()?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    std::fs::write(target.join("test-totals.txt"), closing + "\n")?;
     if all.failed > 0 {
         return Err("tests failed".into());
     }

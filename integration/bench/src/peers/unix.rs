@@ -5,14 +5,16 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 
+use crate::cpu;
 use crate::record::BenchError;
 
 /// The word that makes this binary the echo server.
 pub(crate) const CHILD: &str = "child-unix-echo";
 
 /// Echoes frames of `bytes` bytes to one client after the other until it is killed.
-pub(crate) fn serve(path: &str, bytes: &str) -> ExitCode {
+pub(crate) fn serve(path: &str, bytes: &str, processor: &str) -> ExitCode {
     let serve = || -> std::io::Result<()> {
+        cpu::pin(processor.parse().map_err(std::io::Error::other)?)?;
         let size: usize = bytes.parse().map_err(std::io::Error::other)?;
         let mut buffer = vec![0; size];
         for stream in UnixListener::bind(path)?.incoming() {
@@ -41,10 +43,15 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    pub(crate) fn start(directory: &Path, bytes: usize) -> Result<Self, BenchError> {
-        let path = directory.join("echo.sock");
+    pub(crate) fn start(
+        directory: &Path,
+        bytes: usize,
+        processor: usize,
+    ) -> Result<Self, BenchError> {
+        let path = directory.join(format!("echo-{processor}.sock"));
         let mut server = Command::new(std::env::current_exe()?)
-            .args([CHILD, &path.to_string_lossy(), &bytes.to_string()])
+            .args([CHILD, &path.to_string_lossy()])
+            .args([bytes.to_string(), processor.to_string()])
             .spawn()?;
         // The socket appears when the server listens; a server that ended never will.
         let stream = loop {

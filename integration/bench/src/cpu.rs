@@ -1,0 +1,20 @@
+//! Which processor a benchmark's threads run on: a part of every result that waits for another process.
+
+use std::io;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The processors that this process may use.
+pub(crate) fn allowed() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|number| set.is_set(*number))
+        .collect())
+}
+
+/// Keeps the calling thread, and those that it starts, on one processor.
+pub(crate) fn pin(processor: usize) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    Ok(sched_setaffinity(None, &set)?)
+}

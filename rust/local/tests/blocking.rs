@@ -1,0 +1,251 @@
+//! The client without a runtime, against a real server.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mfn_local::blocking::Client;
+use mfn_local::{
+    BoxFuture, Call, CallError, ConnectOptions, Failure, Handler, Limits, LocalError, Reply,
+    Request, Server, ServerConfig,
+};
+use mfn_wire::{ContentType, Header, Kind, Service, Status};
+use tokio::sync::Notify;
+
+const ECHO: u16 = 1;
+const FOREVER: u16 = 2;
+/// Answers when two with the same body have come.
+const IN_PAIRS: u16 = 3;
+
+#[derive(Default)]
+struct Methods {
+    forever_began: Arc<Notify>,
+    met: Arc<Mutex<HashMap<Bytes, Arc<Notify>>>>,
+}
+
+impl Handler for Methods {
+    fn call(&self, call: Call) -> BoxFuture<Result<Reply, Failure>> {
+        let (began, met) = (Arc::clone(&self.forever_began), Arc::clone(&self.met));
+        Box::pin(async move {
+            let reply = Reply {
+                content_type: call.content_type,
+                body: call.body,
+            };
+            match call.method {
+                ECHO => Ok(reply),
+                FOREVER => {
+                    began.notify_one();
+                    std::future::pending().await
+                }
+                IN_PAIRS => {
+                    let other = met.lock().unwrap().remove(&reply.body);
+                    if let Some(other) = other {
+                        other.notify_one();
+                    } else {
+                        let mine = Arc::new(Notify::new());
+                        met.lock()
+                            .unwrap()
+                            .insert(reply.body.clone(), Arc::clone(&mine));
+                        mine.notified().await;
+                    }
+                    Ok(reply)
+                }
+                other => Err(Failure::new(
+                    Status::UNSUPPORTED,
+                    format!("no method {other}"),
+                )),
+            }
+        })
+    }
+}
+
+struct Running {
+    runtime: tokio::runtime::Runtime,
+    _place: tempfile::TempDir,
+    path: PathBuf,
+    forever_began: Arc<Notify>,
+}
+
+fn start(limits: Limits) -> Running {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("run/test.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let methods = Methods::default();
+    let forever_began = Arc::clone(&methods.forever_began);
+    let entered = runtime.enter();
+    let server = Server::bind(ServerConfig {
+        limits,
+        ..ServerConfig::new(Service::State, &path)
+    })
+    .unwrap();
+    drop(entered);
+    runtime.spawn(server.serve(Arc::new(methods), std::future::pending::<()>()));
+    Running {
+        runtime,
+        _place: place,
+        path,
+        forever_began,
+    }
+}
+
+fn connect(server: &Running) -> Client {
+    Client::connect(&server.path, Service::State, &ConnectOptions::default()).unwrap()
+}
+
+fn bytes(body: Vec<u8>) -> Request {
+    Request::new(ContentType::Bytes, body)
+}
+
+#[test]
+fn threads_share_a_connection_and_get_their_own_answers() {
+    let server = start(Limits::default());
+    let client = connect(&server);
+    std::thread::scope(|scope| {
+        for thread in 0..16u32 {
+            let client = &client;
+            scope.spawn(move || {
+                for round in 0..200u32 {
+                    // Some longer than what a socket or the outbox holds.
+                    let count = if round % 50 == thread / 2 { 400_000 } else { 8 };
+                    let in_pairs = round % 3 == 0 && count == 8;
+                    // A thread meets its neighbour.
+                    let (method, who) = if in_pairs {
+                        (IN_PAIRS, thread / 2)
+                    } else {
+                        (ECHO, thread)
+                    };
+                    let body = (who << 16 | round).to_le_bytes().repeat(count);
+                    let reply = client.call(0, method, &bytes(body.clone())).unwrap();
+                    assert_eq!(reply.body, body, "thread {thread} round {round}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_deadline_ends_the_wait_and_only_this_call() {
+    let server = start(Limits::default());
+    let client = connect(&server);
+    let late = bytes(vec![1]).within(Duration::from_millis(20));
+    assert_eq!(client.call(0, FOREVER, &late), Err(CallError::Deadline));
+    assert_eq!(client.call(0, ECHO, &bytes(vec![2])).unwrap().body, vec![2]);
+    let error = client.call(0, 99, &bytes(vec![3])).unwrap_err();
+    assert_eq!(error.status(), Status::UNSUPPORTED);
+}
+
+#[test]
+fn cancel_wakes_the_thread_that_reads_and_the_next_reads_on() {
+    let server = start(Limits::default());
+    let client = connect(&server);
+    std::thread::scope(|scope| {
+        let leader = scope.spawn(|| client.call(7, FOREVER, &bytes(vec![1])));
+        server.runtime.block_on(server.forever_began.notified());
+        let pair = [1u64, 2].map(|number| {
+            let client = &client;
+            scope.spawn(move || client.call(number, IN_PAIRS, &bytes(vec![1])))
+        });
+        assert_eq!(client.cancel(7), 1);
+        assert_eq!(client.cancel(9), 0);
+        let error = leader.join().unwrap().unwrap_err();
+        assert_eq!(error.status(), Status::CANCELLED);
+        for call in pair {
+            call.join().unwrap().unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_end_of_the_connection_ends_all_calls() {
+    let server = start(Limits::default());
+    let client = connect(&server);
+    std::thread::scope(|scope| {
+        let calls = [1u8, 2, 3].map(|number| {
+            let client = &client;
+            scope.spawn(move || client.call(0, FOREVER, &bytes(vec![number])))
+        });
+        server.runtime.block_on(server.forever_began.notified());
+        server.runtime.shutdown_background();
+        for call in calls {
+            assert_eq!(call.join().unwrap().unwrap_err().status(), Status::CLOSED);
+        }
+    });
+    let error = client.call(0, ECHO, &bytes(vec![1])).unwrap_err();
+    assert_eq!(error.status(), Status::CLOSED);
+}
+
+#[test]
+fn more_calls_than_the_server_takes_are_busy() {
+    let server = start(Limits {
+        requests_in_flight_max: 1,
+        ..Limits::default()
+    });
+    let client = connect(&server);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| client.call(1, FOREVER, &bytes(vec![1])));
+        server.runtime.block_on(server.forever_began.notified());
+        assert_eq!(
+            client.call(2, ECHO, &bytes(vec![2])),
+            Err(CallError::Busy(1))
+        );
+        client.cancel(1);
+        first.join().unwrap().unwrap_err();
+    });
+}
+
+#[test]
+fn a_connect_names_what_is_wrong() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("none.sock");
+    let connect = |path: &std::path::Path, timeout| {
+        let options = ConnectOptions {
+            timeout,
+            ..ConnectOptions::default()
+        };
+        Client::connect(path, Service::State, &options).unwrap_err()
+    };
+    let error = connect(&path, Duration::from_secs(5));
+    assert!(matches!(error, LocalError::NotRunning { .. }), "{error}");
+    // Listens, and says nothing.
+    let mute = place.path().join("mute.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&mute).unwrap();
+    let error = connect(&mute, Duration::from_millis(20));
+    assert!(matches!(error, LocalError::Timeout { .. }), "{error}");
+    let server = start(Limits::default());
+    let options = ConnectOptions::default();
+    let error = Client::connect(&server.path, Service::Metrics, &options).unwrap_err();
+    assert!(matches!(error, LocalError::Refused { .. }), "{error}");
+}
+
+#[test]
+fn a_server_that_breaks_the_wire_is_left() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("liar.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let liar = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut room, mut hello) = ([0; 4096], Vec::new());
+        // What a server says is what a client says: the limits in it differ.
+        let count = stream.read(&mut room).unwrap();
+        hello.extend_from_slice(&room[..count]);
+        let header = Header {
+            request_id: 77,
+            ..Header::new(Kind::Reply, Service::State)
+        };
+        mfn_wire::encode(&header, &[], &[], &mut hello).unwrap();
+        stream.write_all(&hello).unwrap();
+        // Until the client has left.
+        while stream.read(&mut room).is_ok_and(|count| count > 0) {}
+    });
+    let error = Client::connect(&path, Service::State, &ConnectOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("no request 77"), "{error}");
+    liar.join().unwrap();
+}
