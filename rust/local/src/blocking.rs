@@ -22,7 +22,7 @@ use crate::call::Reply;
 use crate::client::{ConnectOptions, Request};
 use crate::driver::End;
 use crate::error::{CallError, LocalError};
-use crate::frames::{Received, greeting, receive, request_header};
+use crate::frames::{Received, client_hello, greeting, receive, request_header};
 use crate::input::Input;
 use crate::link::{self, Writing};
 use crate::outbox::Outbox;
@@ -119,7 +119,7 @@ impl Client {
                 in_flight_max: 0,
             }),
         };
-        greeting(&client.outbox, service, &options.software);
+        greeting(&client.outbox, service, &client_hello(&options.software));
         // This thread reads first.
         let mut input = Input::new();
         while !client.state().greeted {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::call::Reply;
 use crate::driver::{Drive, End, Partial, Side, drive};
 use crate::error::{CallError, LocalError};
-use crate::frames::{Received, greeting, receive, request_header};
+use crate::frames::{Received, client_hello, greeting, receive, request_header};
 use crate::outbox::Outbox;
 use crate::{link, socket};
 
@@ -449,7 +449,7 @@ async fn connect(
         next_id: AtomicU64::new(1),
         state: Mutex::default(),
     });
-    greeting(&shared.outbox, service, &options.software);
+    greeting(&shared.outbox, service, &client_hello(&options.software));
     let (greet, greeted) = oneshot::channel();
     let mut side = ClientSide {
         shared: Arc::clone(&shared),

@@ -1,4 +1,4 @@
-//! What a client says and hears, for the client of tasks and the one of threads.
+//! HELLO, and what a client says and hears: for the client of tasks and the one of threads.
 
 use bytes::Bytes;
 use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, limits, tlv};
@@ -11,14 +11,10 @@ use crate::error::CallError;
 use crate::input::tail;
 use crate::outbox::Outbox;
 
-/// Says HELLO.
-pub(crate) fn greeting(outbox: &Outbox, service: Service, software: &str) {
-    let (features, announced) = Hello {
-        frame_bytes_max: limits::FRAME_BYTES_MAX,
-        requests_in_flight_max: 0,
-        ..Hello::default()
-    }
-    .fixed();
+/// Says HELLO; a longer name of the software is cut.
+pub(crate) fn greeting(outbox: &Outbox, service: Service, hello: &Hello<'_>) {
+    let (features, announced) = hello.fixed();
+    let software = hello.software;
     let software = software
         .get(..software.floor_char_boundary(255))
         .unwrap_or_default();
@@ -38,6 +34,16 @@ pub(crate) fn greeting(outbox: &Outbox, service: Service, software: &str) {
     ];
     // It fits by construction.
     let _ = outbox.push(&Header::new(Kind::Hello, service), &entries, &[]);
+}
+
+/// What a client says in HELLO: it takes no requests.
+pub(crate) fn client_hello(software: &str) -> Hello<'_> {
+    Hello {
+        frame_bytes_max: limits::FRAME_BYTES_MAX,
+        requests_in_flight_max: 0,
+        software,
+        ..Hello::default()
+    }
 }
 
 /// What a frame means to a client.

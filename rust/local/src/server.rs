@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, limits, tlv};
+use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, limits};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::call::{Call, Cancelled, EventSink, Reply};
 use crate::driver::{Drive, End, Partial, Side, cut, drive};
 use crate::error::{Failure, LocalError};
+use crate::frames::greeting;
 use crate::input::tail;
 use crate::outbox::Outbox;
 use crate::socket::{self, Bound, PeerCredentials, PeerPolicy};
@@ -448,36 +449,14 @@ fn answer(outbox: &Outbox, stats: &ServerStats, request: &Header, result: Result
 impl ServerSide<'_> {
     fn hello(&self) {
         let config = &self.shared.config;
-        let (features, announced) = Hello {
+        let hello = Hello {
             features: 0,
             frame_bytes_max: limits::FRAME_BYTES_MAX,
             requests_in_flight_max: config.limits.requests_in_flight_max,
             connections_max: config.limits.connections_max,
-            software: "",
-        }
-        .fixed();
-        let software = config
-            .software
-            .get(..config.software.floor_char_boundary(255))
-            .unwrap_or_default();
-        let entries = [
-            Tlv {
-                kind: tlv::FEATURES,
-                value: &features,
-            },
-            Tlv {
-                kind: tlv::LIMITS,
-                value: &announced,
-            },
-            Tlv {
-                kind: tlv::SOFTWARE,
-                value: software.as_bytes(),
-            },
-        ];
-        // It fits by construction.
-        let _ = self
-            .outbox
-            .push(&Header::new(Kind::Hello, config.service), &entries, &[]);
+            software: &config.software,
+        };
+        greeting(&self.outbox, config.service, &hello);
     }
 
     fn request(&mut self, header: Header, body: Bytes) -> Result<(), End> {
