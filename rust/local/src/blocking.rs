@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use crate::call::Reply;
 use crate::client::{ConnectOptions, Request};
-use crate::driver::End;
+use crate::driver::{End, say_why};
 use crate::error::{CallError, LocalError};
 use crate::frames::{Received, client_hello, greeting, receive, request_header};
 use crate::input::Input;
@@ -126,9 +126,10 @@ impl Client {
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Err(LocalError::Timeout { path: path_buf() });
             }
-            client
-                .turn(&mut input, until)
-                .map_err(|end| end.of_connect(path))?;
+            if let Err(end) = client.turn(&mut input, until) {
+                client.end(&end);
+                return Err(end.of_connect(path));
+            }
         }
         client.state().input = Some(input);
         Ok(client)
@@ -256,6 +257,11 @@ impl Client {
 
     /// Ends all calls; later ones fail at once.
     fn end(&self, end: &End) {
+        if let End::Refused(status, text) = end {
+            say_why(&self.outbox, self.service, *status, text);
+            // It is lost when the server does not read; the connection ends either way.
+            let _ = self.outbox.flush();
+        }
         self.outbox.close();
         let mut state = self.state();
         let text = state.ended.get_or_insert_with(|| end.text()).clone();

@@ -274,8 +274,8 @@ fn hand_over(input: &mut Input, outbox: &Outbox, side: &mut impl Side) -> Result
     Ok(input.has_frame()?)
 }
 
-/// Tells the other side why the connection ends, if it takes it soon.
-async fn last_word(outbox: &Outbox, service: Service, status: Status, text: &str) {
+/// Appends why the connection ends, for the other side.
+pub(crate) fn say_why(outbox: &Outbox, service: Service, status: Status, text: &str) {
     let header = Header {
         content_type: ContentType::Text,
         status,
@@ -283,6 +283,11 @@ async fn last_word(outbox: &Outbox, service: Service, status: Status, text: &str
     };
     // It fits by construction.
     let _ = outbox.push(&header, &[], cut(text).as_bytes());
+}
+
+/// Tells the other side why the connection ends, if it takes it soon.
+async fn last_word(outbox: &Outbox, service: Service, status: Status, text: &str) {
+    say_why(outbox, service, status, text);
     let written = async {
         loop {
             match outbox.flush() {

@@ -5,6 +5,7 @@
 //! second descriptor, only when the socket is full.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -68,6 +69,13 @@ impl Writing {
     /// Writes what fits now. `None`: nothing does.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         now(|| self.0.as_ref().write(bytes))
+    }
+
+    /// Ends both directions: the other side reads what was written, then the end. Whoever still holds the outbox, such as
+    /// work that outlives its call, would else keep the socket open.
+    pub(crate) fn shut_down(&self) {
+        // It fails only when the other side is gone.
+        let _ = self.0.shutdown(Shutdown::Both);
     }
 
     /// Waits until something fits. Cancel safe.

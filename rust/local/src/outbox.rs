@@ -207,8 +207,9 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// No more frames: the connection has ended.
+    /// No more frames: the connection has ended, for the other side as well.
     pub(crate) fn close(&self) {
+        self.writing.shut_down();
         let mut queue = self.queue();
         queue.closed = true;
         queue.bytes = Vec::new();

@@ -242,10 +242,12 @@ fn a_server_that_breaks_the_wire_is_left() {
         };
         mfn_wire::encode(&header, &[], &[], &mut hello).unwrap();
         stream.write_all(&hello).unwrap();
-        // Until the client has left.
-        while stream.read(&mut room).is_ok_and(|count| count > 0) {}
+        // Until the client has left, with a last word.
+        let mut last = Vec::new();
+        stream.read_to_end(&mut last).unwrap();
+        mfn_wire::decode(&last).unwrap().header.status
     });
     let error = Client::connect(&path, Service::State, &ConnectOptions::default()).unwrap_err();
     assert!(error.to_string().contains("no request 77"), "{error}");
-    liar.join().unwrap();
+    assert_eq!(liar.join().unwrap(), Status::BAD_REQUEST_ID);
 }

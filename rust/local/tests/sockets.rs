@@ -9,13 +9,13 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mfn_local::{
-    BoxFuture, Call, CallError, Client, ConnectOptions, Failure, Handler, Item, Limits, LocalError,
-    Reply, Request, Server, ServerConfig, ServerStats,
+    BoxFuture, Call, CallError, Client, ConnectOptions, EventSink, Failure, Handler, Item, Limits,
+    LocalError, Reply, Request, Server, ServerConfig, ServerStats,
 };
 use mfn_wire::{ContentType, Header, Kind, Service, Status, encode};
 use tokio::sync::{Notify, oneshot};
@@ -25,12 +25,15 @@ const FOREVER: u16 = 2;
 const COUNT: u16 = 3;
 const PANIC: u16 = 4;
 const GATED: u16 = 5;
+/// Answers, and keeps what it could send events with.
+const KEEP: u16 = 6;
 
 #[derive(Default)]
 struct Shared {
     dropped: AtomicBool,
     started: Notify,
     gate: Notify,
+    kept: Mutex<Vec<EventSink>>,
 }
 
 struct SetOnDrop(Arc<Shared>);
@@ -66,6 +69,10 @@ impl Handler for Methods {
                     Ok(Reply::text("counted"))
                 }
                 PANIC => panic!("as asked"),
+                KEEP => {
+                    shared.kept.lock().unwrap().push(call.events);
+                    Ok(Reply::text("kept"))
+                }
                 GATED => {
                     shared.started.notify_one();
                     shared.gate.notified().await;
@@ -408,6 +415,35 @@ fn read_frame(stream: &mut BlockingStream) -> (Kind, Status) {
             return (frame.header.kind, frame.header.status);
         }
     }
+}
+
+#[tokio::test]
+async fn a_connection_ends_although_a_handler_keeps_its_events() {
+    let server = start(Limits::default());
+    let mut stream = greeted(&server.path);
+    let keep = Header {
+        request_id: 1,
+        method: KEEP,
+        ..header(Kind::Request)
+    };
+    stream.write_all(&frame(keep, &[])).unwrap();
+    // A second HELLO is one too many.
+    stream.write_all(&frame(header(Kind::Hello), &[])).unwrap();
+    // Without an end this read would wait for ever; the limit makes it fail instead.
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let frames = tokio::task::spawn_blocking(move || {
+        let frames = [read_frame(&mut stream), read_frame(&mut stream)];
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, []);
+        frames
+    });
+    let [reply, end] = frames.await.unwrap();
+    assert_eq!(reply.0, Kind::Reply);
+    assert_eq!(end, (Kind::Error, Status::UNEXPECTED_FRAME));
+    assert_eq!(server.shared.kept.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
