@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -245,6 +245,22 @@ impl Node {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Waits until it ends by itself; its exit status.
+    ///
+    /// # Errors
+    /// With the end of its log, when it stays; it is killed then.
+    pub fn wait_ended(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().ok_or("it does not run")?;
+        let ended = until("a node that ends", START, || {
+            child.try_wait().map_err(at("wait"))
+        });
+        ended.map_err(|error| {
+            let _ = child.kill();
+            let _ = child.wait();
+            format!("{error}\n{}", self.log_end())
+        })
     }
 
     /// Where it listens.

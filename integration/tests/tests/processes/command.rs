@@ -94,16 +94,21 @@ fn a_node_that_does_not_run_is_named_with_the_repair() -> Outcome {
 #[test]
 fn ctrl_c_stops_a_node_cleanly() -> Outcome {
     let mut mesh = Mesh::new()?;
-    let node = mesh.node_with("a", "", None)?;
+    let mut node = mesh.node_with("a", "", None)?;
     let sockets = node.sockets();
+    // It comes up beside the node: without it the last line would say nothing.
+    until("almd's socket", Duration::from_secs(30), || {
+        Ok(sockets.join("mfn_alm.sock").exists().then_some(()))
+    })?;
     let pid =
         rustix::process::Pid::from_raw(i32::try_from(node.pid().ok_or("not running")?).unwrap())
             .unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    until("its sockets to go", Duration::from_secs(30), || {
-        Ok((!sockets.join("hypermesh_transport.sock").exists()).then_some(()))
-    })?;
-    assert!(!sockets.join("mfn_alm.sock").exists(), "almd stayed");
+    let status = node.wait_ended()?;
+    assert!(status.success(), "{status}: {}", node.log_end());
+    for name in ["hypermesh_transport.sock", "mfn_alm.sock"] {
+        assert!(!sockets.join(name).exists(), "{name} stayed");
+    }
     Ok(())
 }
 
