@@ -17,6 +17,7 @@ use stoq::{
 };
 use stoq_proto::{Invitation, MemberRecord};
 
+use crate::cpu;
 use crate::peers::quic::{self, RawClient};
 use crate::record::{BenchError, Ctx, Must, Samples};
 
@@ -104,11 +105,14 @@ fn config(seed: u8) -> EndpointConfig {
 }
 
 /// A node with blocks, on its own thread until the process ends.
-fn serve(blocks: Memory) -> Result<SocketAddr, BenchError> {
+fn serve(blocks: Memory, processor: usize) -> Result<SocketAddr, BenchError> {
     let (tell, told) = mpsc::channel();
     std::thread::Builder::new()
         .name("stoq-server".into())
         .spawn(move || {
+            if let Err(error) = cpu::pin(processor) {
+                return drop(tell.send(Err(error.into())));
+            }
             let runtime = match tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -158,9 +162,16 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         })
         .collect();
     let source = Memory(wanted.iter().map(|block| block.id).zip(blocks).collect());
-    let address = serve(source)?;
+    let processors = cpu::allowed()?;
+    // One core for each side, threads that they start included: where the system moves them is not what is measured.
+    let (there, here) = match processors[..] {
+        [first, second, ..] => (first, second),
+        _ => return Err(BenchError::new("one core for each side: two are needed")),
+    };
+    let address = serve(source, there)?;
     let pkcs8 = key(3).to_pkcs8_der()?;
-    let raw_server = quic::serve(pkcs8.as_bytes())?;
+    let raw_server = quic::serve(pkcs8.as_bytes(), there)?;
+    cpu::pin(here)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

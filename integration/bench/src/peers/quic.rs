@@ -16,6 +16,7 @@ use rustls::pki_types::{
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
+use crate::cpu;
 use crate::record::BenchError;
 
 const ALPN: &[u8] = b"bench-raw/1";
@@ -111,7 +112,7 @@ fn endpoint(server: Option<quinn::ServerConfig>) -> Result<quinn::Endpoint, Benc
     Ok(quinn::Endpoint::new(config, server, socket()?, runtime)?)
 }
 
-/// A raw server on its own thread and runtime, as the node has one per component.
+/// A raw server on its own thread, runtime and processor.
 #[derive(Debug)]
 pub(crate) struct RawServer {
     address: SocketAddr,
@@ -120,7 +121,7 @@ pub(crate) struct RawServer {
 
 /// Starts a server that echoes 64-byte messages on streams whose first byte is `e`, and swallows the
 /// rest of streams whose first byte is `u`, answering one byte at the end.
-pub(crate) fn serve(pkcs8: &[u8]) -> Result<RawServer, BenchError> {
+pub(crate) fn serve(pkcs8: &[u8], processor: usize) -> Result<RawServer, BenchError> {
     let key = certified_key(pkcs8)?;
     let spki = key.cert[0].as_ref().to_vec();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -138,6 +139,9 @@ pub(crate) fn serve(pkcs8: &[u8]) -> Result<RawServer, BenchError> {
     std::thread::Builder::new()
         .name("raw-quic-server".into())
         .spawn(move || {
+            if let Err(error) = cpu::pin(processor) {
+                return drop(tell.send(Err(error.into())));
+            }
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
