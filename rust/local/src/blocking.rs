@@ -4,18 +4,15 @@
 //! and when its own answer is there it wakes the next (leader and followers: Schmidt et al., "Leader/Followers", PLoP
 //! 2000). A lone call is then one write, one wait and one read.
 
-use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use mfn_wire::{Header, Kind, Service, Status};
-use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use mfn_wire::{Header, Kind, Service, Status, WireError};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::call::Reply;
@@ -25,50 +22,83 @@ use crate::error::{CallError, LocalError};
 use crate::frames::{Received, client_hello, greeting, receive, request_header};
 use crate::input::Input;
 use crate::link::{self, Writing};
-use crate::outbox::Outbox;
+use crate::outbox::{Flushed, Outbox};
 use crate::socket;
+use crate::wait::Wait;
 
 /// One connection. Calls of several threads travel at once.
 #[derive(Debug)]
 pub struct Client {
     service: Service,
     stream: Arc<UnixStream>,
-    /// Rung for the thread that reads: a call was cancelled, or bytes are left to write.
-    bell: OwnedFd,
+    /// Rung for the thread that leads: a call was cancelled, or bytes are left to write.
+    wait: Wait,
     outbox: Outbox,
-    next_id: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    calls: HashMap<u64, Waiting>,
-    /// Absent while a thread reads.
-    input: Option<Input>,
+    /// By id, which rises. Few: looking a call up by halves costs less than hashing.
+    calls: Vec<Waiting>,
+    next_id: u64,
+    /// Absent while a thread leads.
+    lead: Option<Lead>,
     greeted: bool,
     ended: Option<String>,
     in_flight_max: usize,
 }
 
+/// What the thread that reads for all holds.
+#[derive(Debug)]
+struct Lead {
+    input: Input,
+    /// More bytes may be there, of which no wait tells again.
+    more: bool,
+    /// The wait is also for room to write.
+    for_room: bool,
+}
+
 #[derive(Debug)]
 struct Waiting {
+    request_id: u64,
     tag: u64,
     thread: Thread,
     result: Option<Result<Reply, CallError>>,
 }
 
 impl State {
-    /// Wakes a thread that can read on, now that nobody does.
+    fn find(&self, request_id: u64) -> Option<usize> {
+        let found = self
+            .calls
+            .binary_search_by_key(&request_id, |call| call.request_id);
+        found.ok()
+    }
+
+    fn remove(&mut self, request_id: u64) {
+        if let Some(at) = self.find(request_id) {
+            self.calls.remove(at);
+        }
+    }
+
+    /// What came of a call. `None`: nothing yet.
+    fn take_result(&mut self, request_id: u64) -> Option<Result<Reply, CallError>> {
+        let at = self.find(request_id)?;
+        self.calls.get_mut(at)?.result.take()
+    }
+
+    /// Wakes a thread that can lead on, now that nobody does.
     fn hand_on(&self) {
-        if self.input.is_some()
-            && let Some(next) = self.calls.values().find(|call| call.result.is_none())
+        if self.lead.is_some()
+            && let Some(next) = self.calls.iter().find(|call| call.result.is_none())
         {
             next.thread.unpark();
         }
     }
 
     fn settle(&mut self, request_id: u64, result: Result<Reply, CallError>) {
-        if let Some(call) = self.calls.get_mut(&request_id)
+        if let Some(at) = self.find(request_id)
+            && let Some(call) = self.calls.get_mut(at)
             && call.result.is_none()
         {
             call.result = Some(result);
@@ -102,36 +132,42 @@ impl Client {
             _ => io("connect to")(source),
         })?;
         socket::check_server(&stream, path)?;
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|error| io("wait for")(error.into()))?;
+        let wait = Wait::new(&stream).map_err(io("wait for"))?;
         let stream = Arc::new(stream);
         let client = Self {
             service,
-            bell,
+            wait,
             outbox: Outbox::new(Writing::new(Arc::clone(&stream))),
             stream,
-            next_id: AtomicU64::new(1),
             state: Mutex::new(State {
-                calls: HashMap::new(),
-                input: None,
+                calls: Vec::new(),
+                next_id: 1,
+                lead: None,
                 greeted: false,
                 ended: None,
                 in_flight_max: 0,
             }),
         };
         greeting(&client.outbox, service, &client_hello(&options.software));
-        // This thread reads first.
-        let mut input = Input::new();
+        client.wait.ring();
+        // This thread leads first.
+        let mut lead = Lead {
+            input: Input::new(),
+            more: false,
+            for_room: false,
+        };
         while !client.state().greeted {
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Err(LocalError::Timeout { path: path_buf() });
             }
-            if let Err(end) = client.turn(&mut input, until) {
+            let arrived = client.turn(&mut lead, until);
+            let taken = arrived.and_then(|()| client.take_in(&mut client.state(), &mut lead.input));
+            if let Err(end) = taken {
                 client.end(&end);
                 return Err(end.of_connect(path));
             }
         }
-        client.state().input = Some(input);
+        client.state().lead = Some(lead);
         Ok(client)
     }
 
@@ -141,8 +177,7 @@ impl Client {
         let until = request
             .deadline
             .and_then(|wait| Instant::now().checked_add(wait));
-        let request_id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        {
+        let request_id = {
             let mut state = self.state();
             if let Some(text) = &state.ended {
                 return Err(CallError::Closed(text.clone()));
@@ -151,23 +186,22 @@ impl Client {
                 let limit = u32::try_from(state.in_flight_max).unwrap_or(u32::MAX);
                 return Err(CallError::Busy(limit));
             }
-            let waiting = Waiting {
+            let request_id = state.next_id;
+            state.next_id += 1;
+            state.calls.push(Waiting {
+                request_id,
                 tag,
                 thread: std::thread::current(),
                 result: None,
-            };
-            state.calls.insert(request_id, waiting);
-        }
+            });
+            request_id
+        };
         let header = request_header(self.service, method, request_id, request, 0);
-        match self.outbox.push_now(&header, &request.body) {
-            Ok(true) => {}
-            Ok(false) => self.ring(),
-            Err(error) => {
-                self.state().calls.remove(&request_id);
-                return Err(CallError::Request(error));
-            }
+        if let Err(error) = self.say(&header, &request.body) {
+            self.state().remove(request_id);
+            return Err(CallError::Request(error));
         }
-        self.wait(request_id, until)
+        self.answer(request_id, until)
     }
 
     /// Ends the calls with that tag that are in flight, with status CANCELLED, and tells the server. Says how many.
@@ -177,8 +211,8 @@ impl Client {
             let ids: Vec<u64> = state
                 .calls
                 .iter()
-                .filter(|(_, call)| call.tag == tag && call.result.is_none())
-                .map(|(id, _)| *id)
+                .filter(|call| call.tag == tag && call.result.is_none())
+                .map(|call| call.request_id)
                 .collect();
             for id in &ids {
                 let text = "the call was cancelled".to_owned();
@@ -191,7 +225,7 @@ impl Client {
             self.withdraw(*id);
         }
         if !ids.is_empty() {
-            self.ring();
+            self.wait.ring();
         }
         ids.len()
     }
@@ -200,57 +234,61 @@ impl Client {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the thread that reads.
-    fn ring(&self) {
-        // It fails only when the counter is full: then it is rung already.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
-    }
-
     /// Tells the server that nobody waits for that answer.
     fn withdraw(&self, request_id: u64) {
         let header = Header {
             request_id,
             ..Header::new(Kind::Cancel, self.service)
         };
-        // It fits by construction. What cannot be written now, goes with the next turn of a thread that reads.
-        let _ = self.outbox.push_now(&header, &[]);
+        // It fits by construction.
+        let _ = self.say(&header, &[]);
     }
 
-    fn wait(&self, request_id: u64, until: Option<Instant>) -> Result<Reply, CallError> {
+    /// Writes a frame at once; what cannot be written now, the thread that leads writes.
+    fn say(&self, header: &Header, body: &[u8]) -> Result<(), WireError> {
+        if !self.outbox.push_now(header, body)? {
+            self.wait.ring();
+        }
+        Ok(())
+    }
+
+    /// Waits for it, leading if nobody does.
+    fn answer(&self, request_id: u64, until: Option<Instant>) -> Result<Reply, CallError> {
+        let mut state = self.state();
         loop {
-            let input = {
-                let mut state = self.state();
-                let done = match state.calls.get_mut(&request_id) {
-                    Some(call) => call.result.take(),
-                    // Only this thread removes it.
-                    None => Some(Err(CallError::Closed("the call is gone".into()))),
-                };
-                let is_late = || until.is_some_and(|until| until <= Instant::now());
-                if done.is_some() || is_late() {
-                    state.calls.remove(&request_id);
-                    state.hand_on();
-                    drop(state);
-                    return done.unwrap_or_else(|| {
-                        self.withdraw(request_id);
-                        Err(CallError::Deadline)
-                    });
-                }
-                state.input.take()
-            };
-            let Some(mut input) = input else {
-                // Another thread reads. It wakes this one for its answer, or to read on.
+            if let Some(result) = state.take_result(request_id) {
+                state.remove(request_id);
+                state.hand_on();
+                return result;
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                state.remove(request_id);
+                state.hand_on();
+                drop(state);
+                self.withdraw(request_id);
+                return Err(CallError::Deadline);
+            }
+            let Some(mut lead) = state.lead.take() else {
+                drop(state);
+                // Another thread leads. It wakes this one for its answer, or to lead on.
                 match until {
                     None => std::thread::park(),
                     Some(until) => {
                         std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
                     }
                 }
+                state = self.state();
                 continue;
             };
-            let result = self.turn(&mut input, until);
-            self.state().input = Some(input);
-            if let Err(end) = result {
+            drop(state);
+            let arrived = self.turn(&mut lead, until);
+            state = self.state();
+            let taken = arrived.and_then(|()| self.take_in(&mut state, &mut lead.input));
+            state.lead = Some(lead);
+            if let Err(end) = taken {
+                drop(state);
                 self.end(&end);
+                state = self.state();
             }
         }
     }
@@ -265,7 +303,7 @@ impl Client {
         self.outbox.close();
         let mut state = self.state();
         let text = state.ended.get_or_insert_with(|| end.text()).clone();
-        for call in state.calls.values_mut() {
+        for call in &mut state.calls {
             if call.result.is_none() {
                 call.result = Some(Err(CallError::Closed(text.clone())));
             }
@@ -273,69 +311,63 @@ impl Client {
         }
     }
 
-    /// Waits for the socket once, writes what is left, reads what is there.
-    fn turn(&self, input: &mut Input, until: Option<Instant>) -> Result<(), End> {
-        let all_out = self.outbox.is_flushed();
-        let mut socket = PollFlags::IN;
-        socket.set(PollFlags::OUT, !all_out);
-        let mut waits = [
-            PollFd::new(self.stream.as_ref(), socket),
-            PollFd::new(&self.bell, PollFlags::IN),
-        ];
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        // A wait beyond what the kernel can represent is one without end.
-        let left = left.and_then(|left| left.try_into().ok());
-        match rustix::event::poll(&mut waits, left.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(End::Io(error.into())),
+    /// Waits once, writes what is left, reads what is there.
+    fn turn(&self, lead: &mut Lead, until: Option<Instant>) -> Result<(), End> {
+        let mut to_write = lead.for_room;
+        if !lead.more {
+            let woken = self.wait.wait(until).map_err(End::Io)?;
+            lead.more = woken.readable;
+            to_write |= woken.rung;
         }
-        let [socket, bell] = waits.map(|wait| wait.revents());
-        if !bell.is_empty() {
-            // Emptied; nobody else reads it.
-            let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        if to_write {
+            let is_blocked = self.outbox.flush().map_err(End::Io)? == Flushed::Blocked;
+            if is_blocked != lead.for_room {
+                let watched = self.wait.watch_room(&self.stream, is_blocked);
+                watched.map_err(End::Io)?;
+                lead.for_room = is_blocked;
+            }
         }
-        if !all_out {
-            self.outbox.flush().map_err(End::Io)?;
-        }
-        if !socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+        if !lead.more {
             return Ok(());
         }
-        match link::try_read(&self.stream, input.room()).map_err(End::Io)? {
-            None => return Ok(()),
+        let room = lead.input.room();
+        let length = room.len();
+        match link::try_read(&self.stream, room).map_err(End::Io)? {
+            None => lead.more = false,
             Some(0) => return Err(End::Closed),
-            Some(count) => input.filled(count),
-        }
-        while let Some(frame) = input.frame()? {
-            let greeted = self.state().greeted;
-            self.received(receive(self.service, greeted, frame)?)?;
+            Some(count) => {
+                // Not filled: all that was there is taken, and what comes next tells again.
+                lead.more = count == length;
+                lead.input.filled(count);
+            }
         }
         Ok(())
     }
 
-    fn received(&self, received: Received) -> Result<(), End> {
-        match received {
-            Received::Greeting { in_flight_max, .. } => {
-                let mut state = self.state();
-                state.greeted = true;
-                state.in_flight_max = in_flight_max;
-            }
-            Received::Answer { request_id, result } => {
-                if request_id >= self.next_id.load(Ordering::Relaxed) {
-                    return Err(End::unasked(request_id));
+    /// Gives the frames that arrived to whom they are for.
+    fn take_in(&self, state: &mut State, input: &mut Input) -> Result<(), End> {
+        while let Some(frame) = input.frame()? {
+            match receive(self.service, state.greeted, frame)? {
+                Received::Greeting { in_flight_max, .. } => {
+                    state.greeted = true;
+                    state.in_flight_max = in_flight_max;
                 }
-                self.state().settle(request_id, result);
+                Received::Answer { request_id, result } => {
+                    if request_id >= state.next_id {
+                        return Err(End::unasked(request_id));
+                    }
+                    state.settle(request_id, result);
+                }
+                Received::Event { .. } => {
+                    let text = "an event without credit".into();
+                    return Err(End::Refused(Status::BAD_CREDIT, text));
+                }
+                Received::Ping { pong } => self.say(&pong, &[])?,
+                Received::Leaving { text } => {
+                    state.ended.get_or_insert_with(|| text.into());
+                }
+                Received::Nothing => {}
             }
-            Received::Event { .. } => {
-                let text = "an event without credit".into();
-                return Err(End::Refused(Status::BAD_CREDIT, text));
-            }
-            Received::Ping { pong } => {
-                self.outbox.push_now(&pong, &[])?;
-            }
-            Received::Leaving { text } => {
-                self.state().ended.get_or_insert_with(|| text.into());
-            }
-            Received::Nothing => {}
         }
         Ok(())
     }

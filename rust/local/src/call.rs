@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Kind, Service, Status, limits};
+use mfn_wire::{ContentType, Header, Kind, Status, limits};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
@@ -25,10 +25,14 @@ pub struct Call {
     pub span_id: [u8; 8],
     /// Where a streamed answer goes, before the reply.
     pub events: EventSink,
-    pub cancelled: Cancelled,
 }
 
 impl Call {
+    /// Whether the caller still wants the answer.
+    pub fn cancelled(&self) -> Cancelled {
+        self.events.cancelled()
+    }
+
     /// The body as the method's message.
     pub fn decode<M: prost::Message + Default>(&self) -> Result<M, Failure> {
         if self.content_type != ContentType::Protobuf && !self.body.is_empty() {
@@ -80,20 +84,25 @@ impl Reply {
     }
 }
 
-#[derive(Debug, Default)]
-struct CancelState {
-    is_set: AtomicBool,
+/// What the server and the handler share of one call.
+#[derive(Debug)]
+struct Shared {
+    request: Header,
+    outbox: Arc<Outbox>,
+    credit: Semaphore,
+    is_cancelled: AtomicBool,
+    /// Rung when it is.
     bell: Notify,
 }
 
 /// Whether the caller still wants the answer. True after CANCEL, after the deadline, and when the connection is lost.
 /// For work that outlives the handler's future, such as a blocking thread.
-#[derive(Clone, Debug, Default)]
-pub struct Cancelled(Arc<CancelState>);
+#[derive(Clone, Debug)]
+pub struct Cancelled(Arc<Shared>);
 
 impl Cancelled {
     pub fn is_cancelled(&self) -> bool {
-        self.0.is_set.load(Ordering::Acquire)
+        self.0.is_cancelled.load(Ordering::Acquire)
     }
 
     /// Waits until it is.
@@ -108,25 +117,44 @@ impl Cancelled {
             bell.await;
         }
     }
-
-    pub(crate) fn set(&self) {
-        self.0.is_set.store(true, Ordering::Release);
-        self.0.bell.notify_waiters();
-    }
 }
 
 /// Where events go. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
-pub struct EventSink {
-    pub(crate) service: Service,
-    pub(crate) method: u16,
-    pub(crate) request_id: u64,
-    pub(crate) outbox: Arc<Outbox>,
-    pub(crate) credit: Arc<Semaphore>,
-    pub(crate) cancelled: Cancelled,
-}
+pub struct EventSink(Arc<Shared>);
 
 impl EventSink {
+    /// Of a request that arrived.
+    pub(crate) fn new(request: &Header, outbox: &Arc<Outbox>) -> Self {
+        Self(Arc::new(Shared {
+            request: *request,
+            outbox: Arc::clone(outbox),
+            credit: Semaphore::new(request.credit as usize),
+            is_cancelled: AtomicBool::new(false),
+            bell: Notify::new(),
+        }))
+    }
+
+    /// The request whose events these are.
+    pub(crate) fn request(&self) -> &Header {
+        &self.0.request
+    }
+
+    pub(crate) fn cancelled(&self) -> Cancelled {
+        Cancelled(Arc::clone(&self.0))
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(crate) fn cancel(&self) {
+        self.0.is_cancelled.store(true, Ordering::Release);
+        self.0.bell.notify_waiters();
+    }
+
+    /// Whether the caller still waits for events and answer.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_cancelled.load(Ordering::Acquire)
+    }
+
     /// Sends one event; waits until the caller allows it and the connection has room.
     pub async fn send(
         &self,
@@ -134,9 +162,9 @@ impl EventSink {
         body: impl Into<Bytes>,
     ) -> Result<(), Failure> {
         let body = body.into();
-        let permit = self.credit.acquire().await.map_err(|_| self.over())?;
+        let permit = self.0.credit.acquire().await.map_err(|_| self.over())?;
         permit.forget();
-        if !self.outbox.room().await || self.cancelled.is_cancelled() {
+        if !self.0.outbox.room().await || self.is_cancelled() {
             return Err(self.over());
         }
         self.push(content_type, &body)
@@ -145,13 +173,13 @@ impl EventSink {
     /// Sends one event if the caller allows one now and the connection has room; else drops it and says `false`.
     /// For progress, of which the latest counts and none is needed.
     pub fn try_send(&self, content_type: ContentType, body: &[u8]) -> Result<bool, Failure> {
-        if self.cancelled.is_cancelled() {
+        if self.is_cancelled() {
             return Err(self.over());
         }
-        if self.outbox.is_full() {
+        if self.0.outbox.is_full() {
             return Ok(false);
         }
-        match self.credit.try_acquire() {
+        match self.0.credit.try_acquire() {
             Ok(permit) => permit.forget(),
             Err(_) => return Ok(false),
         }
@@ -172,11 +200,12 @@ impl EventSink {
         };
         let header = Header {
             content_type,
-            method: self.method,
-            request_id: self.request_id,
-            ..Header::new(Kind::Event, self.service)
+            method: self.0.request.method,
+            request_id: self.0.request.request_id,
+            ..Header::new(Kind::Event, self.0.request.service)
         };
-        self.outbox
+        self.0
+            .outbox
             .push(&header, &[], body)
             .map_err(|error| Failure::new(error.status(), error.to_string()))
     }
@@ -188,10 +217,10 @@ impl EventSink {
     /// Adds credit; `false` when there would be more than the wire allows.
     pub(crate) fn allow(&self, credit: u32) -> bool {
         let credit = credit as usize;
-        if self.credit.available_permits() + credit > limits::CREDIT_MAX as usize {
+        if self.0.credit.available_permits() + credit > limits::CREDIT_MAX as usize {
             return false;
         }
-        self.credit.add_permits(credit);
+        self.0.credit.add_permits(credit);
         true
     }
 }

@@ -514,7 +514,10 @@ impl Side for ClientSide {
             }
             Received::Answer { request_id, result } => self.finish(request_id, result),
             Received::Event { request_id, event } => self.event(request_id, event),
-            Received::Ping { pong } => Ok(self.shared.outbox.push(&pong, &[], &[])?),
+            Received::Ping { pong } => {
+                self.shared.outbox.append(&pong, &[], &[])?;
+                Ok(())
+            }
             Received::Leaving { text } => {
                 self.shared.state().ended.get_or_insert_with(|| text.into());
                 Ok(())

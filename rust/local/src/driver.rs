@@ -214,7 +214,7 @@ async fn exchange(
                 Ok(count) => input.filled(count),
                 Err(error) => return End::Io(error),
             },
-            () = std::future::ready(()), if more && !held_up || flushed == Flushed::More => {}
+            () = std::future::ready(()), if more && !held_up => {}
             // What is wrong with the socket, the next flush finds as well.
             _ = outbox.writable(), if flushed == Flushed::Blocked => {}
             () = std::future::poll_fn(|context| outbox.poll_rung(context)), if flushed != Flushed::Blocked => {}
@@ -274,7 +274,7 @@ fn hand_over(input: &mut Input, outbox: &Outbox, side: &mut impl Side) -> Result
     Ok(input.has_frame()?)
 }
 
-/// Appends why the connection ends, for the other side.
+/// Appends why the connection ends, for the other side; the next flush says it.
 pub(crate) fn say_why(outbox: &Outbox, service: Service, status: Status, text: &str) {
     let header = Header {
         content_type: ContentType::Text,
@@ -282,7 +282,7 @@ pub(crate) fn say_why(outbox: &Outbox, service: Service, status: Status, text: &
         ..Header::new(Kind::Error, service)
     };
     // It fits by construction.
-    let _ = outbox.push(&header, &[], cut(text).as_bytes());
+    let _ = outbox.append(&header, &[], cut(text).as_bytes());
 }
 
 /// Tells the other side why the connection ends, if it takes it soon.
@@ -292,7 +292,6 @@ async fn last_word(outbox: &Outbox, service: Service, status: Status, text: &str
         loop {
             match outbox.flush() {
                 Ok(Flushed::All) | Err(_) => return,
-                Ok(Flushed::More) => {}
                 Ok(Flushed::Blocked) if outbox.writable().await.is_err() => return,
                 Ok(Flushed::Blocked) => {}
             }

@@ -11,7 +11,7 @@ use crate::error::CallError;
 use crate::input::tail;
 use crate::outbox::Outbox;
 
-/// Says HELLO; a longer name of the software is cut.
+/// Says HELLO, with the next flush; a longer name of the software is cut.
 pub(crate) fn greeting(outbox: &Outbox, service: Service, hello: &Hello<'_>) {
     let (features, announced) = hello.fixed();
     let software = hello.software;
@@ -33,7 +33,7 @@ pub(crate) fn greeting(outbox: &Outbox, service: Service, hello: &Hello<'_>) {
         },
     ];
     // It fits by construction.
-    let _ = outbox.push(&Header::new(Kind::Hello, service), &entries, &[]);
+    let _ = outbox.append(&Header::new(Kind::Hello, service), &entries, &[]);
 }
 
 /// What a client says in HELLO: it takes no requests.

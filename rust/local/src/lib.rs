@@ -46,6 +46,7 @@ mod outbox;
 pub mod run_dir;
 mod server;
 mod socket;
+mod wait;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -5,6 +5,7 @@
 //! bounded by [`OUTBOX_BYTES`]: who may wait, waits for room; a driver reads no more requests while it is full.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
@@ -20,7 +21,7 @@ pub(crate) const OUTBOX_BYTES: usize = 1024 * 1024;
 struct Queue {
     bytes: Vec<u8>,
     closed: bool,
-    /// Somebody left a frame to the driver since it looked.
+    /// Somebody left a frame to the driver, and nobody has taken it since.
     rung: bool,
     /// Who drives, once it has waited for the bell.
     driver: Option<Waker>,
@@ -36,9 +37,8 @@ struct Output {
 /// What came of a try to write everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
+    /// All that was there at the start; who appended later has rung.
     All,
-    /// More was appended meanwhile.
-    More,
     /// The socket takes nothing now.
     Blocked,
 }
@@ -47,6 +47,8 @@ pub(crate) enum Flushed {
 pub(crate) struct Outbox {
     writing: Writing,
     queue: Mutex<Queue>,
+    /// Bytes in the queue, for a look without the lock.
+    waiting: AtomicUsize,
     /// Locked before `queue` when both are.
     output: Mutex<Output>,
     /// The senders' bell: room again, or closed.
@@ -58,6 +60,7 @@ impl Outbox {
         Self {
             writing,
             queue: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             output: Mutex::default(),
             drained: Notify::new(),
         }
@@ -90,25 +93,26 @@ impl Outbox {
         let done = match self.output.try_lock() {
             Ok(mut output) => self.write(&mut output),
             Err(TryLockError::Poisoned(output)) => self.write(&mut output.into_inner()),
-            Err(TryLockError::WouldBlock) => Ok(Flushed::More),
+            Err(TryLockError::WouldBlock) => return Ok(false),
         };
         Ok(matches!(done, Ok(Flushed::All)))
     }
 
-    /// Whether nothing waits to be written.
-    pub(crate) fn is_flushed(&self) -> bool {
-        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        output.written == output.bytes.len() && self.is_empty()
-    }
-
-    /// `true`: the driver must be told.
-    fn append(&self, header: &Header, tlv: &[Tlv<'_>], body: &[u8]) -> Result<bool, WireError> {
+    /// Appends a frame for the next flush. For the driver, whose turn ends with one; who else appends, rings when this says
+    /// `true`.
+    pub(crate) fn append(
+        &self,
+        header: &Header,
+        tlv: &[Tlv<'_>],
+        body: &[u8],
+    ) -> Result<bool, WireError> {
         let mut queue = self.queue();
         if queue.closed {
             return Ok(false);
         }
         let was_empty = queue.bytes.is_empty();
         mfn_wire::encode(header, tlv, body, &mut queue.bytes)?;
+        self.waiting.store(queue.bytes.len(), Ordering::Relaxed);
         Ok(was_empty)
     }
 
@@ -118,22 +122,23 @@ impl Outbox {
     }
 
     fn write(&self, output: &mut Output) -> io::Result<Flushed> {
-        if output.written == output.bytes.len() {
-            output.bytes.clear();
-            output.written = 0;
-            self.take(&mut output.bytes);
-        }
-        while let Some(rest @ [_, ..]) = output.bytes.get(output.written..) {
-            match self.writing.try_write(rest)? {
-                Some(count) => output.written += count,
-                None => return Ok(Flushed::Blocked),
+        loop {
+            let is_last = output.written == output.bytes.len();
+            if is_last {
+                output.bytes.clear();
+                output.written = 0;
+                self.take(&mut output.bytes);
+            }
+            while let Some(rest @ [_, ..]) = output.bytes.get(output.written..) {
+                match self.writing.try_write(rest)? {
+                    Some(count) => output.written += count,
+                    None => return Ok(Flushed::Blocked),
+                }
+            }
+            if is_last {
+                return Ok(Flushed::All);
             }
         }
-        Ok(if self.queue().bytes.is_empty() {
-            Flushed::All
-        } else {
-            Flushed::More
-        })
     }
 
     /// Waits until the socket takes bytes again. Cancel safe.
@@ -162,7 +167,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.queue().bytes.len() >= OUTBOX_BYTES
+        self.waiting.load(Ordering::Relaxed) >= OUTBOX_BYTES
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -172,9 +177,11 @@ impl Outbox {
     /// Moves everything into the empty buffer; the buffer's room is used for what comes next.
     fn take(&self, buffer: &mut Vec<u8>) {
         let mut queue = self.queue();
+        queue.rung = false;
         if queue.bytes.is_empty() {
             return;
         }
+        self.waiting.store(0, Ordering::Relaxed);
         std::mem::swap(&mut queue.bytes, buffer);
         drop(queue);
         if buffer.len() >= OUTBOX_BYTES {
@@ -212,6 +219,7 @@ impl Outbox {
         self.writing.shut_down();
         let mut queue = self.queue();
         queue.closed = true;
+        self.waiting.store(0, Ordering::Relaxed);
         queue.bytes = Vec::new();
         queue.driver = None;
         drop(queue);

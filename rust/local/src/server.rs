@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, limits};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use crate::call::{Call, Cancelled, EventSink, Reply};
+use crate::call::{Call, EventSink, Reply};
 use crate::driver::{Drive, End, Partial, Side, cut, drive};
 use crate::error::{Failure, LocalError};
 use crate::frames::greeting;
@@ -290,7 +290,7 @@ async fn connection(
         tracing::debug!(socket = %shared.config.path.display(), pid = peer.pid, %status, text, "connection refused");
     }
     for (_, call) in calls(&side.calls).drain() {
-        call.cancelled.set();
+        call.events.cancel();
         call.task.abort();
     }
 }
@@ -298,7 +298,6 @@ async fn connection(
 /// A call that was not ready at once.
 #[derive(Debug)]
 struct Running {
-    cancelled: Cancelled,
     events: EventSink,
     task: AbortHandle,
 }
@@ -363,7 +362,8 @@ impl Side for ServerSide<'_> {
                     request_id: header.request_id,
                     ..Header::new(Kind::Pong, header.service)
                 };
-                Ok(self.outbox.push(&pong, &[], &[])?)
+                self.outbox.append(&pong, &[], &[])?;
+                Ok(())
             }
             Kind::Goaway => Ok(()),
             Kind::Error if header.request_id == 0 => Err(End::Told(
@@ -385,7 +385,7 @@ impl Side for ServerSide<'_> {
         self.stopping = true;
         let header = Header::new(Kind::Goaway, self.shared.config.service);
         // It fits by construction.
-        let _ = self.outbox.push(&header, &[], &[]);
+        let _ = self.outbox.append(&header, &[], &[]);
     }
 
     fn is_idle(&self) -> bool {
@@ -397,8 +397,14 @@ fn unexpected(text: &str) -> End {
     End::Refused(Status::UNEXPECTED_FRAME, text.into())
 }
 
-/// Says how a call ended. What does not fit a frame becomes an error that says so.
-fn answer(outbox: &Outbox, stats: &ServerStats, request: &Header, result: Result<Reply, Failure>) {
+/// Says how a call ended. What does not fit a frame becomes an error that says so. `true`: the driver must be told, if this
+/// is not it.
+fn answer(
+    outbox: &Outbox,
+    stats: &ServerStats,
+    request: &Header,
+    result: Result<Reply, Failure>,
+) -> bool {
     let header = Header {
         method: request.method,
         request_id: request.request_id,
@@ -413,15 +419,12 @@ fn answer(outbox: &Outbox, stats: &ServerStats, request: &Header, result: Result
             } else {
                 content_type
             };
-            match outbox.push(
-                &Header {
-                    content_type,
-                    ..header
-                },
-                &[],
-                &body,
-            ) {
-                Ok(()) => return,
+            let header = Header {
+                content_type,
+                ..header
+            };
+            match outbox.append(&header, &[], &body) {
+                Ok(first) => return first,
                 Err(error) => Failure::new(
                     Status::INTERNAL,
                     format!("the answer cannot be sent: {error}"),
@@ -443,7 +446,8 @@ fn answer(outbox: &Outbox, stats: &ServerStats, request: &Header, result: Result
         ..header
     };
     // It fits by construction.
-    let _ = outbox.push(&header, &[], cut(&failure.text).as_bytes());
+    let text = cut(&failure.text).as_bytes();
+    outbox.append(&header, &[], text).unwrap_or_default()
 }
 
 impl ServerSide<'_> {
@@ -499,15 +503,7 @@ impl ServerSide<'_> {
                 "the deadline had passed when the request arrived",
             );
         }
-        let cancelled = Cancelled::default();
-        let events = EventSink {
-            service: header.service,
-            method: header.method,
-            request_id: header.request_id,
-            outbox: Arc::clone(&self.outbox),
-            credit: Arc::new(Semaphore::new(header.credit as usize)),
-            cancelled: cancelled.clone(),
-        };
+        let events = EventSink::new(&header, &self.outbox);
         let call = Call {
             method: header.method,
             content_type: header.content_type,
@@ -517,7 +513,6 @@ impl ServerSide<'_> {
             trace_id: header.trace_id,
             span_id: header.span_id,
             events: events.clone(),
-            cancelled: cancelled.clone(),
         };
         let mut future = self.shared.handler.call(call);
         // Most answers are ready at once: no task, and the reply goes out with this turn's write. What is not ready is
@@ -528,7 +523,7 @@ impl ServerSide<'_> {
                 Ok(())
             }
             Poll::Pending => {
-                self.spawn(header, future, deadline, cancelled, events);
+                self.spawn(future, deadline, events);
                 Ok(())
             }
         }
@@ -536,10 +531,8 @@ impl ServerSide<'_> {
 
     fn spawn(
         &self,
-        header: Header,
         mut future: BoxFuture<Result<Reply, Failure>>,
         deadline: Option<Instant>,
-        cancelled: Cancelled,
         events: EventSink,
     ) {
         let (outbox, all, shared) = (
@@ -547,7 +540,7 @@ impl ServerSide<'_> {
             Arc::clone(&self.calls),
             Arc::clone(self.shared),
         );
-        let flag = cancelled.clone();
+        let call = events.clone();
         // The map is locked until the call is in it: its task cannot end before.
         let mut running = calls(&self.calls);
         let task = tokio::spawn(async move {
@@ -557,7 +550,7 @@ impl ServerSide<'_> {
                 Some(deadline) => tokio::time::timeout_at(deadline, work)
                     .await
                     .unwrap_or_else(|_| {
-                        flag.set();
+                        call.cancel();
                         Err(Failure::new(
                             Status::DEADLINE,
                             "the deadline passed before the answer was ready",
@@ -567,34 +560,25 @@ impl ServerSide<'_> {
             drop(future);
             outbox.room().await;
             // Whoever takes it out of the map answers: this task, or the one that cancels.
-            if calls(&all).remove(&header.request_id).is_some() {
-                answer(&outbox, &shared.stats, &header, result);
+            if calls(&all).remove(&call.request().request_id).is_some()
+                && answer(&outbox, &shared.stats, call.request(), result)
+            {
+                outbox.ring();
             }
         })
         .abort_handle();
-        running.insert(
-            header.request_id,
-            Running {
-                cancelled,
-                events,
-                task,
-            },
-        );
+        running.insert(events.request().request_id, Running { events, task });
     }
 
     fn cancel(&self, request_id: u64) {
         let Some(call) = calls(&self.calls).remove(&request_id) else {
             return;
         };
-        call.cancelled.set();
+        call.events.cancel();
         call.task.abort();
-        let header = Header {
-            method: call.events.method,
-            request_id,
-            ..Header::new(Kind::Request, call.events.service)
-        };
         let failure = Failure::new(Status::CANCELLED, "the caller cancelled the request");
-        answer(&self.outbox, &self.shared.stats, &header, Err(failure));
+        let (stats, request) = (&self.shared.stats, call.events.request());
+        answer(&self.outbox, stats, request, Err(failure));
     }
 }
 

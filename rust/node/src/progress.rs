@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hypermesh_blocks::{Observer, Progress};
-use mfn_local::{Cancelled, EventSink};
+use mfn_local::EventSink;
 use mfn_wire::{ContentType, pb};
 use prost::Message;
 
@@ -15,7 +15,6 @@ const EVERY: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressSink {
     events: EventSink,
-    cancelled: Cancelled,
     state: Arc<Mutex<State>>,
 }
 
@@ -26,10 +25,9 @@ struct State {
 }
 
 impl ProgressSink {
-    pub(crate) fn new(events: EventSink, cancelled: Cancelled) -> Self {
+    pub(crate) fn new(events: EventSink) -> Self {
         Self {
             events,
-            cancelled,
             state: Arc::default(),
         }
     }
@@ -58,7 +56,7 @@ impl ProgressSink {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.events.is_cancelled()
     }
 }
 

@@ -169,7 +169,7 @@ impl SchedulerService {
             );
             return Err(Failure::new(Status::CONFLICT, text));
         }
-        let progress = ProgressSink::new(call.events.clone(), call.cancelled.clone());
+        let progress = ProgressSink::new(call.events.clone());
         let mut running = self.jobs.start(root, &progress)?;
         let result = self
             .run(root, request.pin, &providers, destination, &progress, &call)
@@ -216,7 +216,7 @@ impl SchedulerService {
                         root.0,
                         providers,
                         Some(progress),
-                        call.cancelled.clone(),
+                        call.cancelled(),
                     )
                     .await?
             }

@@ -75,7 +75,7 @@ impl StateService {
         let options = PutOptions {
             pin: !request.no_pin,
         };
-        let sink = ProgressSink::new(call.events, call.cancelled);
+        let sink = ProgressSink::new(call.events);
         let store = self.store.clone();
         let report = blocking(move || store.put(&path, options, &sink))
             .await
@@ -136,7 +136,7 @@ impl StateService {
             let closure = Closure::path(root, &request.path).map_err(store_failure)?;
             match self
                 .fetcher
-                .fetch_quietly(closure, root.0, call.cancelled.clone())
+                .fetch_quietly(closure, root.0, call.cancelled())
                 .await
             {
                 Ok(()) => {}
@@ -226,7 +226,7 @@ impl StateService {
 
     async fn gc(&self, call: Call) -> Answer {
         let request: pb::GcRequest = call.decode()?;
-        let sink = ProgressSink::new(call.events, call.cancelled);
+        let sink = ProgressSink::new(call.events);
         let store = self.store.clone();
         let report = blocking(move || store.gc(request.dry_run, &sink))
             .await
@@ -241,7 +241,7 @@ impl StateService {
     async fn fsck(&self, call: Call) -> Answer {
         let request: pb::FsckRequest = call.decode()?;
         let (store, fetcher) = (self.store.clone(), Arc::clone(&self.fetcher));
-        let cancelled = call.cancelled.clone();
+        let cancelled = call.cancelled();
         let runtime = tokio::runtime::Handle::current();
         let result = self
             .forward(&call.events, ContentType::Protobuf, move |give| {
@@ -325,9 +325,7 @@ impl StateService {
         match end {
             Ok(_) => Ok(ControlFlow::Break(())),
             Err(StoreError::Missing(block)) => {
-                self.fetcher
-                    .fetch_block(block, call.cancelled.clone())
-                    .await?;
+                self.fetcher.fetch_block(block, call.cancelled()).await?;
                 Ok(ControlFlow::Continue(()))
             }
             Err(error) => Err(store_failure(error)),

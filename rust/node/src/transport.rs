@@ -174,9 +174,10 @@ impl TransportService {
                 "this node wrote the invitation itself: run join on the other machine",
             ));
         }
+        let cancelled = call.cancelled();
         let joined = tokio::select! {
             joined = self.endpoint.join(&invitation, &self.advertised) => joined,
-            () = call.cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
+            () = cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
         };
         let records = joined.map_err(|error| {
             let status = match &error {
