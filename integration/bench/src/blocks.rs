@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use fastcdc::v2020::FastCDC;
 use hypermesh_blocks::{Ignore, PutOptions, Store, StoreOptions, chunk, limits};
 
-use crate::files::{disk_bytes, real_tree};
+use crate::files::{disk_bytes, noise, real_tree, resident};
 use crate::peers::{bare, restic};
 use crate::record::{BenchError, Ctx, Must, Samples};
 
@@ -260,17 +260,6 @@ fn memory(ctx: &mut Ctx) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn noise(path: &Path, bytes: u64) -> Result<(), BenchError> {
-    let mut file = File::create(path)?;
-    let mut source = blake3::Hasher::new().finalize_xof();
-    let mut buffer = vec![0; 1 << 20];
-    for _ in 0..bytes >> 20 {
-        source.fill(&mut buffer);
-        file.write_all(&buffer)?;
-    }
-    Ok(())
-}
-
 /// The measured process: prints its peak resident memory in megabytes.
 pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
     let [first, word, place] = arguments else {
@@ -300,9 +289,5 @@ fn measured(word: &str, place: &Path) -> Result<f64, BenchError> {
             store.extract(&record.root, &place.join("copy"), &Ignore)?;
         }
     }
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
-    kib.map(|kib| kib * 1024.0 / MB)
-        .ok_or_else(|| BenchError::new("no VmHWM in /proc/self/status"))
+    resident(std::process::id(), "VmHWM:")
 }

@@ -1,6 +1,7 @@
-//! Real trees to put, and what directories take.
+//! Real trees to put, files of noise, and what directories and processes take.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::record::BenchError;
@@ -35,4 +36,25 @@ pub(crate) fn real_tree(root: &Path) -> Result<PathBuf, BenchError> {
             zig.display()
         ))
     })
+}
+
+/// Writes a file of bytes that no compression shortens.
+pub(crate) fn noise(path: &Path, bytes: u64) -> Result<(), BenchError> {
+    let mut file = File::create(path)?;
+    let mut source = blake3::Hasher::new().finalize_xof();
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..bytes >> 20 {
+        source.fill(&mut buffer);
+        file.write_all(&buffer)?;
+    }
+    Ok(())
+}
+
+/// Resident memory of a process in megabytes: `VmRSS:` is now, `VmHWM:` at most.
+pub(crate) fn resident(pid: u32, field: &str) -> Result<f64, BenchError> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<f64>().ok());
+    kib.map(|kib| kib * 1024.0 / 1e6)
+        .ok_or_else(|| BenchError::new(format!("no {field} in /proc/{pid}/status")))
 }

@@ -1,6 +1,6 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|local|blocks|stoq> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <ifr|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
@@ -11,6 +11,7 @@ mod cpu;
 mod files;
 mod ifr;
 mod local;
+mod node;
 mod peers;
 mod record;
 mod render;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use record::{BenchError, Ctx};
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|local|blocks|stoq> [--quick] [--large]
+Usage: hypermesh-bench <ifr|local|blocks|stoq|node> [--quick] [--large]
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -55,6 +56,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
+        "node" => node::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(
                 "unknown benchmark '{other}'\n{USAGE}"

@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 4] = [
+const SECTIONS: [(&str, &str); 5] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &str); 4] = [
         "stoq",
         "Between machines: QUIC on loopback, one core for each side.",
     ),
+    ("node", "Whole nodes: memory of the processes."),
     (
         "local",
         "Between processes of one machine: the Unix sockets.",
