@@ -1,6 +1,7 @@
 //! SIGKILL at any moment: what was acknowledged stays, what was interrupted goes on.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use hypermesh_testkit::{Mesh, Random, tree, until};
@@ -103,6 +104,7 @@ fn a_get_that_is_killed_does_not_fetch_again_what_is_there() -> Outcome {
         b.wait_connected(&[&a])?;
         let got = b.json(&["get", &root, text(&copy)])?;
         tree::compare(&path, &copy).map_err(|error| format!("point {point}: {error}"))?;
+        assert_eq!(unfinished(&copy)?, 0, "point {point}: half a copy stays");
         let fetched = got["fetched_blocks"].as_u64().ok_or("no fetched_blocks")?;
         let all = status(&b, "/store/blocks")? - before;
         assert_eq!(
@@ -113,4 +115,16 @@ fn a_get_that_is_killed_does_not_fetch_again_what_is_there() -> Outcome {
     }
     assert!(interrupted > 0, "no get was ever interrupted");
     Ok(())
+}
+
+/// How many hidden directories of unfinished extractions are beside a copy.
+fn unfinished(copy: &Path) -> Result<usize, String> {
+    let name = copy.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!(".{name}.hypermesh-");
+    let directory = copy.parent().ok_or("no parent")?;
+    let entries = fs::read_dir(directory).map_err(|error| error.to_string())?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names
+        .filter(|name| name.to_string_lossy().starts_with(&prefix))
+        .count())
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::StoreError;
@@ -19,7 +19,15 @@ const ATTEMPTS_MAX: u64 = 64;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A directory of mode 0700 beside a destination, removed with all that is in it when dropped.
+/// Directories of ended processes that one extraction removes at most.
+const SWEPT_MAX: usize = 64;
+const OPEN: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// A directory of mode 0700 beside a destination, removed with all that is in it when dropped. It is locked while it is in
+/// use: one without a lock was left by a process that was killed, and the next extraction to that destination removes it.
 #[derive(Debug)]
 pub(crate) struct Place {
     parent: OwnedFd,
@@ -47,19 +55,16 @@ impl Place {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = rustix::fs::openat(CWD, above, flags, Mode::empty())
             .map_err(|error| StoreError::io("open", above, error.into()))?;
-        let name = make(&parent, last, above)?;
-        let flags = flags | OFlags::NOFOLLOW;
-        match rustix::fs::openat(&parent, &name, flags, Mode::empty()) {
-            Ok(handle) => Ok(Self {
-                parent,
-                name,
-                handle,
-            }),
-            Err(error) => {
-                let _ = rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR);
-                Err(StoreError::io("open", &above.join(&name), error.into()))
-            }
+        let prefix = prefix(last);
+        if let Err(error) = sweep(&parent, &prefix) {
+            tracing::warn!(directory = %above.display(), %error, "cannot look for unfinished extractions");
         }
+        let (name, handle) = make(&parent, &prefix, above)?;
+        Ok(Self {
+            parent,
+            name,
+            handle,
+        })
     }
 
     pub(crate) fn handle(&self) -> BorrowedFd<'_> {
@@ -114,23 +119,96 @@ impl Drop for Place {
     }
 }
 
-fn make(parent: &OwnedFd, last: &OsStr, above: &Path) -> Result<OsString, StoreError> {
+/// How the hidden directories of a destination begin.
+fn prefix(last: &OsStr) -> Vec<u8> {
     // Short enough for the longest destination name.
     let kept = &last.as_bytes()[..last.len().min(64)];
+    [b".", kept, b".hypermesh-"].concat()
+}
+
+/// Makes a directory that is ours alone, and locks it.
+fn make(parent: &OwnedFd, prefix: &[u8], above: &Path) -> Result<(OsString, OwnedFd), StoreError> {
+    let process = std::process::id();
     for _ in 0..ATTEMPTS_MAX {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let mut name = OsString::from(".");
-        name.push(OsStr::from_bytes(kept));
-        name.push(format!(".hypermesh-{}-{number}", std::process::id()));
+        let mut name = OsStr::from_bytes(prefix).to_owned();
+        name.push(format!("{process}-{number}"));
+        let failed = |what| {
+            let path = above.join(&name);
+            move |error: Errno| StoreError::io(what, &path, error.into())
+        };
         match rustix::fs::mkdirat(parent, &name, Mode::RWXU) {
-            Ok(()) => return Ok(name),
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(StoreError::io("make", &above.join(&name), error.into())),
+            Ok(()) => {}
+            Err(Errno::EXIST) => continue,
+            Err(error) => return Err(failed("make")(error)),
+        }
+        let handle = match rustix::fs::openat(parent, &name, OPEN, Mode::empty()) {
+            Ok(handle) => handle,
+            Err(error) => {
+                let _ = rustix::fs::unlinkat(parent, &name, AtFlags::REMOVEDIR);
+                return Err(failed("open")(error));
+            }
+        };
+        // Where locks are not supported, nobody sweeps either.
+        if locked(&handle) == Err(Errno::WOULDBLOCK) {
+            // Another extraction sweeps it, between our two steps.
+            continue;
+        }
+        if rustix::fs::fstat(&handle)
+            .map_err(failed("look at"))?
+            .st_nlink
+            > 0
+        {
+            return Ok((name, handle));
         }
     }
     Err(StoreError::Exists {
-        path: above.join(last),
+        path: above.join(OsStr::from_bytes(prefix)),
     })
+}
+
+fn locked(directory: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Removes what killed processes left for the same destination.
+fn sweep(parent: &OwnedFd, prefix: &[u8]) -> Result<(), Errno> {
+    let mut left = Vec::new();
+    for entry in Dir::read_from(parent)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name.strip_prefix(prefix).is_some_and(is_ours) && left.len() < SWEPT_MAX {
+            left.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    let user = rustix::process::geteuid().as_raw();
+    for name in left {
+        let Ok(handle) = rustix::fs::openat(parent, &name, OPEN, Mode::empty()) else {
+            continue;
+        };
+        let is_mine = rustix::fs::fstat(&handle).is_ok_and(|stat| stat.st_uid == user);
+        // The lock is held until it is gone.
+        if is_mine && locked(&handle).is_ok() {
+            match remove(parent.as_fd(), &name, 0) {
+                Ok(()) => {
+                    tracing::info!(name = %name.display(), "removed an unfinished extraction");
+                }
+                Err(error) => {
+                    tracing::warn!(name = %name.display(), %error, "cannot remove an unfinished extraction");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `PID-N`: what [`make`] appends.
+fn is_ours(rest: &[u8]) -> bool {
+    let mut parts = rest.split(|byte| *byte == b'-');
+    let is_number = |part: Option<&[u8]>| {
+        part.is_some_and(|part| !part.is_empty() && part.iter().all(u8::is_ascii_digit))
+    };
+    is_number(parts.next()) && is_number(parts.next()) && parts.next().is_none()
 }
 
 /// Removes a name and all below it, without ever following a link.
@@ -140,8 +218,7 @@ fn remove(parent: BorrowedFd<'_>, name: &OsStr, depth: usize) -> Result<(), Errn
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(error),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(parent, name, flags, Mode::empty());
+    let open = || rustix::fs::openat(parent, name, OPEN, Mode::empty());
     let handle = match open() {
         Err(Errno::ACCESS) => {
             // It has its final mode already, which may forbid reading it.

@@ -48,6 +48,45 @@ fn refuses_what_is_in_the_way_and_leaves_it() {
 }
 
 #[test]
+fn removes_what_a_killed_one_left_and_nothing_else() {
+    use rustix::fs::{FlockOperation, flock};
+    let bench = Bench::new();
+    make_mixed(&bench.path("tree"));
+    let root = bench.put("tree").root;
+    let others = [
+        // Of another destination, of a running extraction, and not named like ours.
+        ".other.hypermesh-7-0",
+        ".copy.hypermesh-7-1",
+        ".copy.hypermesh-7",
+        ".copy.hypermesh-7-1-1",
+        ".copy.hypermesh-7-x",
+    ];
+    for name in [".copy.hypermesh-7-0", ".copy.hypermesh-7-2"]
+        .iter()
+        .chain(&others)
+    {
+        let content = bench.path(name).join("content/closed");
+        fs::create_dir_all(&content).unwrap();
+        fs::write(content.join("file"), b"half").unwrap();
+        fs::set_permissions(&content, fs::Permissions::from_mode(0o500)).unwrap();
+    }
+    std::os::unix::fs::symlink("tree", bench.path(".copy.hypermesh-7-3")).unwrap();
+    let running = fs::File::open(bench.path(".copy.hypermesh-7-1")).unwrap();
+    flock(&running, FlockOperation::NonBlockingLockExclusive).unwrap();
+    bench
+        .store
+        .extract(&root, &bench.path("copy"), &Ignore)
+        .unwrap();
+    let mut expected = others.to_vec();
+    expected.extend([".copy.hypermesh-7-3", "copy", "store", "tree"]);
+    expected.sort_unstable();
+    assert_eq!(names(bench.dir.path()), expected);
+    for name in others {
+        remove(&bench.path(name));
+    }
+}
+
+#[test]
 fn leaves_nothing_when_it_is_stopped() {
     struct StopAt(u64);
     impl Observer for StopAt {
