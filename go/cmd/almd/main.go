@@ -41,10 +41,10 @@ type options struct {
 	config            graph.Config
 	snapshotEvery     time.Duration
 	exitOnStdinEOF    bool
+	logTime           bool
 }
 
 func main() {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	o, done, err := parse(os.Args[1:], os.Stdout)
 	switch {
 	case err != nil:
@@ -53,6 +53,7 @@ func main() {
 	case done:
 		return
 	}
+	log := newLog(os.Stderr, o.logTime)
 	if err := run(o, log); err != nil {
 		log.Error("almd cannot go on", "error", err)
 		os.Exit(1)
@@ -72,6 +73,7 @@ func parse(args []string, out io.Writer) (o options, done bool, err error) {
 	flags.DurationVar(&o.config.HalfLife, "half-life", o.config.HalfLife, "until an edge that nobody confirms counts half")
 	flags.DurationVar(&o.snapshotEvery, "snapshot-every", time.Minute, "between two snapshots, if anything changed")
 	flags.BoolVar(&o.exitOnStdinEOF, "exit-on-stdin-eof", false, "end when standard input does: with the program that started it")
+	flags.BoolVar(&o.logTime, "log-time", true, "begin log lines with the time; a program that reads them has its own")
 	showVersion := flags.Bool("version", false, "print the version")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -95,6 +97,20 @@ func parse(args []string, out io.Writer) (o options, done bool, err error) {
 		return o, false, errors.New("--snapshot-every is at least 1s")
 	}
 	return o, false, o.config.Validate()
+}
+
+// newLog writes a line per event.
+func newLog(to io.Writer, withTime bool) *slog.Logger {
+	var options slog.HandlerOptions
+	if !withTime {
+		options.ReplaceAttr = func(groups []string, attr slog.Attr) slog.Attr {
+			if len(groups) == 0 && attr.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return attr
+		}
+	}
+	return slog.New(slog.NewTextHandler(to, &options))
 }
 
 func run(o options, log *slog.Logger) error {

@@ -193,10 +193,22 @@ async fn forward(stderr: tokio::process::ChildStderr) {
             .await
         {
             Ok(0) | Err(_) => return,
-            Ok(_) => {
-                tracing::info!(target: "almd", "{}", String::from_utf8_lossy(&line).trim_end())
-            }
+            Ok(_) => log(&String::from_utf8_lossy(&line)),
         }
+    }
+}
+
+/// At the level that the line begins with, as Go's `log/slog` writes it.
+fn log(line: &str) {
+    let line = line.trim_end();
+    let (level, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match level {
+        "level=ERROR" => tracing::error!(target: "almd", "{rest}"),
+        "level=WARN" => tracing::warn!(target: "almd", "{rest}"),
+        "level=INFO" => tracing::info!(target: "almd", "{rest}"),
+        "level=DEBUG" => tracing::debug!(target: "almd", "{rest}"),
+        // What the runtime says itself, such as a trace of a panic.
+        _ => tracing::warn!(target: "almd", "{line}"),
     }
 }
 

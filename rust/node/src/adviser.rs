@@ -83,6 +83,7 @@ impl Adviser {
             "--half-life".into(),
             format!("{}s", config.alm_half_life.as_secs().max(1)).into(),
             "--exit-on-stdin-eof".into(),
+            "--log-time=false".into(),
         ];
         let supervisor = Supervisor::start(SupervisorOptions::new(program, arguments));
         Self {
