@@ -284,7 +284,7 @@ fn process_tests(graph: &Graph) -> Vec<Problem> {
 
 fn testkit(graph: &Graph) -> Vec<Problem> {
     users_of(graph, "hypermesh-testkit", |name, dev| {
-        dev || PROCESS_TESTS.contains(&name)
+        dev || PROCESS_TESTS.contains(&name) || name == "hypermesh-bench"
     })
     .into_iter()
     .map(|chain| edge(&chain, "make it a dev-dependency"))
