@@ -1,7 +1,7 @@
 //! Reaches the sockets of a running node, and turns its answers into errors that name cause and repair.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hypermesh_node::NodeDir;
@@ -16,6 +16,10 @@ use crate::progress::Progress;
 /// How long a short answer may take; jobs have no limit, they show their progress.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a node that starts at the same moment, as in a script, may take until its sockets are there.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// One item of a streamed answer, decoded.
 pub(crate) enum Step<E, R> {
     Event(E),
@@ -28,7 +32,7 @@ pub(crate) struct Stream {
 }
 
 impl Context {
-    /// Connects to one of the node's sockets.
+    /// Connects to one of the node's sockets. A node that was started just before is waited for.
     pub(crate) async fn client(&self, service: Service) -> Result<Client, CliError> {
         if !self.dir.is_initialised() {
             return Err(CliError::failed(format!(
@@ -37,17 +41,28 @@ impl Context {
                 dir_option(&self.dir)
             )));
         }
-        let not_running = || {
-            CliError::failed(format!(
-                "no node runs in {}: start it with `hypermesh up{}`",
-                self.dir.path().display(),
-                dir_option(&self.dir)
-            ))
-        };
+        let until = Instant::now() + START_TIMEOUT;
+        loop {
+            match self.connect(service).await? {
+                Some(client) => return Ok(client),
+                None if Instant::now() < until => tokio::time::sleep(LOOK_AGAIN).await,
+                None => {
+                    return Err(CliError::failed(format!(
+                        "no node runs in {}: start it with `hypermesh up{}`",
+                        self.dir.path().display(),
+                        dir_option(&self.dir)
+                    )));
+                }
+            }
+        }
+    }
+
+    /// `None`: no node runs.
+    async fn connect(&self, service: Service) -> Result<Option<Client>, CliError> {
         // The link's target, not a path through the link: a socket's path must be short.
         let run = match std::fs::read_link(self.dir.run()) {
             Ok(run) => run,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_running()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(CliError::failed(format!(
                     "{}: {error}",
@@ -59,12 +74,11 @@ impl Context {
             software: concat!("hypermesh-cli/", env!("CARGO_PKG_VERSION")).into(),
             ..ConnectOptions::default()
         };
-        Client::connect(&run.join(service.socket_name()), service, options)
-            .await
-            .map_err(|error| match error {
-                LocalError::NotRunning { .. } => not_running(),
-                error => CliError::failed(error.to_string()),
-            })
+        match Client::connect(&run.join(service.socket_name()), service, options).await {
+            Ok(client) => Ok(Some(client)),
+            Err(LocalError::NotRunning { .. }) => Ok(None),
+            Err(error) => Err(CliError::failed(error.to_string())),
+        }
     }
 
     /// Asks with a message, answers with one.
