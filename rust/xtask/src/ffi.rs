@@ -2,6 +2,7 @@
 //!
 //! Each header compiles alone as C11 and as C++17. Each program of `ffi/tests` and `ffi/examples` compiles with the
 //! archives that its includes name; `test` runs it under the address and undefined-behaviour sanitizers.
+//! `xtask ffi library` makes one shared library of all archives, for languages that load one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,9 @@ const ARGUMENTS: &[(&str, &[&str])] = &[("ffi/tests/wire.c", &["integration/vect
 /// are run by `integration/tests`.
 const NEED_A_NODE: &[&str] = &["ffi/examples/peers.c", "ffi/tests/client.c"];
 
+/// All layers with a C header, for languages that load a shared library.
+const LIBRARY: &str = "libmfn.so";
+
 /// What is compiled, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -34,7 +38,11 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
     let mode = match args.first().map(String::as_str) {
         Some("build") => Mode::Build,
         Some("test") => Mode::Test,
-        _ => return Err("ffi: build or test".into()),
+        Some("library") => {
+            library(root, &target(root), Mode::Test)?;
+            return Ok(());
+        }
+        _ => return Err("ffi: build, test or library".into()),
     };
     let target = target(root);
     let out = target.join(if mode == Mode::Build {
@@ -77,6 +85,9 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
                 (Err(problem), _) => count(&source, Err(problem)),
             }
         }
+    }
+    if mode == Mode::Build {
+        count(LIBRARY, library(root, &target, mode));
     }
     println!("{}", totals.line());
     if totals.failed > 0 {
@@ -193,6 +204,28 @@ fn rust_archive(root: &Path, target: &Path, mode: Mode) -> Result<PathBuf, Strin
     }
     finish(command, "cargo")?;
     Ok(target.join(profile).join("libmfn_capi.a"))
+}
+
+/// Links the archives into one shared library, beside the programs.
+fn library(root: &Path, target: &Path, mode: Mode) -> Result<(), String> {
+    let archives = [zig_archive(root)?, rust_archive(root, target, mode)?];
+    let out = archives[1].with_file_name("ffi");
+    std::fs::create_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let mut command = Command::new("cc");
+    command
+        .args(["-shared", "-o"])
+        .arg(out.join(LIBRARY))
+        // Nothing in it refers to the exports, so without this all of them would be left out.
+        .arg("-Wl,--whole-archive")
+        .args(archives)
+        .args([
+            "-Wl,--no-whole-archive",
+            "-lpthread",
+            "-ldl",
+            "-lm",
+            "-lgcc_s",
+        ]);
+    finish(command, "cc")
 }
 
 fn execute(root: &Path, source: &str, binary: &Path) -> Result<(), String> {

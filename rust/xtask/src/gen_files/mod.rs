@@ -8,6 +8,7 @@ mod constants;
 mod go;
 mod header;
 mod messages;
+mod python;
 mod rust;
 mod vectors;
 mod zig;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let constants = constants::load(&root)?;
     let mut files = vec![rust::file(&constants)?, go::file(&constants)?];
     files.push(zig::file(&constants)?);
+    files.push(python::file(&constants));
     files.extend(c::files(&constants));
     files.extend(messages::files(&root)?);
     files.extend(bindings::files(&root)?);
