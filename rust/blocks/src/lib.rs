@@ -42,7 +42,7 @@ pub use extract::ExtractReport;
 pub use fsck::{Finding, FsckReport, Outcome, Problem, Repair};
 pub use gc::GcReport;
 pub use observe::{Ignore, Observer, Phase, Progress};
-pub use put::{PutOptions, PutReport};
+pub use put::{DirectoryId, PutOptions, PutReport};
 pub use store::{Ingested, RootInfo, RootRecord, Store, StoreOptions, StoreStats, StoredBlock};
 pub use store::{Lease, is_store};
 pub use store::{record, sidecar};

@@ -189,6 +189,15 @@ Example:
   hypermesh join hmi1…")]
     Join(Join),
 
+    /// Make a peer a stranger: it is served no more, and nothing is asked of it
+    #[command(after_help = "\
+For this node only; each owner decides for themselves. Others' introductions do not bring the peer back, an
+invitation does. A peer that config.toml or --peer names must be taken out there.
+
+Example:
+  hypermesh forget hm1…")]
+    Forget(Forget),
+
     /// Show components, sockets, store, peers, jobs and layers
     #[command(after_help = "Examples:\n  hypermesh status\n  hypermesh status --json")]
     Status,
@@ -316,6 +325,12 @@ pub(crate) struct Ping {
     /// Number of probes
     #[arg(long, short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) count: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forget {
+    /// The peer's node id, hm1…
+    pub(crate) node: NodeId,
 }
 
 #[derive(Debug, Args)]

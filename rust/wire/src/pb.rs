@@ -101,6 +101,11 @@ pub struct JoinReply {
     #[prost(uint32, tag = "2")]
     pub introduced: u32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetRequest {
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StateStatus {
     #[prost(uint64, tag = "1")]
@@ -417,6 +422,9 @@ pub struct LayerStatus {
     pub detail: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
     pub restarts: u64,
+    /// what it holds: blocks of ifr, links of alm
+    #[prost(uint64, tag = "5")]
+    pub entries: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeStatus {

@@ -26,11 +26,38 @@ use pipeline::{Added, Stage};
 pub struct PutOptions {
     /// Pins the root, so that `gc` keeps it.
     pub pin: bool,
+    /// A directory that is passed over, like what is neither file, directory nor symlink: the keys of who puts.
+    pub leave_out: Option<DirectoryId>,
 }
 
 impl Default for PutOptions {
     fn default() -> Self {
-        Self { pin: true }
+        Self {
+            pin: true,
+            leave_out: None,
+        }
+    }
+}
+
+/// A directory whatever path leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectoryId {
+    device: u64,
+    inode: u64,
+}
+
+impl DirectoryId {
+    /// That of a path, symlinks followed.
+    pub fn of(path: &Path) -> Result<Self, StoreError> {
+        let stat = rustix::fs::stat(path).map_err(|error| walk::failed("look at", path, error))?;
+        Ok(Self::of_stat(&stat))
+    }
+
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
     }
 }
 
@@ -75,7 +102,7 @@ impl Store {
             unsynced: AtomicU64::new(0),
         };
         let mut report = pipeline::run(&keeper, |pipeline| {
-            walk::put(self, pipeline, path, expected, observer)
+            walk::put(self, pipeline, path, options.leave_out, expected, observer)
         })?;
         let manifest = RootManifest {
             mode: report.mode,

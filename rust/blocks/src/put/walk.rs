@@ -13,6 +13,7 @@ use hypermesh_id::BlockId;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::DirectoryId;
 use super::builder::{DirectoryBuilder, IndexBuilder};
 use super::file::{self, Read};
 use super::pipeline::{Added, Pipeline};
@@ -77,12 +78,14 @@ pub(crate) struct Walk<'a> {
     added: Added,
     skipped: Vec<PathBuf>,
     skipped_count: u64,
+    leave_out: Option<DirectoryId>,
 }
 
 pub(crate) fn put(
     store: &Store,
     pipeline: &mut Pipeline,
     path: &Path,
+    leave_out: Option<DirectoryId>,
     expected: (u64, u64),
     observer: &dyn Observer,
 ) -> Result<Walked, StoreError> {
@@ -102,6 +105,7 @@ pub(crate) fn put(
         added: Added::default(),
         skipped: Vec::new(),
         skipped_count: 0,
+        leave_out,
     };
     walk.top(path)?;
     walk.take_steps(true)?;
@@ -200,6 +204,10 @@ impl Walk<'_> {
             Err(error) => return Err(failed("look at", path, error)),
         };
         match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if self.leave_out == Some(DirectoryId::of_stat(&stat)) => {
+                self.skip(path);
+                Ok(())
+            }
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match rustix::fs::openat(parent, os_name, flags, Mode::empty()) {
@@ -222,12 +230,16 @@ impl Walk<'_> {
                 self.step(Step::Symlink { name, text })
             }
             _ => {
-                self.skipped_count += 1;
-                if self.skipped.len() < SKIPPED_NAMED_MAX {
-                    self.skipped.push(path.clone());
-                }
+                self.skip(path);
                 Ok(())
             }
+        }
+    }
+
+    fn skip(&mut self, path: &Path) {
+        self.skipped_count += 1;
+        if self.skipped.len() < SKIPPED_NAMED_MAX {
+            self.skipped.push(path.to_path_buf());
         }
     }
 

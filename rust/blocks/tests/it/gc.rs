@@ -129,7 +129,10 @@ fn refuses_when_a_pinned_root_cannot_be_followed() {
 fn waits_for_leases() {
     let bench = Bench::new();
     fs::write(bench.path("file"), noise(1, 100_000)).unwrap();
-    let options = PutOptions { pin: false };
+    let options = PutOptions {
+        pin: false,
+        ..PutOptions::default()
+    };
     let root = bench
         .store
         .put(&bench.path("file"), options, &Ignore)

@@ -2,7 +2,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 
-use hypermesh_blocks::{EntryKind, Ignore, PutOptions, StoreError, StoreOptions};
+use hypermesh_blocks::{DirectoryId, EntryKind, Ignore, PutOptions, StoreError, StoreOptions};
 use proptest::prelude::*;
 
 use crate::tree::{Bench, make_mixed, noise, snapshot};
@@ -71,6 +71,24 @@ fn pipes_and_sockets_are_left_out_and_named() {
     let report = bench.put("tree");
     assert_eq!(report.skipped, [bench.path("tree/socket")]);
     assert_eq!((report.files, report.skipped_count), (1, 1));
+}
+
+#[test]
+fn a_directory_that_is_left_out_is_named_and_not_read() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("tree/own")).unwrap();
+    fs::write(bench.path("tree/kept"), b"kept").unwrap();
+    fs::write(bench.path("tree/own/identity.key"), b"secret").unwrap();
+    let options = PutOptions {
+        leave_out: Some(DirectoryId::of(&bench.path("tree/own")).unwrap()),
+        ..PutOptions::default()
+    };
+    let report = bench
+        .store
+        .put(&bench.path("tree"), options, &Ignore)
+        .unwrap();
+    assert_eq!((report.files, report.directories), (1, 1));
+    assert_eq!(report.skipped, [bench.path("tree/own")]);
 }
 
 #[test]

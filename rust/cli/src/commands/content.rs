@@ -37,7 +37,7 @@ pub(crate) async fn put(context: &Context, arguments: Put) -> Result<(), CliErro
         .await?;
     for skipped in &reply.skipped {
         context.out.remark(&format!(
-            "left out, not a file, directory or symlink: {}",
+            "left out, as it is no file, directory or symlink, or this node's own directory: {}",
             printable(skipped)
         ));
     }
@@ -180,12 +180,21 @@ pub(crate) async fn ls(context: &Context, arguments: Ls) -> Result<(), CliError>
                 let line = if arguments.long {
                     long_line(&entry)
                 } else {
-                    printable(&entry.path)
+                    name(&entry)
                 };
                 context.out.bytes(format!("{line}\n").as_bytes())?;
             }
             Step::Reply(_) => return Ok(()),
         }
+    }
+}
+
+/// The path below what was listed; a file that was itself asked for has none.
+fn name(entry: &pb::Entry) -> String {
+    if entry.path.is_empty() {
+        ".".into()
+    } else {
+        printable(&entry.path)
     }
 }
 
@@ -199,7 +208,7 @@ fn long_line(entry: &pb::Entry) -> String {
         "{kind}{} {:>12} {}",
         mode_text(entry.mode),
         entry.size,
-        printable(&entry.path)
+        name(entry)
     );
     if entry.kind == "symlink" {
         line.push_str(&format!(" -> {}", printable(&entry.target)));

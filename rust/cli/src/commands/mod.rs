@@ -70,6 +70,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Ping(arguments) => network::ping(context, arguments).await,
         Command::Invite(arguments) => network::invite(context, arguments).await,
         Command::Join(arguments) => network::join(context, arguments).await,
+        Command::Forget(arguments) => network::forget(context, &arguments).await,
         Command::Status => status::status(context).await,
         Command::Init
         | Command::Id
