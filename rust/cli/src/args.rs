@@ -144,15 +144,30 @@ Examples:
     Pin(RootArg),
 
     /// Let gc take a root
-    #[command(after_help = "Example:\n  hypermesh unpin hmr1… && hypermesh gc")]
+    #[command(after_help = "\
+A root that is here only partly, of a get that did not end, is forgotten at once.
+
+Example:
+  hypermesh unpin hmr1… && hypermesh gc")]
     Unpin(RootArg),
 
     /// List the roots that this node knows
-    #[command(after_help = "Example:\n  hypermesh roots")]
+    #[command(after_help = "\
+A root that is here 'partly' is a get that did not end: gc keeps what arrived until the same get ends it, or unpin
+lets it go.
+
+Example:
+  hypermesh roots")]
     Roots,
 
     /// Remove what no pinned root needs
-    #[command(after_help = "Examples:\n  hypermesh gc --dry-run\n  hypermesh gc")]
+    #[command(after_help = "\
+Unfinished gets are kept as well, until unpin lets them go. Waits for puts and gets that run; pins and new ones wait
+for it.
+
+Examples:
+  hypermesh gc --dry-run
+  hypermesh gc")]
     Gc(Gc),
 
     /// Check every stored block against its hash

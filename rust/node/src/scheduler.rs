@@ -197,23 +197,22 @@ impl SchedulerService {
             phase: "plan".into(),
             ..Default::default()
         });
+        // What the look finds here is to be here until the end, whether or not anything pins it.
+        let _lease = self.fetcher.lease().await?;
         let (report, totals) = match self.local(root).await? {
             Some(totals) => (FetchReport::default(), totals),
             None => {
-                // Recorded before it is whole, so that gc keeps what arrives until the next try.
-                self.record(
-                    root,
-                    RootInfo {
-                        complete: false,
-                        pin,
-                        source: Vec::new(),
-                    },
-                )
-                .await?;
+                // Remembered before it is whole, so that gc keeps what arrives until the next try.
+                let unfinished = RootInfo {
+                    complete: false,
+                    pin,
+                    source: Vec::new(),
+                };
                 self.fetcher
                     .fetch(
                         Closure::new(root),
                         root.0,
+                        Some((root, unfinished)),
                         providers,
                         Some(progress),
                         call.cancelled(),

@@ -225,11 +225,14 @@ impl Store {
         self.inner.gate.lease()
     }
 
-    /// Remembers a root. Syncs the blocks first, so that a complete root's blocks are durable when
-    /// this returns.
+    /// Remembers a root whose root block is here. Syncs the blocks first, so that a complete root's
+    /// blocks are durable when this returns. Waits for a running `gc`.
     pub fn record_root(&self, root: &Root, info: RootInfo) -> Result<(), StoreError> {
+        // A sweep has its roots already: it would take the blocks of one that is recorded meanwhile.
+        let _lease = self.lease();
         self.sync()?;
-        let content_bytes = self.root_bytes(root)?;
+        // A hash that may name nothing, or no root, is not worth keeping anything for.
+        let content_bytes = self.root_manifest(root)?.totals.content_bytes;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -244,7 +247,7 @@ impl Store {
             });
             record.pinned |= info.pin;
             record.complete = info.complete;
-            record.content_bytes = content_bytes.unwrap_or(record.content_bytes);
+            record.content_bytes = content_bytes;
             if !info.source.is_empty() {
                 record.source.clone_from(&info.source);
             }
@@ -268,14 +271,27 @@ impl Store {
         self.inner.meta.update_root(root, &mut |_| None)
     }
 
-    /// Keeps a remembered root's blocks from `gc`.
+    /// Keeps a remembered root's blocks from `gc`. Waits for one that runs: it may have decided on
+    /// them already, and then the root is not known any more.
     pub fn pin(&self, root: &Root) -> Result<(), StoreError> {
-        self.set_pin(root, true)
+        let _lease = self.lease();
+        self.change_known(root, &mut |record| {
+            Some(RootRecord {
+                pinned: true,
+                ..record
+            })
+        })
     }
 
-    /// Gives a root's blocks to the next `gc`.
+    /// Gives a root's blocks to the next `gc`. A root that is not complete is forgotten: its
+    /// unfinished get was all that kept them.
     pub fn unpin(&self, root: &Root) -> Result<(), StoreError> {
-        self.set_pin(root, false)
+        self.change_known(root, &mut |record| {
+            record.complete.then_some(RootRecord {
+                pinned: false,
+                ..record
+            })
+        })
     }
 
     /// Counts.
@@ -308,28 +324,21 @@ impl Store {
         self.read(id)?.ok_or(StoreError::Missing(*id))
     }
 
-    fn set_pin(&self, root: &Root, pinned: bool) -> Result<(), StoreError> {
+    fn change_known(
+        &self,
+        root: &Root,
+        change: &mut dyn FnMut(RootRecord) -> Option<RootRecord>,
+    ) -> Result<(), StoreError> {
         let mut known = false;
         self.inner.meta.update_root(root, &mut |old| {
             known = old.is_some();
-            old.map(|record| RootRecord { pinned, ..record })
+            old.and_then(&mut *change)
         })?;
         if known {
             Ok(())
         } else {
             Err(StoreError::UnknownRoot(*root))
         }
-    }
-
-    fn root_bytes(&self, root: &Root) -> Result<Option<u64>, StoreError> {
-        let Some(block) = self.read(&root.0)? else {
-            return Ok(None);
-        };
-        let decoded = manifest::decode_root(&block).map_err(|error| StoreError::Manifest {
-            block: root.0,
-            reason: error.to_string(),
-        })?;
-        Ok(Some(decoded.totals.content_bytes))
     }
 }
 
