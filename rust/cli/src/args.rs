@@ -174,9 +174,14 @@ Examples:
     #[command(after_help = "\
 With --repair, damaged blocks are fetched again from peers. Exit status 1 when damage remains.
 
+With --rebuild, and the node stopped: when the store's database of roots (blocks/meta.redb) is lost or damaged, it is
+made anew from the blocks. Which roots were pinned was in that database alone, so every root that is found is pinned;
+`hypermesh unpin` lets go of those that nobody wants.
+
 Examples:
   hypermesh fsck
-  hypermesh fsck --repair")]
+  hypermesh fsck --repair
+  hypermesh fsck --rebuild")]
     Fsck(Fsck),
 
     /// List the known peers
@@ -322,6 +327,9 @@ pub(crate) struct Fsck {
     /// Fetch damaged blocks again from peers
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Make a lost or damaged database anew from the blocks; the node must be stopped
+    #[arg(long, conflicts_with = "repair")]
+    pub(crate) rebuild: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,11 +2,13 @@
 
 mod append;
 mod codec;
+mod database;
 mod files;
 mod index;
 pub(crate) mod lease;
 mod meta;
 mod open;
+mod rebuild;
 pub mod record;
 pub(crate) mod scan;
 pub mod sidecar;
@@ -25,11 +27,11 @@ pub(crate) use append::{Appended, Pending};
 pub(crate) use codec::{compress, restore_checked};
 pub use meta::RootRecord;
 pub use open::is_store;
+pub use rebuild::RebuildReport;
 use record::{CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
 
 use crate::disk::{Disk, SystemDisk};
 use crate::limits::MOVED_RETRIES_MAX;
-use crate::manifest;
 use crate::{IngestError, StoreError};
 
 /// How to open a store.
