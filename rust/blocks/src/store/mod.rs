@@ -321,6 +321,30 @@ impl Store {
         })
     }
 
+    /// Whether each block is here with the checksum that it was stored with. One that is not counts
+    /// as absent from now on.
+    ///
+    /// For whoever has the bytes at hand: a block that rots unseen would be acknowledged again, when
+    /// nothing is easier than to store it anew.
+    pub(crate) fn intact_many(&self, ids: &[BlockId]) -> Vec<bool> {
+        let here = self.contains_many(ids);
+        let check = |(id, here): (&BlockId, bool)| here && self.is_intact(id);
+        ids.iter().zip(here).map(check).collect()
+    }
+
+    fn is_intact(&self, id: &BlockId) -> bool {
+        let error = match self.read_stored(id) {
+            Ok(found) => return found.is_some(),
+            Err(error) => error,
+        };
+        tracing::warn!(block = %id, %error, "a stored block cannot be used; it is stored anew");
+        // Damage took it out of the index already; what cannot be read is as good as damaged.
+        if let Some(location) = self.inner.locate(id) {
+            let _ = self.inner.condemn(id, &location, "it cannot be read");
+        }
+        false
+    }
+
     /// The verified block, or the error that it is missing.
     pub(crate) fn need(&self, id: &BlockId) -> Result<Bytes, StoreError> {
         self.read(id)?.ok_or(StoreError::Missing(*id))
