@@ -286,6 +286,9 @@ fn fetch_failure(error: FetchError, local: &LocalFailure) -> Failure {
     Failure::new(status, format!("{error}; what arrived is kept"))
 }
 
+/// A root that is being recorded.
+type Recording = JoinHandle<Result<(), StoreError>>;
+
 /// A closure over the store as the transport asks it.
 struct ClosureWants {
     closure: Closure,
@@ -294,7 +297,7 @@ struct ClosureWants {
     local: LocalFailure,
     /// Taken when it is recorded.
     remember: Option<(Root, RootInfo)>,
-    recording: Arc<Mutex<Option<JoinHandle<Result<(), StoreError>>>>>,
+    recording: Arc<Mutex<Option<Recording>>>,
     runtime: Handle,
 }
 

@@ -443,7 +443,6 @@ mod tests {
     struct Panics;
 
     impl Stage for Panics {
-        #[expect(clippy::panic, reason = "what the test is about")]
         fn keep(&self, _: &[u8], _: &[Range<usize>], _: &[BlockId]) -> Result<Added, StoreError> {
             panic!("a worker's own fault");
         }

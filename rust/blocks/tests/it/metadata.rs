@@ -10,6 +10,9 @@ use hypermesh_blocks::{
 
 use crate::tree::{Bench, make_mixed, noise, snapshot};
 
+/// What is done to the bytes of a database.
+type Damage = dyn Fn(&mut Vec<u8>);
+
 fn options() -> StoreOptions {
     StoreOptions {
         segment_bytes: Some(300_000),
@@ -122,7 +125,7 @@ fn a_damaged_database_is_an_error_and_is_made_anew() {
     let root = bench.put("file").root;
     let dir = close(bench);
     let whole = fs::read(meta(&dir)).unwrap();
-    let damage: [&dyn Fn(&mut Vec<u8>); 6] = [
+    let damage: [&Damage; 6] = [
         &|bytes| bytes.clear(),
         &|bytes| bytes.truncate(bytes.len() / 2),
         &|bytes| bytes.fill(0),
