@@ -44,6 +44,6 @@ pub use gc::GcReport;
 pub use observe::{Ignore, Observer, Phase, Progress};
 pub use put::{DirectoryId, PutOptions, PutReport};
 pub use store::{Ingested, RootInfo, RootRecord, Store, StoreOptions, StoreStats, StoredBlock};
-pub use store::{Lease, is_store};
+pub use store::{Lease, RebuildReport, is_store};
 pub use store::{record, sidecar};
 pub use tree::{Entry, EntryKind, Stat};

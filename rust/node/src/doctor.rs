@@ -291,11 +291,7 @@ fn store(dir: &NodeDir, running: bool) -> Finding {
     }
     match crate::store::examine(&dir.blocks()) {
         Ok(text) => fine(CHECK, text),
-        Err(text) => broken(
-            CHECK,
-            text,
-            "run `hypermesh up`, then `hypermesh fsck --repair`; else restore a backup",
-        ),
+        Err((text, repair)) => broken(CHECK, text, repair),
     }
 }
 

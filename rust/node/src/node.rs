@@ -105,6 +105,7 @@ impl Node {
             Component::start(Service::Scheduler, &run_dir, stopping.clone(), {
                 let (config, store, endpoint) = (config.clone(), store.clone(), endpoint.clone());
                 let (alm_dir, run_dir) = (dir.alm(), run_dir.clone());
+                let own = dir.path().to_path_buf();
                 move || async move {
                     let adviser = Adviser::start(id, &config, &alm_dir, &run_dir);
                     let fetcher = Arc::new(Fetcher {
@@ -118,6 +119,7 @@ impl Node {
                         fetcher: Arc::clone(&fetcher),
                         adviser: adviser.clone(),
                         jobs: Arc::default(),
+                        own,
                     };
                     let closing = adviser.clone();
                     let parts = Parts {

@@ -110,6 +110,7 @@ impl StateService {
                 .iter()
                 .map(|path| path.as_os_str().as_bytes().to_vec())
                 .collect(),
+            special_modes: report.special_modes,
         }))
     }
 

@@ -192,9 +192,12 @@ pub struct PutReply {
     /// what they take on disk
     #[prost(uint64, tag = "8")]
     pub new_stored_bytes: u64,
-    /// sockets, devices: paths left out
+    /// sockets, devices, files that do not tell their size: paths left out
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub skipped: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// files and directories whose set-uid, set-gid or sticky bits were left out
+    #[prost(uint64, tag = "10")]
+    pub special_modes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Entry {

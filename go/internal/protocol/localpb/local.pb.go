@@ -1024,7 +1024,8 @@ type PutReply struct {
 	NewBlocks       uint64                 `protobuf:"varint,6,opt,name=new_blocks,json=newBlocks,proto3" json:"new_blocks,omitempty"`
 	NewContentBytes uint64                 `protobuf:"varint,7,opt,name=new_content_bytes,json=newContentBytes,proto3" json:"new_content_bytes,omitempty"` // of blocks that were not here, uncompressed
 	NewStoredBytes  uint64                 `protobuf:"varint,8,opt,name=new_stored_bytes,json=newStoredBytes,proto3" json:"new_stored_bytes,omitempty"`    // what they take on disk
-	Skipped         [][]byte               `protobuf:"bytes,9,rep,name=skipped,proto3" json:"skipped,omitempty"`                                           // sockets, devices: paths left out
+	Skipped         [][]byte               `protobuf:"bytes,9,rep,name=skipped,proto3" json:"skipped,omitempty"`                                           // sockets, devices, files that do not tell their size: paths left out
+	SpecialModes    uint64                 `protobuf:"varint,10,opt,name=special_modes,json=specialModes,proto3" json:"special_modes,omitempty"`           // files and directories whose set-uid, set-gid or sticky bits were left out
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1120,6 +1121,13 @@ func (x *PutReply) GetSkipped() [][]byte {
 		return x.Skipped
 	}
 	return nil
+}
+
+func (x *PutReply) GetSpecialModes() uint64 {
+	if x != nil {
+		return x.SpecialModes
+	}
+	return 0
 }
 
 type Entry struct {
@@ -3202,7 +3210,7 @@ const file_local_proto_rawDesc = "" +
 	"\n" +
 	"PutRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x15\n" +
-	"\x06no_pin\x18\x02 \x01(\bR\x05noPin\"\xa6\x02\n" +
+	"\x06no_pin\x18\x02 \x01(\bR\x05noPin\"\xcb\x02\n" +
 	"\bPutReply\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x14\n" +
 	"\x05files\x18\x02 \x01(\x04R\x05files\x12 \n" +
@@ -3213,7 +3221,9 @@ const file_local_proto_rawDesc = "" +
 	"new_blocks\x18\x06 \x01(\x04R\tnewBlocks\x12*\n" +
 	"\x11new_content_bytes\x18\a \x01(\x04R\x0fnewContentBytes\x12(\n" +
 	"\x10new_stored_bytes\x18\b \x01(\x04R\x0enewStoredBytes\x12\x18\n" +
-	"\askipped\x18\t \x03(\fR\askipped\"\xa6\x01\n" +
+	"\askipped\x18\t \x03(\fR\askipped\x12#\n" +
+	"\rspecial_modes\x18\n" +
+	" \x01(\x04R\fspecialModes\"\xa6\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +

@@ -76,10 +76,13 @@ pub struct PutReport {
     pub new_content_bytes: u64,
     /// What they take on disk.
     pub new_stored_bytes: u64,
-    /// Sockets, devices and pipes that were left out. Names the first thousand.
+    /// Sockets, devices, pipes, and files that do not tell their size, which were left out. Names
+    /// the first thousand.
     pub skipped: Vec<PathBuf>,
     /// How many were left out.
     pub skipped_count: u64,
+    /// Files and directories whose set-uid, set-gid or sticky bits were left out.
+    pub special_modes: u64,
 }
 
 impl Store {
@@ -141,12 +144,13 @@ impl Store {
             new_stored_bytes: report.added.record_bytes,
             skipped: report.skipped,
             skipped_count: report.skipped_count,
+            special_modes: report.special_modes,
         })
     }
 
     /// Stores one manifest block.
     fn append_manifest(&self, id: BlockId, block: &[u8]) -> Result<Added, StoreError> {
-        if self.contains(&id) {
+        if self.intact_many(&[id]) == [true] {
             return Ok(Added::default());
         }
         Ok(self.inner.append(&[pending(id, block)])?.into())
@@ -198,7 +202,7 @@ impl Stage for Keeper<'_> {
         cuts: &[Range<usize>],
         ids: &[BlockId],
     ) -> Result<Added, StoreError> {
-        let here = self.store.contains_many(ids);
+        let here = self.store.intact_many(ids);
         let blocks: Vec<Pending<'_>> = cuts
             .iter()
             .zip(ids)

@@ -399,3 +399,44 @@ proptest! {
         prop_assert_eq!(snapshot(&tree), snapshot(&bench.path("copy")));
     }
 }
+
+#[test]
+fn bits_beyond_the_permissions_are_left_out_and_counted() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    for (name, mode) in [("plain", 0o755), ("setuid", 0o4755), ("setgid", 0o2755)] {
+        let path = bench.path("tree").join(name);
+        fs::write(&path, name).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(bench.path("tree"), fs::Permissions::from_mode(0o1755)).unwrap();
+    let report = bench.put("tree");
+    assert_eq!(report.special_modes, 3);
+    bench
+        .store
+        .extract(&report.root, &bench.path("copy"), &Ignore)
+        .unwrap();
+    // The snapshot of the copy fails where such a bit is set.
+    assert_eq!(snapshot(&bench.path("copy")).len(), 4);
+}
+
+/// Files of the kernel that say they are empty and are not.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_does_not_tell_its_size_is_left_out_by_name() {
+    let bench = Bench::new();
+    let kernel = std::path::Path::new("/proc/sys/kernel/random");
+    let report = bench.store.put(kernel, PutOptions::default(), &Ignore);
+    let report = report.unwrap();
+    assert!(
+        report.skipped.contains(&kernel.join("boot_id")),
+        "{report:?}"
+    );
+    assert_eq!((report.files, report.content_bytes), (0, 0));
+    let top = bench
+        .store
+        .put(&kernel.join("boot_id"), PutOptions::default(), &Ignore)
+        .unwrap_err();
+    assert!(matches!(top, StoreError::Unsupported { .. }), "{top}");
+}

@@ -42,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Id => local::id(&dir, out)?,
         Command::Up(arguments) => local::up(&dir, out, arguments)?,
         Command::Doctor => return local::doctor(&dir, out),
+        Command::Fsck(arguments) if arguments.rebuild => local::rebuild(&dir, out)?,
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
