@@ -63,6 +63,7 @@
 #define MFN_METHOD_TRANSPORT_PING 3u /* PingRequest; one PingEvent per probe, then a PingReply. */
 #define MFN_METHOD_TRANSPORT_INVITE 4u /* InviteRequest; an Invitation in text form. */
 #define MFN_METHOD_TRANSPORT_JOIN 5u /* JoinRequest; a JoinReply once the issuer accepted. */
+#define MFN_METHOD_TRANSPORT_FORGET 6u /* ForgetRequest: the peer is no member any more. */
 
 /* Methods of the state service. */
 #define MFN_METHOD_STATE_STATUS 1u /* StateStatus: what the store holds and may hold. */

@@ -148,6 +148,8 @@ const (
 	MethodTransportInvite uint16 = 4
 	// MethodTransportJoin JoinRequest; a JoinReply once the issuer accepted.
 	MethodTransportJoin uint16 = 5
+	// MethodTransportForget ForgetRequest: the peer is no member any more.
+	MethodTransportForget uint16 = 6
 )
 
 // Methods of the state service.

@@ -243,10 +243,7 @@ impl Machine {
                 .take(3)
                 .collect::<Vec<_>>()
                 .join(" "),
-            command: format!(
-                "cargo make bench-{name}{}",
-                if large { " --large" } else { "" }
-            ),
+            command: format!("./make bench-{name}{}", if large { " --large" } else { "" }),
         }
     }
 }

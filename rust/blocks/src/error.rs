@@ -89,8 +89,13 @@ pub enum StoreError {
     )]
     LostWrites,
     /// The metadata database failed.
-    #[error("the metadata database in {path} failed: {reason}", path = .path.display())]
+    #[error("the metadata database {path} failed: {reason}", path = .path.display())]
     Metadata { path: PathBuf, reason: String },
+    /// The metadata database is lost or damaged; the blocks are not touched by that.
+    #[error(
+        "the metadata database {path} cannot be used ({reason}); the blocks are in the segments beside it: with the node stopped, `hypermesh fsck --rebuild` makes it anew from them", path = .path.display()
+    )]
+    MetadataDamaged { path: PathBuf, reason: String },
     /// The memory index refused an entry.
     #[error("the block index in memory refused: {0}")]
     Index(String),

@@ -30,7 +30,7 @@ impl Store {
     /// Removes the blocks that neither a pinned root nor an unfinished get needs, and forgets the
     /// roots that nothing keeps. Segments with little dead space keep it until there is more.
     ///
-    /// Waits for puts and leases to end; they wait for it.
+    /// Waits for puts and leases to end; they wait for it, and so does whoever pins or records a root.
     pub fn gc(&self, dry_run: bool, observer: &dyn Observer) -> Result<GcReport, StoreError> {
         let _sweeping = self.inner.gate.sweep(observer)?;
         let roots = self.roots()?;
@@ -53,7 +53,9 @@ impl Store {
         let before = self.stored_bytes();
         // First the records: a crash later leaves blocks without a root, never the reverse.
         for root in &dropped {
-            self.forget_root(&root.root)?;
+            self.inner.meta.update_root(&root.root, &mut |now| {
+                now.filter(|record| record.pinned || !record.complete)
+            })?;
         }
         {
             let mut index = self
@@ -85,8 +87,19 @@ impl Store {
                     if marked.insert(*id) {
                         bytes += u64::from(length);
                     }
-                })?;
+                });
                 report(observer, Phase::Mark, marked.len() as u64, bytes)?;
+                let wanted = match wanted {
+                    // It can never become whole, and shall not keep the rest from being collected.
+                    Err(error @ (StoreError::Manifest { .. } | StoreError::Limit { .. }))
+                        if !record.complete =>
+                    {
+                        tracing::warn!(root = %record.root, %error,
+                            "an unfinished get cannot be followed; unpin its root");
+                        break;
+                    }
+                    wanted => wanted?,
+                };
                 match wanted {
                     Wanted::Done => break,
                     // What hangs below a block that is not here cannot be told from garbage.

@@ -144,24 +144,44 @@ Examples:
     Pin(RootArg),
 
     /// Let gc take a root
-    #[command(after_help = "Example:\n  hypermesh unpin hmr1… && hypermesh gc")]
+    #[command(after_help = "\
+A root that is here only partly, of a get that did not end, is forgotten at once.
+
+Example:
+  hypermesh unpin hmr1… && hypermesh gc")]
     Unpin(RootArg),
 
     /// List the roots that this node knows
-    #[command(after_help = "Example:\n  hypermesh roots")]
+    #[command(after_help = "\
+A root that is here 'partly' is a get that did not end: gc keeps what arrived until the same get ends it, or unpin
+lets it go.
+
+Example:
+  hypermesh roots")]
     Roots,
 
     /// Remove what no pinned root needs
-    #[command(after_help = "Examples:\n  hypermesh gc --dry-run\n  hypermesh gc")]
+    #[command(after_help = "\
+Unfinished gets are kept as well, until unpin lets them go. Waits for puts and gets that run; pins and new ones wait
+for it.
+
+Examples:
+  hypermesh gc --dry-run
+  hypermesh gc")]
     Gc(Gc),
 
     /// Check every stored block against its hash
     #[command(after_help = "\
 With --repair, damaged blocks are fetched again from peers. Exit status 1 when damage remains.
 
+With --rebuild, and the node stopped: when the store's database of roots (blocks/meta.redb) is lost or damaged, it is
+made anew from the blocks. Which roots were pinned was in that database alone, so every root that is found is pinned;
+`hypermesh unpin` lets go of those that nobody wants.
+
 Examples:
   hypermesh fsck
-  hypermesh fsck --repair")]
+  hypermesh fsck --repair
+  hypermesh fsck --rebuild")]
     Fsck(Fsck),
 
     /// List the known peers
@@ -188,6 +208,15 @@ The node must be running. It remembers the inviter and stays a member after a re
 Example:
   hypermesh join hmi1…")]
     Join(Join),
+
+    /// Make a peer a stranger: it is served no more, and nothing is asked of it
+    #[command(after_help = "\
+For this node only; each owner decides for themselves. Others' introductions do not bring the peer back, an
+invitation does. A peer that config.toml or --peer names must be taken out there.
+
+Example:
+  hypermesh forget hm1…")]
+    Forget(Forget),
 
     /// Show components, sockets, store, peers, jobs and layers
     #[command(after_help = "Examples:\n  hypermesh status\n  hypermesh status --json")]
@@ -307,6 +336,9 @@ pub(crate) struct Fsck {
     /// Fetch damaged blocks again from peers
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Make a lost or damaged database anew from the blocks; the node must be stopped
+    #[arg(long, conflicts_with = "repair")]
+    pub(crate) rebuild: bool,
 }
 
 #[derive(Debug, Args)]
@@ -316,6 +348,12 @@ pub(crate) struct Ping {
     /// Number of probes
     #[arg(long, short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) count: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forget {
+    /// The peer's node id, hm1…
+    pub(crate) node: NodeId,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,9 @@ use crate::config::Config;
 /// How often measured links are told to the adviser.
 pub(crate) const TELL_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a status waits for the adviser.
+const STATS_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// A measured link to a connected peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Link {
@@ -145,6 +148,13 @@ impl Adviser {
         }
         costs.sort_by(|one, other| one.0.total_cmp(&other.0));
         costs.into_iter().map(|(_, peer)| peer).collect()
+    }
+
+    /// Links that it holds; none when it does not answer at once.
+    pub(crate) async fn links(&self) -> Option<u64> {
+        let stats = self.alm.as_ref()?.stats();
+        let stats = tokio::time::timeout(STATS_TIMEOUT, stats).await.ok()?;
+        Some(stats.ok()?.edges)
     }
 
     /// Whether it runs, in words, how often it was started again, and whether it can be asked.

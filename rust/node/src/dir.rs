@@ -198,7 +198,11 @@ impl NodeDir {
                 let _ = (&mut file).take(20).read_to_string(&mut pid);
                 return Err(DirError::Locked {
                     path: self.path.clone(),
-                    pid: pid.trim().into(),
+                    pid: match pid.trim() {
+                        // It has the lock, and has not yet written who it is.
+                        "" => "just starting".into(),
+                        pid => pid.into(),
+                    },
                 });
             }
             Err(error) => return Err(io_error("could not lock", &path, error.into())),

@@ -91,7 +91,12 @@ pub fn examine(dir: &NodeDir) -> Vec<Finding> {
     let mut findings = Vec::new();
     let config = match Config::load(&dir.config()) {
         Ok(config) => {
-            findings.push(fine("config", "config.toml is valid"));
+            let text = if dir.config().exists() {
+                "config.toml is valid"
+            } else {
+                "there is no config.toml: the defaults hold"
+            };
+            findings.push(fine("config", text));
             config
         }
         Err(error) => {
@@ -133,7 +138,11 @@ pub fn examine(dir: &NodeDir) -> Vec<Finding> {
         findings.push(store(dir, running));
         findings.push(disk(dir.path(), config.quota));
     }
-    findings.push(open_files());
+    findings.push(if running {
+        open_files_of_node(dir)
+    } else {
+        open_files()
+    });
     findings.push(loopback());
     if !running {
         findings.extend(config.listen.iter().map(|address| listen(*address)));
@@ -210,6 +219,13 @@ fn run_dir(dir: &NodeDir, config: &Config, running: bool) -> Vec<Finding> {
             "set run.base in config.toml to a shorter path",
         )];
     }
+    if !running && let Err(error) = can_be_made(&run) {
+        return vec![broken(
+            CHECK,
+            format!("{} cannot be made ({error})", run.display()),
+            "set run.base in config.toml to a directory that you may write to",
+        )];
+    }
     let target = match fs::read_link(dir.run()) {
         Ok(target) => target,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -242,6 +258,17 @@ fn run_dir(dir: &NodeDir, config: &Config, running: bool) -> Vec<Finding> {
     }
 }
 
+/// Whether a directory can be made, tried on one beside it that is removed again: some file systems refuse whatever
+/// their permissions say.
+fn can_be_made(path: &Path) -> std::io::Result<()> {
+    let Some(there) = path.ancestors().find(|above| above.exists()) else {
+        return Err(std::io::ErrorKind::NotFound.into());
+    };
+    let trial = there.join(format!(".hypermesh-doctor-{}", std::process::id()));
+    fs::create_dir(&trial)?;
+    fs::remove_dir(&trial)
+}
+
 fn sockets_in(directory: &Path) -> usize {
     use std::os::unix::fs::FileTypeExt;
     let Ok(entries) = fs::read_dir(directory) else {
@@ -264,11 +291,7 @@ fn store(dir: &NodeDir, running: bool) -> Finding {
     }
     match crate::store::examine(&dir.blocks()) {
         Ok(text) => fine(CHECK, text),
-        Err(text) => broken(
-            CHECK,
-            text,
-            "run `hypermesh up`, then `hypermesh fsck --repair`; else restore a backup",
-        ),
+        Err((text, repair)) => broken(CHECK, text, repair),
     }
 }
 
@@ -303,21 +326,45 @@ fn disk(path: &Path, quota: Option<u64>) -> Finding {
 }
 
 fn open_files() -> Finding {
-    const CHECK: &str = "open files";
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    judge_open_files("this shell", limit)
+}
+
+/// Of the process that runs here, which may have been started with other limits than this one.
+fn open_files_of_node(dir: &NodeDir) -> Finding {
+    let pid = fs::read_to_string(dir.lock()).unwrap_or_default();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", pid.trim())).unwrap_or_default();
+    match open_files_in(&limits) {
+        Some(limit) => judge_open_files("the running node", limit),
+        None => fine(OPEN_FILES, "the limit of the running node is not known"),
+    }
+}
+
+/// The soft limit in the words of proc_pid_limits(5); `None` in it is unlimited.
+fn open_files_in(limits: &str) -> Option<Option<u64>> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(None),
+        number => number.parse().ok().map(Some),
+    }
+}
+
+fn judge_open_files(who: &str, limit: Option<u64>) -> Finding {
     match limit {
         Some(limit) if limit < FILES_MIN => broken(
-            CHECK,
-            format!("this shell allows {limit} open files; a node needs {FILES_MIN}"),
+            OPEN_FILES,
+            format!("{who} allows {limit} open files; a node needs {FILES_MIN}"),
             format!("run `ulimit -n {FILES_GOOD}` before `hypermesh up`"),
         ),
         Some(limit) if limit < FILES_GOOD => warning(
-            CHECK,
-            format!("this shell allows {limit} open files"),
+            OPEN_FILES,
+            format!("{who} allows {limit} open files"),
             format!("run `ulimit -n {FILES_GOOD}` before `hypermesh up` to serve many clients"),
         ),
-        Some(limit) => fine(CHECK, format!("{limit} allowed")),
-        None => fine(CHECK, "not limited"),
+        Some(limit) => fine(OPEN_FILES, format!("{limit} allowed")),
+        None => fine(OPEN_FILES, "not limited"),
     }
 }
 
@@ -451,6 +498,7 @@ fn version_of(program: &PathBuf) -> Result<String, String> {
         .collect())
 }
 
+const OPEN_FILES: &str = "open files";
 /// Longest path of a Unix socket: 108 bytes with the closing zero.
 const SOCKET_PATH_MAX: usize = 107;
 /// Below this, not even metadata can be committed safely.
@@ -496,6 +544,27 @@ mod tests {
         ] {
             assert_eq!(levels(&findings, check), [Level::Fine], "{findings:#?}");
         }
+    }
+
+    #[test]
+    fn a_run_directory_that_cannot_be_made_is_found() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = NodeDir::new(&base.path().join("d")).unwrap();
+        dir.init().unwrap();
+        // No permission helps there.
+        fs::write(dir.config(), "[run]\nbase = \"/proc/none\"\n").unwrap();
+        let findings = examine(&dir);
+        assert_eq!(levels(&findings, "run directory"), [Level::Broken]);
+    }
+
+    #[test]
+    fn the_limit_of_another_process_is_read() {
+        let limits = fs::read_to_string("/proc/self/limits").unwrap();
+        let own = rustix::process::getrlimit(Resource::Nofile).current;
+        assert_eq!(open_files_in(&limits), Some(own));
+        let text = "Max open files            unlimited            unlimited            files\n";
+        assert_eq!(open_files_in(text), Some(None));
+        assert_eq!(open_files_in(""), None);
     }
 
     #[test]

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hypermesh_blocks::{Closure, IngestError, Store, StoreError, Wanted};
-use hypermesh_id::{BlockId, NodeId};
+use hypermesh_blocks::{Closure, IngestError, Lease, RootInfo, Store, StoreError, Wanted};
+use hypermesh_id::{BlockId, NodeId, Root};
 use mfn_local::{Cancelled, Failure};
 use mfn_wire::{Status, pb};
 use stoq::{BlockSink, Endpoint, Fetch, FetchError, FetchReport, SinkError, Wants};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use crate::adviser::{Adviser, Link};
-use crate::answer::store_failure;
+use crate::answer::{blocking, store_failure};
 use crate::progress::ProgressSink;
 
 /// Fetches; one for all components.
@@ -39,32 +41,48 @@ impl Fetcher {
         !self.endpoint.peers().iter().any(|peer| peer.connected)
     }
 
-    /// Gets everything that the closure wants. `first` is the block by which holders are recognised.
+    /// Keeps `gc` away until it is dropped.
+    pub(crate) async fn lease(&self) -> Result<Lease, Failure> {
+        let store = self.store.clone();
+        blocking(move || Ok(store.lease()))
+            .await
+            .map_err(store_failure)
+    }
+
+    /// Gets everything that the closure wants. `first` is the block by which holders are recognised. `remember` is
+    /// recorded as soon as its root block is here and is one, so that what arrives outlives an interruption.
     pub(crate) async fn fetch(
         &self,
         closure: Closure,
         first: BlockId,
+        remember: Option<(Root, RootInfo)>,
         chosen: &[NodeId],
         progress: Option<&ProgressSink>,
         cancelled: Cancelled,
     ) -> Result<(FetchReport, Totals), Failure> {
         // Until its root is recorded nothing names these blocks.
-        let lease = {
-            let store = self.store.clone();
-            tokio::task::spawn_blocking(move || store.lease()).await
-        };
-        let _lease = lease.map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
+        let _lease = self.lease().await?;
         let providers = self.providers(first, chosen, &cancelled).await?;
         let totals = Arc::new(Mutex::new(Totals::default()));
+        let local = Arc::new(Mutex::new(None));
+        let recording = Arc::new(Mutex::new(None));
         let wants = ClosureWants {
             closure,
             store: self.store.clone(),
             totals: Arc::clone(&totals),
+            local: Arc::clone(&local),
+            remember,
+            recording: Arc::clone(&recording),
+            runtime: Handle::current(),
+        };
+        let sink = StoreSink {
+            store: self.store.clone(),
+            local: Arc::clone(&local),
         };
         let fetch = Fetch {
             providers,
             wants: Box::new(wants),
-            sink: Arc::new(StoreSink(self.store.clone())),
+            sink: Arc::new(sink),
         };
         let observe = |report: &FetchReport| {
             if let Some(progress) = progress {
@@ -73,15 +91,27 @@ impl Fetcher {
             }
         };
         let fetched = tokio::select! {
-            fetched = self.endpoint.fetch(fetch, observe) => fetched,
+            fetched = self.endpoint.fetch(fetch, observe) => {
+                fetched.map_err(|error| fetch_failure(error, &local))
+            }
             () = cancelled.cancelled() => {
-                return Err(Failure::new(Status::CANCELLED, "cancelled; what arrived is kept"));
+                Err(Failure::new(Status::CANCELLED, "cancelled; what arrived is kept"))
             }
         };
         let store = self.store.clone();
-        let synced = crate::answer::blocking(move || store.sync()).await;
-        let report = fetched.map_err(fetch_failure)?;
-        synced.map_err(store_failure)?;
+        let synced = blocking(move || store.sync()).await;
+        let recording = recording
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let recorded = match recording {
+            Some(recording) => recording
+                .await
+                .unwrap_or(Err(StoreError::Internal("a blocking call"))),
+            None => Ok(()),
+        };
+        let report = fetched?;
+        synced.and(recorded).map_err(store_failure)?;
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
         Ok((report, totals))
     }
@@ -93,7 +123,7 @@ impl Fetcher {
         first: BlockId,
         cancelled: Cancelled,
     ) -> Result<(), Failure> {
-        self.fetch(closure, first, &[], None, cancelled)
+        self.fetch(closure, first, None, &[], None, cancelled)
             .await
             .map(drop)
     }
@@ -105,6 +135,7 @@ impl Fetcher {
         cancelled: Cancelled,
     ) -> Result<(), Failure> {
         let providers = self.providers(id, &[], &cancelled).await?;
+        let local = Arc::new(Mutex::new(None));
         let fetch = Fetch {
             providers,
             wants: Box::new(OneBlock {
@@ -112,10 +143,15 @@ impl Fetcher {
                 asked: false,
                 here: false,
             }),
-            sink: Arc::new(StoreSink(self.store.clone())),
+            sink: Arc::new(StoreSink {
+                store: self.store.clone(),
+                local: Arc::clone(&local),
+            }),
         };
         tokio::select! {
-            fetched = self.endpoint.fetch(fetch, |_| {}) => fetched.map(drop).map_err(fetch_failure),
+            fetched = self.endpoint.fetch(fetch, |_| {}) => {
+                fetched.map(drop).map_err(|error| fetch_failure(error, &local))
+            }
             () = cancelled.cancelled() => Err(Failure::new(Status::CANCELLED, "cancelled")),
         }
     }
@@ -221,20 +257,48 @@ pub(crate) fn provider_bytes(report: &FetchReport) -> Vec<pb::ProviderBytes> {
         .collect()
 }
 
-fn fetch_failure(error: FetchError) -> Failure {
+/// What failed on this side. The transport hands only its text on.
+type LocalFailure = Arc<Mutex<Option<Failure>>>;
+
+/// Keeps the first failure with its status; answers its text.
+fn note(local: &LocalFailure, error: StoreError) -> String {
+    let text = error.to_string();
+    local
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert_with(|| store_failure(error));
+    text
+}
+
+fn fetch_failure(error: FetchError, local: &LocalFailure) -> Failure {
     let status = match &error {
         FetchError::NoProviders { .. } => Status::UNREACHABLE,
-        FetchError::Local(_) | FetchError::Wants(_) => Status::IO,
+        FetchError::Local(_) | FetchError::Wants(_) => {
+            let failure = local.lock().unwrap_or_else(PoisonError::into_inner).take();
+            failure.map_or(Status::IO, |failure| failure.status)
+        }
         _ => Status::CLOSED,
     };
+    if status == Status::CORRUPT {
+        // Nothing of it can ever be used.
+        return Failure::new(status, error.to_string());
+    }
     Failure::new(status, format!("{error}; what arrived is kept"))
 }
+
+/// A root that is being recorded.
+type Recording = JoinHandle<Result<(), StoreError>>;
 
 /// A closure over the store as the transport asks it.
 struct ClosureWants {
     closure: Closure,
     store: Store,
     totals: Arc<Mutex<Totals>>,
+    local: LocalFailure,
+    /// Taken when it is recorded.
+    remember: Option<(Root, RootInfo)>,
+    recording: Arc<Mutex<Option<Recording>>>,
+    runtime: Handle,
 }
 
 impl Wants for ClosureWants {
@@ -242,7 +306,20 @@ impl Wants for ClosureWants {
         let wanted = self
             .closure
             .poll(&self.store, max)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| note(&self.local, error))?;
+        // Here, and the closure would have refused it if it were no root. Recording waits for the disk, so not on
+        // this thread.
+        let (store, remember) = (&self.store, &mut self.remember);
+        if let Some((root, info)) = remember.take_if(|(root, _)| store.contains(&root.0)) {
+            let store = store.clone();
+            let recording = self
+                .runtime
+                .spawn_blocking(move || store.record_root(&root, info));
+            *self
+                .recording
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(recording);
+        }
         *self.totals.lock().unwrap_or_else(PoisonError::into_inner) = Totals {
             known: self.closure.known_totals(),
             present: self.closure.present(),
@@ -296,7 +373,10 @@ impl Wants for OneBlock {
 }
 
 /// The store as the transport hands it blocks.
-struct StoreSink(Store);
+struct StoreSink {
+    store: Store,
+    local: LocalFailure,
+}
 
 impl BlockSink for StoreSink {
     fn accept(&self, id: &BlockId, block: stoq::StoredBlock) -> Result<(), SinkError> {
@@ -305,10 +385,10 @@ impl BlockSink for StoreSink {
             raw_len: block.raw_len,
             bytes: block.bytes,
         };
-        match self.0.ingest(id, block) {
+        match self.store.ingest(id, block) {
             Ok(_) => Ok(()),
             Err(IngestError::Mismatch { .. }) => Err(SinkError::Mismatch),
-            Err(IngestError::Store(error)) => Err(SinkError::Local(error.to_string())),
+            Err(IngestError::Store(error)) => Err(SinkError::Local(note(&self.local, error))),
             Err(error) => Err(SinkError::Local(error.to_string())),
         }
     }

@@ -29,6 +29,8 @@ mod store;
 mod transport;
 pub mod units;
 
+pub use hypermesh_blocks::RebuildReport;
+
 pub use address::{AddressError, PeerAddress, parse_socket_address};
 pub use adviser::find_almd;
 pub use config::{Config, ConfigError, DEFAULT_PORT, KEYS, Key, LogFormat};
@@ -37,3 +39,4 @@ pub use doctor::{Finding, Level, examine};
 pub use identity::{IdentityError, load as load_identity, node_id};
 pub use node::{Node, NodeError, run};
 pub use peers::{KnownPeer, PeerBook, PeersError, Source};
+pub use store::rebuild_store;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::LogFormat;
@@ -13,12 +14,19 @@ use crate::units::short;
 /// # Errors
 /// With what may be written instead.
 pub fn check_level(text: &str) -> Result<(), String> {
-    EnvFilter::builder().parse(text).map(|_| ()).map_err(|_| {
-        format!(
+    // The library takes a bare word that is no level for the name of a part of which everything is logged, and of all
+    // else nothing: a misspelt level would mute the node.
+    let misspelt = text
+        .split(',')
+        .map(str::trim)
+        .any(|part| part.is_empty() || !part.contains('=') && part.parse::<LevelFilter>().is_err());
+    if misspelt || EnvFilter::builder().parse(text).is_err() {
+        return Err(format!(
             "'{}' is not a log level: write error, warn, info, debug or trace, or per part: info,stoq=debug",
             short(text)
-        )
-    })
+        ));
+    }
+    Ok(())
 }
 
 /// Sends this process's log to standard error from now on.
@@ -39,4 +47,25 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), String> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     result.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for good in [
+            "info",
+            "off",
+            "warn,stoq=debug",
+            "DEBUG",
+            "info,hypermesh_node=trace",
+        ] {
+            check_level(good).unwrap();
+        }
+        for bad in ["loud", "stoq", "", "info,loud", "lots=of=it"] {
+            assert!(check_level(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! Who may do what: the node's answer to the transport's questions.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::SigningKey;
 use hypermesh_id::NodeId;
-use stoq::{Admission, Refusal};
+use stoq::{Admission, Endpoint, Refusal};
 use stoq_proto::{Invitation, MemberRecord};
+use tokio::sync::watch;
 
 use crate::peers::{KnownPeer, PeerBook, PeersError, Source};
 
@@ -17,8 +19,8 @@ pub(crate) struct Membership {
     pub(crate) me: NodeId,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) book: Arc<PeerBook>,
-    /// Called with peers that were not known before.
-    pub(crate) learned: tokio::sync::mpsc::UnboundedSender<(NodeId, Vec<SocketAddr>)>,
+    /// Rings when the book has changed.
+    pub(crate) changed: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Membership {
@@ -36,25 +38,48 @@ pub(crate) fn unix_seconds() -> u64 {
 }
 
 impl Membership {
-    /// Remembers a peer, and has it dialled. A peer whose record cannot be kept is not used either.
+    /// Remembers peers, and has them dialled; those that were unknown before. A peer whose record cannot be kept is not
+    /// used either.
     pub(crate) fn learn(
         &self,
-        node: NodeId,
-        addresses: Vec<SocketAddr>,
-        source: Source,
-        introduced_by: Option<NodeId>,
-    ) -> Result<bool, PeersError> {
-        let new = self.book.learn(KnownPeer {
-            node,
-            addresses: addresses.clone(),
-            source,
-            introduced_by,
-        })?;
-        if node != self.me {
-            // The receiver lives as long as the transport; without it nobody dials.
-            let _ = self.learned.send((node, addresses));
-        }
+        peers: impl IntoIterator<Item = KnownPeer>,
+    ) -> Result<Vec<NodeId>, PeersError> {
+        let new = self.book.learn(peers)?;
+        self.changed.send_replace(());
         Ok(new)
+    }
+
+    /// Forgets a peer and lets go of it.
+    pub(crate) fn forget(&self, node: &NodeId) -> Result<(), PeersError> {
+        self.book.forget(node, unix_seconds())?;
+        tracing::info!(%node, "a peer was forgotten");
+        self.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Keeps the endpoint's peers those of the book, for ever.
+    pub(crate) async fn follow(self, endpoint: Endpoint) {
+        let mut changes = self.changed.subscribe();
+        let mut kept: BTreeMap<NodeId, Vec<SocketAddr>> = BTreeMap::new();
+        loop {
+            let listed: BTreeMap<NodeId, Vec<SocketAddr>> = self
+                .book
+                .all()
+                .into_iter()
+                .map(|peer| (peer.node, peer.addresses))
+                .collect();
+            for gone in kept.keys().filter(|node| !listed.contains_key(node)) {
+                endpoint.remove_peer(gone);
+            }
+            for (node, addresses) in &listed {
+                if kept.get(node) != Some(addresses) {
+                    endpoint.add_peer(*node, addresses.clone());
+                }
+            }
+            kept = listed;
+            // The sender lives in this very task.
+            let _ = changes.changed().await;
+        }
     }
 }
 
@@ -88,8 +113,7 @@ impl Admission for Membership {
             )
             .map_err(|error| Refusal::new(error.to_string()))?;
         tracing::info!(node = %joiner, "a node joined by invitation");
-        // As above.
-        let _ = self.learned.send((*joiner, addresses.to_vec()));
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -108,24 +132,22 @@ impl Admission for Membership {
         if !self.book.is_direct(from) {
             return;
         }
-        for record in records
+        let peers = records
             .into_iter()
-            .filter(|record| record.issuer == *from && record.subject != self.me)
-        {
-            match self.learn(
-                record.subject,
-                record.addresses,
-                Source::Introduced,
-                Some(*from),
-            ) {
-                Ok(true) => {
-                    tracing::info!(node = %record.subject, by = %from, "a node was introduced")
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    return tracing::warn!(by = %from, %error, "an introduction was not kept");
+            .filter(|record| record.issuer == *from)
+            .map(|record| KnownPeer {
+                node: record.subject,
+                addresses: record.addresses,
+                source: Source::Introduced,
+                introduced_by: Some(*from),
+            });
+        match self.learn(peers) {
+            Ok(new) => {
+                for node in new {
+                    tracing::info!(%node, by = %from, "a node was introduced");
                 }
             }
+            Err(error) => tracing::warn!(by = %from, %error, "introductions were not kept"),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Handler for MetricsService {
         let this = self.clone();
         boxed(async move {
             match call.method {
-                method::metrics::STATUS => this.status(),
+                method::metrics::STATUS => this.status().await,
                 method::metrics::SCRAPE => this.scrape().await,
                 _ => unsupported(Service::Metrics, &call),
             }
@@ -64,7 +64,7 @@ impl MetricsService {
             .clone()
     }
 
-    fn status(&self) -> Answer {
+    async fn status(&self) -> Answer {
         let components = self
             .views()
             .iter()
@@ -83,22 +83,29 @@ impl MetricsService {
             })
             .collect();
         let (alm, restarts, running) = self.adviser.state();
-        let layer = |name: &str, state: &str, detail: &str, restarts| pb::LayerStatus {
+        let layer = |name: &str, state: &str, detail: &str| pb::LayerStatus {
             name: name.into(),
             state: state.into(),
             detail: detail.into(),
-            restarts,
+            ..Default::default()
         };
+        let store = self.store.clone();
+        let blocks = blocking(move || store.stats())
+            .await
+            .map_err(store_failure)?
+            .blocks;
         let layers = vec![
-            layer("ifr", "in use", "in-process: the index of the store", 0),
-            layer("dsr", "absent", "not part of this version", 0),
-            layer(
-                "alm",
-                if running { "in use" } else { "absent" },
-                &alm,
+            pb::LayerStatus {
+                entries: blocks,
+                ..layer("ifr", "in use", "in-process: the index of the store")
+            },
+            layer("dsr", "absent", "not part of this version"),
+            pb::LayerStatus {
                 restarts,
-            ),
-            layer("cpe", "absent", "not part of this version", 0),
+                entries: self.adviser.links().await.unwrap_or_default(),
+                ..layer("alm", if running { "in use" } else { "absent" }, &alm)
+            },
+            layer("cpe", "absent", "not part of this version"),
         ];
         Ok(Reply::message(&pb::NodeStatus {
             node_id: self.id.to_string(),

@@ -10,7 +10,7 @@ use mfn_local::{LocalError, run_dir};
 use mfn_wire::Service;
 use stoq::{Endpoint, EndpointConfig, StoqError};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::adviser::{Adviser, Link, TELL_EVERY};
 use crate::answer::unix_ns;
@@ -105,6 +105,7 @@ impl Node {
             Component::start(Service::Scheduler, &run_dir, stopping.clone(), {
                 let (config, store, endpoint) = (config.clone(), store.clone(), endpoint.clone());
                 let (alm_dir, run_dir) = (dir.alm(), run_dir.clone());
+                let own = dir.path().to_path_buf();
                 move || async move {
                     let adviser = Adviser::start(id, &config, &alm_dir, &run_dir);
                     let fetcher = Arc::new(Fetcher {
@@ -118,6 +119,7 @@ impl Node {
                         fetcher: Arc::clone(&fetcher),
                         adviser: adviser.clone(),
                         jobs: Arc::default(),
+                        own,
                     };
                     let closing = adviser.clone();
                     let parts = Parts {
@@ -134,6 +136,7 @@ impl Node {
             let service = StateService {
                 store: store.clone(),
                 fetcher,
+                dir: dir.path().to_owned(),
             };
             move || async move { Ok((Parts::only(Arc::new(service)), ())) }
         })?;
@@ -200,12 +203,11 @@ async fn transport(
     config: Config,
     store: Store,
 ) -> Result<(Parts, Endpoint), NodeError> {
-    let (learned, mut to_dial) = mpsc::unbounded_channel();
     let membership = Membership {
         me,
         key: Arc::clone(&key),
-        book: Arc::clone(&book),
-        learned,
+        book,
+        changed: watch::channel(()).0,
     };
     let endpoint = Endpoint::bind(
         EndpointConfig {
@@ -216,11 +218,9 @@ async fn transport(
         Arc::new(membership.clone()),
         Arc::new(StoreSource(store)),
     )?;
-    for peer in book.all() {
-        endpoint.add_peer(peer.node, peer.addresses);
-    }
     let advertised = advertised(&config.advertise, &endpoint.local_addrs());
     endpoint.advertise(advertised.clone());
+    let following = membership.clone().follow(endpoint.clone());
     let service = TransportService {
         me,
         key,
@@ -228,14 +228,10 @@ async fn transport(
         membership,
         advertised,
     };
-    let (dialling, closing) = (endpoint.clone(), endpoint.clone());
+    let closing = endpoint.clone();
     let parts = Parts {
         handler: Arc::new(service),
-        beside: Box::pin(async move {
-            while let Some((node, addresses)) = to_dial.recv().await {
-                dialling.add_peer(node, addresses);
-            }
-        }),
+        beside: Box::pin(following),
         closing: Box::pin(async move { closing.close().await }),
     };
     Ok((parts, endpoint))

@@ -2,6 +2,8 @@
 //!
 //! A redeemed invitation and the peer that it admitted go to disk in the same write, before anyone is told:
 //! after a crash the invitation is either unspent and nobody was admitted, or spent and its bearer is a member.
+//!
+//! A peer that was forgotten stays so: others' introductions do not bring it back, an invitation does.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -69,9 +71,14 @@ pub enum PeersError {
     TooManyPeers(usize),
     #[error("too many redeemed invitations have not expired yet: try again later")]
     TooManySpent,
+    #[error("this node knows no such peer: `hypermesh peers` lists them")]
+    Unknown,
+    #[error("the configuration or --peer names it: take it out there and start the node again")]
+    Configured,
 }
 
-/// The known peers of a node. All methods may be called from any thread; those that change it wait for the disk.
+/// The known peers of a node. All methods may be called from any thread; those that change it wait for the disk, the
+/// others never do.
 #[derive(Debug)]
 pub struct PeerBook {
     path: PathBuf,
@@ -79,13 +86,17 @@ pub struct PeerBook {
     /// Of this run only: a peer that leaves the configuration must not stay a member through the file.
     configured: BTreeMap<[u8; 32], KnownPeer>,
     state: Mutex<State>,
+    /// Held by whoever changes the state, the write to disk included.
+    writing: Mutex<()>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 struct State {
     peers: BTreeMap<[u8; 32], KnownPeer>,
     /// Nonces of redeemed invitations of ours, and when they may be forgotten (Unix seconds).
     spent: BTreeMap<[u8; 16], u64>,
+    /// Peers that were forgotten on request, and when (Unix seconds).
+    forgotten: BTreeMap<[u8; 32], u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,6 +105,15 @@ struct FileForm {
     version: u32,
     peers: Vec<PeerForm>,
     spent: Vec<SpentForm>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    forgotten: Vec<ForgottenForm>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ForgottenForm {
+    node: String,
+    since: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,6 +168,7 @@ impl PeerBook {
             me,
             configured: by_config,
             state: Mutex::new(state),
+            writing: Mutex::default(),
         })
     }
 
@@ -184,16 +205,58 @@ impl PeerBook {
                 .is_some_and(|peer| peer.source.is_direct())
     }
 
-    /// Adds a peer or improves what is known of it: a stronger source replaces a weaker one, new addresses come first.
-    /// On disk when this returns. Returns whether the peer was unknown before.
+    /// Adds peers or improves what is known of them, in one write: a stronger source replaces a weaker one, new
+    /// addresses come first. On disk when this returns. Returns those that were unknown before. An introduction of a
+    /// peer that was forgotten is passed over.
     ///
     /// # Errors
-    /// When the book is full or cannot be written; nothing has changed then.
-    pub fn learn(&self, peer: KnownPeer) -> Result<bool, PeersError> {
-        if peer.node == self.me {
-            return Ok(false);
+    /// When the book cannot be written, or is full before the first of them; nothing has changed then.
+    pub fn learn(
+        &self,
+        peers: impl IntoIterator<Item = KnownPeer>,
+    ) -> Result<Vec<NodeId>, PeersError> {
+        self.change(|state| {
+            let mut new = Vec::new();
+            let mut full = None;
+            for peer in peers.into_iter().filter(|peer| peer.node != self.me) {
+                if peer.source.is_direct() {
+                    state.forgotten.remove(&peer.node.0);
+                } else if state.forgotten.contains_key(&peer.node.0) {
+                    continue;
+                }
+                let node = peer.node;
+                match merge(state, peer) {
+                    Ok(true) => new.push(node),
+                    Ok(false) => {}
+                    Err(error) => full = Some(error),
+                }
+            }
+            match full {
+                Some(error) if new.is_empty() => Err(error),
+                _ => Ok(new),
+            }
+        })
+    }
+
+    /// Forgets a peer for good; only an invitation, redeemed here or there, brings it back. On disk when this returns.
+    ///
+    /// # Errors
+    /// [`PeersError::Unknown`]; [`PeersError::Configured`] for one that the configuration names.
+    pub fn forget(&self, node: &NodeId, now: u64) -> Result<(), PeersError> {
+        if self.configured.contains_key(&node.0) {
+            return Err(PeersError::Configured);
         }
-        self.change(|state| merge(state, peer))
+        self.change(|state| {
+            state.peers.remove(&node.0).ok_or(PeersError::Unknown)?;
+            if state.forgotten.len() >= FORGOTTEN_MAX {
+                let oldest = state.forgotten.iter().min_by_key(|(_, since)| **since);
+                if let Some(oldest) = oldest.map(|(node, _)| *node) {
+                    state.forgotten.remove(&oldest);
+                }
+            }
+            state.forgotten.insert(node.0, now);
+            Ok(())
+        })
     }
 
     /// Spends one of our invitations and admits its bearer, in one write, on disk when this returns.
@@ -222,6 +285,7 @@ impl PeerBook {
             state
                 .spent
                 .insert(nonce, expires.saturating_add(SPENT_KEPT_SECONDS));
+            state.forgotten.remove(&joiner.0);
             merge(
                 state,
                 KnownPeer {
@@ -239,15 +303,16 @@ impl PeerBook {
         &self,
         change: impl FnOnce(&mut State) -> Result<T, PeersError>,
     ) -> Result<T, PeersError> {
-        let mut state = self.lock();
-        let mut next = state.clone();
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.lock().clone();
+        let mut next = old.clone();
         let answer = change(&mut next)?;
-        if next.peers != state.peers || next.spent != state.spent {
+        if next != old {
             files::replace(&self.path, &render(&next)?).map_err(|source| PeersError::Io {
                 path: self.path.clone(),
                 source,
             })?;
-            *state = next;
+            *self.lock() = next;
         }
         Ok(answer)
     }
@@ -312,6 +377,14 @@ fn render(state: &State) -> Result<Vec<u8>, PeersError> {
                 forget_after: *forget_after,
             })
             .collect(),
+        forgotten: state
+            .forgotten
+            .iter()
+            .map(|(node, since)| ForgottenForm {
+                node: NodeId(*node).to_string(),
+                since: *since,
+            })
+            .collect(),
     };
     serde_json::to_vec_pretty(&form).map_err(|error| PeersError::Damaged {
         path: FILE_NAME.into(),
@@ -324,7 +397,10 @@ fn parse(content: &[u8]) -> Result<State, String> {
     if form.version != FILE_VERSION {
         return Err(format!("version {} is not {FILE_VERSION}", form.version));
     }
-    if form.peers.len() > PEERS_MAX || form.spent.len() > SPENT_MAX {
+    if form.peers.len() > PEERS_MAX
+        || form.spent.len() > SPENT_MAX
+        || form.forgotten.len() > FORGOTTEN_MAX
+    {
         return Err("it holds more entries than the limit".into());
     }
     let mut state = State::default();
@@ -352,6 +428,10 @@ fn parse(content: &[u8]) -> Result<State, String> {
         let nonce = u128::from_str_radix(&spent.nonce, 16).map_err(|error| error.to_string())?;
         state.spent.insert(nonce.to_be_bytes(), spent.forget_after);
     }
+    for forgotten in form.forgotten {
+        let node: NodeId = forgotten.node.parse().map_err(|error| format!("{error}"))?;
+        state.forgotten.insert(node.0, forgotten.since);
+    }
     Ok(state)
 }
 
@@ -361,6 +441,8 @@ const FILE_VERSION: u32 = 1;
 const FILE_BYTES_MAX: u64 = 32 << 20;
 /// Most known peers.
 const PEERS_MAX: usize = 4_096;
+/// Most forgotten peers remembered; beyond, the one forgotten first may be introduced again.
+const FORGOTTEN_MAX: usize = 4_096;
 /// Most addresses remembered of one peer.
 const ADDRESSES_MAX: usize = 8;
 /// Most spent invitations remembered.
@@ -426,11 +508,15 @@ mod tests {
     fn the_stronger_source_wins_and_hearsay_moves_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
-        assert!(book.learn(known(1, Source::Introduced, 1)).unwrap());
-        assert!(!book.is_direct(&NodeId([1; 32])));
-        assert!(!book.learn(known(1, Source::Inviter, 2)).unwrap());
-        assert!(book.is_direct(&NodeId([1; 32])));
-        book.learn(known(1, Source::Introduced, 3)).unwrap();
+        let one = NodeId([1; 32]);
+        assert_eq!(
+            book.learn([known(1, Source::Introduced, 1)]).unwrap(),
+            [one]
+        );
+        assert!(!book.is_direct(&one));
+        assert_eq!(book.learn([known(1, Source::Inviter, 2)]).unwrap(), []);
+        assert!(book.is_direct(&one));
+        book.learn([known(1, Source::Introduced, 3)]).unwrap();
         let peer = book.all().remove(0);
         assert_eq!(peer.source, Source::Inviter);
         assert_eq!(peer.introduced_by, None);
@@ -451,13 +537,13 @@ mod tests {
         };
         let book = PeerBook::open(dir.path(), ME, &[peer, own]).unwrap();
         assert_eq!(book.all().len(), 1, "a node is not its own peer");
-        book.learn(known(2, Source::Introduced, 7)).unwrap();
+        book.learn([known(2, Source::Introduced, 7)]).unwrap();
         let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
         assert_eq!(book.all(), [known(2, Source::Introduced, 7)]);
 
         // A peer that is both stays what it was when it leaves the configuration.
         let book = PeerBook::open(dir.path(), ME, &[peer]).unwrap();
-        book.learn(known(1, Source::Inviter, 8)).unwrap();
+        book.learn([known(1, Source::Inviter, 8)]).unwrap();
         assert_eq!(book.all()[0].source, Source::Config);
         assert_eq!(book.all()[0].addresses[0].port(), 5);
         let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
@@ -465,11 +551,74 @@ mod tests {
     }
 
     #[test]
+    fn a_forgotten_peer_comes_back_by_invitation_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (NodeId([1; 32]), NodeId([2; 32]));
+        let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
+        book.learn([
+            known(1, Source::Invited, 1),
+            known(2, Source::Introduced, 2),
+        ])
+        .unwrap();
+        book.forget(&one, 100).unwrap();
+        book.forget(&two, 100).unwrap();
+        assert!(matches!(book.forget(&two, 100), Err(PeersError::Unknown)));
+
+        let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
+        assert!(!book.is_member(&one) && !book.is_member(&two));
+        let again = [
+            known(1, Source::Introduced, 1),
+            known(2, Source::Introduced, 2),
+        ];
+        assert_eq!(book.learn(again).unwrap(), []);
+        assert!(book.redeem(one, &[], [7; 16], 1_000, 900).unwrap());
+        assert_eq!(book.learn([known(2, Source::Inviter, 2)]).unwrap(), [two]);
+        assert!(book.lock().forgotten.is_empty());
+    }
+
+    #[test]
+    fn the_configuration_outweighs_forgetting() {
+        let dir = tempfile::tempdir().unwrap();
+        let peer = PeerAddress {
+            node: NodeId([1; 32]),
+            address: "[::1]:5".parse().unwrap(),
+        };
+        let book = PeerBook::open(dir.path(), ME, &[peer]).unwrap();
+        assert!(matches!(
+            book.forget(&peer.node, 1),
+            Err(PeersError::Configured)
+        ));
+    }
+
+    #[test]
+    fn a_full_book_keeps_what_it_has_and_forgetting_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
+        let numbered = |number: u32| {
+            let mut node = [1; 32];
+            node[..4].copy_from_slice(&number.to_le_bytes());
+            KnownPeer {
+                node: NodeId(node),
+                ..known(1, Source::Introduced, 1)
+            }
+        };
+        let most = PEERS_MAX as u32;
+        let new = book.learn((0..most + 10).map(numbered)).unwrap();
+        assert_eq!(new.len(), PEERS_MAX);
+        assert!(matches!(
+            book.learn([numbered(most)]),
+            Err(PeersError::TooManyPeers(_))
+        ));
+        book.forget(&new[0], 1).unwrap();
+        assert_eq!(book.learn([numbered(most)]).unwrap().len(), 1);
+    }
+
+    #[test]
     fn addresses_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let book = PeerBook::open(dir.path(), ME, &[]).unwrap();
         for port in 1..100 {
-            book.learn(known(1, Source::Invited, port)).unwrap();
+            book.learn([known(1, Source::Invited, port)]).unwrap();
         }
         let peer = book.all().remove(0);
         assert_eq!(peer.addresses.len(), ADDRESSES_MAX);

@@ -1,6 +1,7 @@
 //! The scheduler component: gets whole roots, and remembers its jobs.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use stoq::FetchReport;
 
 use crate::adviser::Adviser;
 use crate::answer::{
-    Answer, blocking, boxed, parse_node, parse_path, parse_root, store_failure, unix_ns,
+    Answer, blocking, boxed, invalid, parse_node, parse_path, parse_root, store_failure, unix_ns,
     unsupported,
 };
 use crate::fetch::{Fetcher, Totals, provider_bytes};
@@ -29,6 +30,8 @@ pub(crate) struct SchedulerService {
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) adviser: Adviser,
     pub(crate) jobs: Arc<Jobs>,
+    /// The node's own directory: nothing is written out there.
+    pub(crate) own: std::path::PathBuf,
 }
 
 /// The jobs of this run, the latest last.
@@ -147,6 +150,13 @@ impl Handler for SchedulerService {
     }
 }
 
+/// Whether a path that does not exist yet would come to stand below a directory, links followed.
+fn is_inside(path: &Path, directory: &Path) -> bool {
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    let directory = directory.canonicalize();
+    matches!((parent, directory), (Some(parent), Ok(directory)) if parent.starts_with(&directory))
+}
+
 impl SchedulerService {
     async fn get(&self, call: Call) -> Answer {
         let request: pb::GetRequest = call.decode()?;
@@ -168,6 +178,14 @@ impl SchedulerService {
                 path.display()
             );
             return Err(Failure::new(Status::CONFLICT, text));
+        }
+        if let Some(path) = &destination
+            && is_inside(path, &self.own)
+        {
+            return Err(invalid(format!(
+                "{} is inside the node's own directory: choose a path outside of it",
+                path.display()
+            )));
         }
         let progress = ProgressSink::new(call.events.clone());
         let mut running = self.jobs.start(root, &progress)?;
@@ -197,23 +215,22 @@ impl SchedulerService {
             phase: "plan".into(),
             ..Default::default()
         });
+        // What the look finds here is to be here until the end, whether or not anything pins it.
+        let _lease = self.fetcher.lease().await?;
         let (report, totals) = match self.local(root).await? {
             Some(totals) => (FetchReport::default(), totals),
             None => {
-                // Recorded before it is whole, so that gc keeps what arrives until the next try.
-                self.record(
-                    root,
-                    RootInfo {
-                        complete: false,
-                        pin,
-                        source: Vec::new(),
-                    },
-                )
-                .await?;
+                // Remembered before it is whole, so that gc keeps what arrives until the next try.
+                let unfinished = RootInfo {
+                    complete: false,
+                    pin,
+                    source: Vec::new(),
+                };
                 self.fetcher
                     .fetch(
                         Closure::new(root),
                         root.0,
+                        Some((root, unfinished)),
                         providers,
                         Some(progress),
                         call.cancelled(),

@@ -1,10 +1,14 @@
 //! The state component: what is in the store.
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hypermesh_blocks::{Closure, Finding, Outcome, Problem, PutOptions, Store, StoreError};
+use hypermesh_blocks::{
+    Closure, DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError, Wanted,
+};
+use hypermesh_id::Root;
 use mfn_local::{BoxFuture, Call, EventSink, Failure, Handler, Reply};
 use mfn_wire::{ContentType, Service, Status, method, pb};
 use prost::Message;
@@ -25,6 +29,8 @@ const SINGLE_FETCHES_MAX: usize = 100_000;
 pub(crate) struct StateService {
     pub(crate) store: Store,
     pub(crate) fetcher: Arc<Fetcher>,
+    /// The node's directory, which is never put.
+    pub(crate) dir: PathBuf,
 }
 
 impl Handler for StateService {
@@ -72,14 +78,24 @@ impl StateService {
         use std::os::unix::ffi::OsStrExt;
         let request: pb::PutRequest = call.decode()?;
         let path = parse_path(request.path)?;
-        let options = PutOptions {
-            pin: !request.no_pin,
-        };
+        let (pin, own) = (!request.no_pin, self.dir.clone());
         let sink = ProgressSink::new(call.events);
         let store = self.store.clone();
-        let report = blocking(move || store.put(&path, options, &sink))
-            .await
-            .map_err(store_failure)?;
+        let report = blocking(move || {
+            if is_inside(&path, &own) {
+                return Err(StoreError::Unsupported {
+                    path,
+                    reason: "it belongs to this node, whose key must not leave it".into(),
+                });
+            }
+            let options = PutOptions {
+                pin,
+                leave_out: Some(DirectoryId::of(&own)?),
+            };
+            store.put(&path, options, &sink)
+        })
+        .await
+        .map_err(store_failure)?;
         Ok(Reply::message(&pb::PutReply {
             root: report.root.to_string(),
             files: report.files,
@@ -94,6 +110,7 @@ impl StateService {
                 .iter()
                 .map(|path| path.as_os_str().as_bytes().to_vec())
                 .collect(),
+            special_modes: report.special_modes,
         }))
     }
 
@@ -131,7 +148,11 @@ impl StateService {
         let request: pb::CatRequest = call.decode()?;
         let root = parse_root(&request.root)?;
         let mut sent = 0u64;
-        if request.offset == 0 && request.length == 0 && !self.fetcher.is_alone() {
+        if request.offset == 0
+            && request.length == 0
+            && !self.fetcher.is_alone()
+            && !self.is_here(root, &request.path).await?
+        {
             // The whole file is wanted: many blocks at once, not one after the other.
             let closure = Closure::path(root, &request.path).map_err(store_failure)?;
             match self
@@ -165,6 +186,14 @@ impl StateService {
                 ControlFlow::Break(()) => return Ok(Reply::message(&pb::CatReply { bytes: sent })),
             }
         }
+    }
+
+    /// Whether all that a path needs is in the store.
+    async fn is_here(&self, root: Root, path: &[u8]) -> Result<bool, Failure> {
+        let mut closure = Closure::path(root, path).map_err(store_failure)?;
+        let store = self.store.clone();
+        let wanted = blocking(move || closure.poll(&store, 1)).await;
+        Ok(matches!(wanted.map_err(store_failure)?, Wanted::Done))
     }
 
     async fn stat(&self, call: Call) -> Answer {
@@ -330,6 +359,14 @@ impl StateService {
             }
             Err(error) => Err(store_failure(error)),
         }
+    }
+}
+
+/// Whether a path leads to a directory or something in it. One that leads nowhere does not; whoever opens it says so.
+fn is_inside(path: &Path, directory: &Path) -> bool {
+    match (path.canonicalize(), directory.canonicalize()) {
+        (Ok(path), Ok(directory)) => path.starts_with(directory),
+        _ => false,
     }
 }
 

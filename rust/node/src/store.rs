@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use hypermesh_blocks::{Store, StoreError, StoreOptions};
+use hypermesh_blocks::{Ignore, RebuildReport, Store, StoreError, StoreOptions};
 
 use crate::config::Config;
+use crate::dir::NodeDir;
+use crate::node::NodeError;
 use crate::units::format_size;
 
 /// Opens the store with the node's configuration.
@@ -18,10 +20,33 @@ pub(crate) fn open(dir: &Path, config: &Config) -> Result<Store, StoreError> {
     )
 }
 
-/// Says in one line what is in the store of a node that does not run, or what is wrong with it.
-pub(crate) fn examine(dir: &Path) -> Result<String, String> {
+/// Makes the metadata of the store anew from its segments, if they are lost or damaged. Blocking; the node must not run.
+///
+/// # Errors
+/// Each names what is in the way and what to do.
+pub fn rebuild_store(dir: &NodeDir) -> Result<RebuildReport, NodeError> {
+    dir.check()?;
+    let _lock = dir.acquire()?;
+    Ok(Store::rebuild(
+        &dir.blocks(),
+        StoreOptions::default(),
+        &Ignore,
+    )?)
+}
+
+/// Says in one line what is in the store of a node that does not run; or what is wrong with it, and the repair.
+pub(crate) fn examine(dir: &Path) -> Result<String, (String, &'static str)> {
     let stats = Store::open(dir, StoreOptions::default()).and_then(|store| store.stats());
-    let stats = stats.map_err(|error| error.to_string())?;
+    let stats = stats.map_err(|error| match error {
+        StoreError::MetadataDamaged { path, reason } => (
+            format!("{} cannot be used ({reason})", path.display()),
+            "run `hypermesh fsck --rebuild`: it makes the database anew from the blocks, and pins every root it finds",
+        ),
+        other => (
+            other.to_string(),
+            "see to what it names, then run `hypermesh doctor` again; else restore a backup",
+        ),
+    })?;
     Ok(format!(
         "{} blocks in {}",
         stats.blocks,

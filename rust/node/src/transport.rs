@@ -14,7 +14,7 @@ use stoq_proto::Invitation;
 use crate::address::parse_socket_address;
 use crate::answer::{Answer, boxed, invalid, parse_node, unsupported};
 use crate::membership::{Membership, unix_seconds};
-use crate::peers::Source;
+use crate::peers::{KnownPeer, PeersError, Source};
 use crate::units::format_duration;
 
 /// Longest time that an invitation may be valid: a lost one must not stay a key for ever.
@@ -40,6 +40,7 @@ impl Handler for TransportService {
                 method::transport::PING => this.ping(call).await,
                 method::transport::INVITE => this.invite(&call),
                 method::transport::JOIN => this.join(call).await,
+                method::transport::FORGET => this.forget(&call).await,
                 _ => unsupported(Service::Transport, &call),
             }
         })
@@ -166,6 +167,14 @@ impl TransportService {
         }))
     }
 
+    async fn forget(&self, call: &Call) -> Answer {
+        let request: pb::ForgetRequest = call.decode()?;
+        let node = parse_node(&request.node_id)?;
+        let membership = self.membership.clone();
+        kept(tokio::task::spawn_blocking(move || membership.forget(&node)).await)?;
+        Ok(Reply::empty())
+    }
+
     async fn join(&self, call: Call) -> Answer {
         let request: pb::JoinRequest = call.decode()?;
         let invitation: Invitation = request.text.trim().parse().map_err(invalid)?;
@@ -186,27 +195,48 @@ impl TransportService {
             };
             Failure::new(status, error.to_string())
         })?;
-        let keep = |error: crate::peers::PeersError| Failure::new(Status::IO, error.to_string());
         let issuer = invitation.issuer;
-        self.membership
-            .learn(issuer, invitation.addresses, Source::Inviter, None)
-            .map_err(keep)?;
-        let mut introduced = 0;
-        for record in records
+        let inviter = KnownPeer {
+            node: issuer,
+            addresses: invitation.addresses,
+            source: Source::Inviter,
+            introduced_by: None,
+        };
+        let others: Vec<KnownPeer> = records
             .into_iter()
             .filter(|record| record.issuer == issuer && record.subject != self.me)
-        {
-            let by = Some(issuer);
-            self.membership
-                .learn(record.subject, record.addresses, Source::Introduced, by)
-                .map_err(keep)?;
-            introduced += 1;
-        }
+            .map(|record| KnownPeer {
+                node: record.subject,
+                addresses: record.addresses,
+                source: Source::Introduced,
+                introduced_by: Some(issuer),
+            })
+            .collect();
+        let introduced = u32::try_from(others.len()).unwrap_or(u32::MAX);
+        let membership = self.membership.clone();
+        let learned = tokio::task::spawn_blocking(move || {
+            membership.learn(std::iter::once(inviter).chain(others))
+        });
+        kept(learned.await)?;
         Ok(Reply::message(&pb::JoinReply {
             node_id: issuer.to_string(),
             introduced,
         }))
     }
+}
+
+/// What became of a change of the peer book that was made off the component's thread.
+fn kept<T>(changed: Result<Result<T, PeersError>, tokio::task::JoinError>) -> Result<T, Failure> {
+    let changed = changed.map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
+    changed.map_err(|error| {
+        let status = match &error {
+            PeersError::Unknown => Status::NOT_FOUND,
+            PeersError::Configured => Status::CONFLICT,
+            PeersError::TooManyPeers(_) | PeersError::TooManySpent => Status::LIMIT,
+            _ => Status::IO,
+        };
+        Failure::new(status, error.to_string())
+    })
 }
 
 /// Addresses at which others reach a node that listens on these: an unspecified one stands for the machine's own.

@@ -287,6 +287,8 @@ pub mod method {
         pub const INVITE: u16 = 4;
         /// JoinRequest; a JoinReply once the issuer accepted.
         pub const JOIN: u16 = 5;
+        /// ForgetRequest: the peer is no member any more.
+        pub const FORGET: u16 = 6;
     }
 
     /// Methods of the state service.
@@ -363,6 +365,7 @@ pub mod method {
             (super::Service::Transport, 3) => "ping",
             (super::Service::Transport, 4) => "invite",
             (super::Service::Transport, 5) => "join",
+            (super::Service::Transport, 6) => "forget",
             (super::Service::State, 1) => "status",
             (super::Service::State, 2) => "put",
             (super::Service::State, 3) => "list",

@@ -101,6 +101,11 @@ pub struct JoinReply {
     #[prost(uint32, tag = "2")]
     pub introduced: u32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForgetRequest {
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StateStatus {
     #[prost(uint64, tag = "1")]
@@ -187,9 +192,12 @@ pub struct PutReply {
     /// what they take on disk
     #[prost(uint64, tag = "8")]
     pub new_stored_bytes: u64,
-    /// sockets, devices: paths left out
+    /// sockets, devices, files that do not tell their size: paths left out
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub skipped: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// files and directories whose set-uid, set-gid or sticky bits were left out
+    #[prost(uint64, tag = "10")]
+    pub special_modes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Entry {
@@ -417,6 +425,9 @@ pub struct LayerStatus {
     pub detail: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
     pub restarts: u64,
+    /// what it holds: blocks of ifr, links of alm
+    #[prost(uint64, tag = "5")]
+    pub entries: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeStatus {

@@ -115,6 +115,8 @@ pub const method = struct {
         pub const invite: u16 = 4;
         /// JoinRequest; a JoinReply once the issuer accepted.
         pub const join: u16 = 5;
+        /// ForgetRequest: the peer is no member any more.
+        pub const forget: u16 = 6;
     };
 
     /// Methods of the state service.

@@ -86,3 +86,114 @@ fn a_full_store_refuses_and_stays_whole() -> Outcome {
     tree::write(&other, &mut random, 10, 50_000)?;
     put(&node, &other).map(drop)
 }
+
+/// The database of roots is lost: no empty store, no collection of everything, and a way back.
+#[test]
+fn a_lost_database_is_refused_and_made_anew() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let mut node = mesh.node("a")?;
+    let path = mesh.path().join("tree");
+    tree::write(&path, &mut Random::new(23), 20, 50_000)?;
+    let (root, _) = put(&node, &path)?;
+    let running = node.run(&["fsck", "--rebuild"])?;
+    assert_eq!(running.code, 1, "{running:?}");
+    assert!(running.stderr.contains("already runs"), "{running:?}");
+    let database = node.directory().join("blocks/meta.redb");
+    for damage in ["lost", "overwritten"] {
+        node.kill();
+        if damage == "lost" {
+            fs::remove_file(&database).unwrap();
+        } else {
+            let mut bytes = fs::read(&database).unwrap();
+            bytes[..16_384].fill(0xee);
+            fs::write(&database, bytes).unwrap();
+        }
+        let refused = node.start().err().unwrap_or_default();
+        node.kill();
+        assert!(refused.contains("fsck --rebuild"), "{damage}: {refused}");
+        assert!(!refused.contains("panicked"), "{damage}: {refused}");
+        let doctor = node.run(&["doctor"])?;
+        assert_eq!(doctor.code, 1, "{damage}: {doctor:?}");
+        assert!(doctor.stdout.contains("fsck --rebuild"), "{doctor:?}");
+        let made = node.json(&["fsck", "--rebuild"])?;
+        assert_eq!(made["whole_roots"], 1, "{damage}: {made}");
+        assert_eq!(node.run(&["doctor"])?.code, 0);
+        node.start()?;
+        node.ok(&["gc"])?;
+        fsck(&node)?;
+        let copy = mesh.path().join(damage);
+        node.ok(&["get", &root, text(&copy)])?;
+        tree::compare(&path, &copy)?;
+    }
+    Ok(())
+}
+
+/// Gets that cannot end leave nothing behind that cannot be removed.
+#[test]
+fn gets_that_were_given_up_can_be_let_go() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let a = mesh.node("a")?;
+    let b = mesh.node_with(
+        "b",
+        "[alm]\nenabled = false\n[store]\nquota = \"1 MiB\"\n[get]\npeer_wait = \"5s\"\n",
+        None,
+    )?;
+    b.join(&a)?;
+    let path = mesh.path().join("tree");
+    fs::create_dir(&path).unwrap();
+    let mut random = Random::new(24);
+    for number in 0..20 {
+        fs::write(path.join(number.to_string()), random.bytes(200_000)).unwrap();
+    }
+    let (root, _) = put(&a, &path)?;
+    b.wait_connected(&[&a])?;
+    let copy = mesh.path().join("copy");
+    // A root that nobody who is connected has.
+    let alone = mesh.node("alone")?;
+    let (unknown, _) = put(&alone, &path.join("0"))?;
+    for arguments in [
+        ["get", "--pin", "--store", &unknown],
+        ["get", "--quiet", "--store", &unknown],
+    ] {
+        let refused = b.run(&arguments)?;
+        assert_eq!(refused.code, 1, "{refused:?}");
+    }
+    assert_eq!(b.ok(&["roots"])?, "", "a hash alone is remembered");
+    b.ok(&["gc"])?;
+    // Too large for this node.
+    let full = b.run(&["--json", "get", &root, text(&copy)])?;
+    assert_eq!(full.code, 1, "{full:?}");
+    assert!(full.stderr.contains("QUOTA"), "{full:?}");
+    assert!(!copy.exists());
+    assert!(b.ok(&["roots"])?.contains("partly"));
+    b.ok(&["gc"])?;
+    let kept = crate::status(&b, "/store/blocks")?;
+    assert!(kept > 1, "gc took what an unfinished get brought");
+    b.ok(&["unpin", &root])?;
+    assert_eq!(b.ok(&["roots"])?, "");
+    b.ok(&["gc"])?;
+    assert_eq!(crate::status(&b, "/store/blocks")?, 0);
+    Ok(())
+}
+
+/// A copy would be taken for a part of the store.
+#[test]
+fn nothing_is_written_out_into_the_nodes_own_directory() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let node = mesh.node("a")?;
+    let path = mesh.path().join("tree");
+    tree::write(&path, &mut Random::new(25), 3, 1_000)?;
+    let (root, _) = put(&node, &path)?;
+    std::os::unix::fs::symlink(node.directory(), mesh.path().join("link")).unwrap();
+    for inside in [
+        node.directory().join("copy"),
+        node.directory().join("blocks/segments/00000009.seg"),
+        mesh.path().join("link/blocks/copy"),
+    ] {
+        let refused = node.run(&["get", &root, text(&inside)])?;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("own directory"), "{refused:?}");
+        assert!(!inside.exists());
+    }
+    Ok(())
+}

@@ -124,3 +124,47 @@ fn another_user_is_refused_at_the_socket() -> Outcome {
     );
     node.ok(&["status"]).map(drop)
 }
+
+#[test]
+fn a_forgotten_peer_is_a_stranger_until_it_is_invited_again() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let (a, b, c) = (mesh.node("a")?, mesh.node("b")?, mesh.node("c")?);
+    b.join(&a)?;
+    c.join(&a)?;
+    // A introduces them to each other; B then lets go of C, whom A still vouches for.
+    b.wait_connected(&[&a, &c])?;
+    b.ok(&["forget", c.id()])?;
+    let lists_c = |node: &hypermesh_testkit::Node| -> hypermesh_testkit::Result<bool> {
+        Ok(node.run(&["peers", "--json"])?.stdout.contains(c.id()))
+    };
+    assert!(!lists_c(&b)?);
+    let again = b.run(&["forget", c.id()])?;
+    assert_eq!(again.code, 1, "{again:?}");
+    // A tells B of its members whenever one joins.
+    let d = mesh.node("d")?;
+    d.join(&a)?;
+    b.wait_connected(&[&d])?;
+    assert!(!lists_c(&b)?, "an introduction brought it back");
+    c.join(&b)?;
+    assert!(lists_c(&b)?);
+    Ok(())
+}
+
+#[test]
+fn a_nodes_own_directory_is_never_put() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let a = mesh.node("a")?;
+    for inside in [
+        a.directory().to_path_buf(),
+        a.directory().join("identity.key"),
+    ] {
+        let refused = a.run(&["put", inside.to_str().ok_or("not UTF-8")?])?;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("key"), "{refused:?}");
+    }
+    let above = a.directory().parent().ok_or("no parent")?;
+    let root = a.ok(&["put", above.to_str().ok_or("not UTF-8")?])?;
+    let names = a.ok(&["ls", root.trim(), "--recursive"])?;
+    assert!(!names.contains("identity.key"), "{names}");
+    Ok(())
+}

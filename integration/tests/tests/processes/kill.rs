@@ -1,16 +1,21 @@
 //! SIGKILL at any moment: what was acknowledged stays, what was interrupted goes on.
+//!
+//! The points are spread over the whole operation: while content comes in, while it is written out,
+//! and between the last byte and the answer, where the commit and the rename are.
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hypermesh_testkit::{Mesh, Random, tree, until};
+use hypermesh_testkit::{Job, Mesh, Random, tree};
 
 use crate::{Outcome, fsck, put, status, text};
 
-const POINTS: u64 = 100;
-const FILES: u64 = 30;
-const FILE_BYTES: u64 = 120_000;
+/// Of each test.
+const POINTS: u64 = 200;
+const FILES: u64 = 20;
+/// Small: every point checks all that was stored before it.
+const FILE_BYTES: u64 = 40_000;
 
 #[test]
 fn a_put_that_is_killed_loses_nothing_acknowledged() -> Outcome {
@@ -18,19 +23,24 @@ fn a_put_that_is_killed_loses_nothing_acknowledged() -> Outcome {
     let mut node = mesh.node("a")?;
     let mut random = Random::new(11);
     let mut acknowledged: Vec<(String, std::path::PathBuf)> = Vec::new();
+    let mut end = End::default();
     for point in 0..POINTS {
         let path = mesh.path().join(format!("tree-{point}"));
         tree::write(&path, &mut random, FILES, FILE_BYTES)?;
-        let start = node.store_bytes();
-        let after = start + random.below(FILES * FILE_BYTES / 3);
+        let segments = node.directory().join("blocks/segments");
+        let (start, all) = (bytes_below(&segments), bytes_below(&path));
+        let in_the_end = point % 2 == 1;
+        let after = start + if in_the_end { all } else { random.below(all) };
         let mut job = node.job(&["put", text(&path)])?;
-        until(
-            "bytes in the store, or the end",
-            Duration::from_secs(60),
-            || Ok((job.ended() || node.store_bytes() >= after).then_some(())),
-        )?;
+        watch(&mut job, || bytes_below(&segments) >= after)?;
+        if in_the_end {
+            end.wait(&mut random);
+        }
         node.kill();
         let answer = job.finish()?;
+        if in_the_end {
+            end.note(answer.code == 0);
+        }
         node.start()?;
         if answer.code == 0 {
             let root = answer.object()?["root"]
@@ -61,6 +71,7 @@ fn a_put_that_is_killed_loses_nothing_acknowledged() -> Outcome {
         fs::remove_dir_all(&copy).map_err(|error| error.to_string())?;
     }
     assert_eq!(acknowledged.len() as u64, POINTS);
+    end.was_on_both_sides();
     Ok(())
 }
 
@@ -71,34 +82,50 @@ fn a_get_that_is_killed_does_not_fetch_again_what_is_there() -> Outcome {
     let mut b = mesh.node("b")?;
     b.join(&a)?;
     let mut random = Random::new(12);
-    let mut interrupted = 0;
+    let mut end = End::default();
+    let (mut fetching, mut writing) = (0, 0);
     for point in 0..POINTS {
         let path = mesh.path().join(format!("tree-{point}"));
         tree::write(&path, &mut random, FILES, FILE_BYTES)?;
         let (root, _) = put(&a, &path)?;
         b.wait_connected(&[&a])?;
         let before = status(&b, "/store/blocks")?;
-        let after = b.store_bytes() + random.below(FILES * FILE_BYTES / 3);
-        let copy = mesh.path().join(format!("copy-{point}"));
+        // The copy and the hidden directory that it grows in have this place to themselves.
+        let place = mesh.path().join(format!("place-{point}"));
+        fs::create_dir(&place).map_err(|error| error.to_string())?;
+        let copy = place.join("copy");
+        let segments = b.directory().join("blocks/segments");
+        let (start, all) = (bytes_below(&segments), bytes_below(&path));
+        let some = random.below(all);
         let mut job = b.job(&["get", &root, text(&copy)])?;
-        until(
-            "bytes in the store, or the end",
-            Duration::from_secs(60),
-            || Ok((job.ended() || b.store_bytes() >= after).then_some(())),
-        )?;
+        match point % 3 {
+            0 => watch(&mut job, || bytes_below(&segments) >= start + some)?,
+            1 => watch(&mut job, || bytes_below(&place) > some)?,
+            _ => {
+                watch(&mut job, || copy.exists() || bytes_below(&place) >= all)?;
+                end.wait(&mut random);
+            }
+        }
         b.kill();
         let answer = job.finish()?;
+        if point % 3 == 2 {
+            end.note(answer.code == 0);
+        }
         b.start()?;
         fsck(&b).map_err(|error| format!("point {point}: {error}"))?;
         if answer.code == 0 {
             tree::compare(&path, &copy).map_err(|error| format!("point {point}: {error}"))?;
             continue;
         }
-        interrupted += 1;
         if copy.exists() {
             // Killed after the last step and before its answer: then the copy is whole.
             tree::compare(&path, &copy).map_err(|error| format!("point {point}: {error}"))?;
             continue;
+        }
+        if unfinished(&copy)? > 0 {
+            writing += 1;
+        } else {
+            fetching += 1;
         }
         let arrived = status(&b, "/store/blocks")? - before;
         b.wait_connected(&[&a])?;
@@ -113,8 +140,84 @@ fn a_get_that_is_killed_does_not_fetch_again_what_is_there() -> Outcome {
             "point {point}: something was fetched twice"
         );
     }
-    assert!(interrupted > 0, "no get was ever interrupted");
+    assert!(
+        fetching > 0 && writing > 0,
+        "{fetching} gets were killed while they fetched, {writing} while they wrote"
+    );
+    end.was_on_both_sides();
     Ok(())
+}
+
+/// Waits until a job has come to a point, or has ended. Looks as often as it can: the whole job takes
+/// some milliseconds.
+fn watch(job: &mut Job, mut reached: impl FnMut() -> bool) -> Outcome {
+    let start = Instant::now();
+    while !reached() && !job.ended() {
+        if start.elapsed() > Duration::from_secs(60) {
+            return Err("the job neither ended nor came on within 60 s".into());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
+/// Points between the last byte and the answer. How long that takes is this machine's and this hour's
+/// affair: the span that points are drawn from follows what was hit.
+struct End {
+    span: Duration,
+    interrupted: u64,
+    answered: u64,
+}
+
+impl Default for End {
+    fn default() -> Self {
+        Self {
+            span: Duration::from_millis(4),
+            interrupted: 0,
+            answered: 0,
+        }
+    }
+}
+
+impl End {
+    fn wait(&self, random: &mut Random) {
+        let span = u64::try_from(self.span.as_micros()).unwrap_or(u64::MAX);
+        std::thread::sleep(Duration::from_micros(random.below(span)));
+    }
+
+    fn note(&mut self, answered: bool) {
+        if answered {
+            self.answered += 1;
+            self.span = (self.span * 3 / 4).max(Duration::from_micros(100));
+        } else {
+            self.interrupted += 1;
+            self.span = (self.span * 4 / 3).min(Duration::from_secs(1));
+        }
+    }
+
+    fn was_on_both_sides(&self) {
+        assert!(
+            self.interrupted > 0 && self.answered > 0,
+            "{} points before the answer, {} after it",
+            self.interrupted,
+            self.answered
+        );
+    }
+}
+
+/// Bytes of the files below a path now.
+fn bytes_below(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => bytes_below(&entry.path()),
+            Ok(meta) if meta.is_file() => meta.len(),
+            _ => 0,
+        })
+        .sum()
 }
 
 /// How many hidden directories of unfinished extractions are beside a copy.

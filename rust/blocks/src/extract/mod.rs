@@ -38,7 +38,8 @@ impl Store {
     /// Writes what a root names to `destination`, which must not exist.
     ///
     /// Nothing is written outside of a hidden directory beside the destination until the last step,
-    /// a rename; on any error what was written is removed. Every block is verified on its way out.
+    /// a rename; on any error what was written is removed. Every block is verified on its way out, and `gc`
+    /// waits until the last one is.
     /// The data is handed to the operating system, not forced to the disk.
     pub fn extract(
         &self,
@@ -46,6 +47,8 @@ impl Store {
         destination: &Path,
         observer: &dyn Observer,
     ) -> Result<ExtractReport, StoreError> {
+        // What is written out may be pinned by nobody.
+        let _lease = self.lease();
         let manifest = self.root_manifest(root)?;
         let place = Place::beside(destination)?;
         let mut job = Job {

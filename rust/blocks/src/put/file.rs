@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use super::pipeline::{BATCH_BYTES, read_full};
-use super::walk::{Step, Walk, failed, permissions};
+use super::walk::{Step, Walk, failed};
 use crate::StoreError;
 use crate::chunk;
 use crate::limits::HOLE_GRAIN_BYTES;
@@ -19,8 +19,11 @@ const GRAIN: u64 = HOLE_GRAIN_BYTES as u64;
 
 /// How reading a file ended.
 pub(crate) enum Read {
-    /// All of it; the permission bits.
-    Whole(u16),
+    /// All of it.
+    Whole(Stat),
+    /// It has content and says that it has none, as files of `/proc` do. How much there is would
+    /// only be known at its end, which some of them never reach.
+    Sizeless,
     /// Something wrote to it meanwhile.
     Changed,
     /// It is not there any more, or not a file.
@@ -47,6 +50,14 @@ pub(crate) fn read(
         return Ok(Read::Gone);
     }
     let size = u64::try_from(before.st_size).unwrap_or(0);
+    if size == 0 && !matches!(read_full(&file, &mut [0], 0), Ok(0)) {
+        let after = rustix::fs::fstat(&file).map_err(|error| failed("look at", path, error))?;
+        return Ok(if same(&before, &after) {
+            Read::Sizeless
+        } else {
+            Read::Changed
+        });
+    }
     let sparse = (before.st_blocks as u64).saturating_mul(512) < size;
     let mut offset = 0;
     while offset < size {
@@ -76,7 +87,7 @@ pub(crate) fn read(
     end_run(walk)?;
     let after = rustix::fs::fstat(&file).map_err(|error| failed("look at", path, error))?;
     if same(&before, &after) {
-        Ok(Read::Whole(permissions(&after)))
+        Ok(Read::Whole(after))
     } else {
         Ok(Read::Changed)
     }

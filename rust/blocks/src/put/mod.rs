@@ -26,11 +26,38 @@ use pipeline::{Added, Stage};
 pub struct PutOptions {
     /// Pins the root, so that `gc` keeps it.
     pub pin: bool,
+    /// A directory that is passed over, like what is neither file, directory nor symlink: the keys of who puts.
+    pub leave_out: Option<DirectoryId>,
 }
 
 impl Default for PutOptions {
     fn default() -> Self {
-        Self { pin: true }
+        Self {
+            pin: true,
+            leave_out: None,
+        }
+    }
+}
+
+/// A directory whatever path leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectoryId {
+    device: u64,
+    inode: u64,
+}
+
+impl DirectoryId {
+    /// That of a path, symlinks followed.
+    pub fn of(path: &Path) -> Result<Self, StoreError> {
+        let stat = rustix::fs::stat(path).map_err(|error| walk::failed("look at", path, error))?;
+        Ok(Self::of_stat(&stat))
+    }
+
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
     }
 }
 
@@ -49,10 +76,13 @@ pub struct PutReport {
     pub new_content_bytes: u64,
     /// What they take on disk.
     pub new_stored_bytes: u64,
-    /// Sockets, devices and pipes that were left out. Names the first thousand.
+    /// Sockets, devices, pipes, and files that do not tell their size, which were left out. Names
+    /// the first thousand.
     pub skipped: Vec<PathBuf>,
     /// How many were left out.
     pub skipped_count: u64,
+    /// Files and directories whose set-uid, set-gid or sticky bits were left out.
+    pub special_modes: u64,
 }
 
 impl Store {
@@ -75,7 +105,7 @@ impl Store {
             unsynced: AtomicU64::new(0),
         };
         let mut report = pipeline::run(&keeper, |pipeline| {
-            walk::put(self, pipeline, path, expected, observer)
+            walk::put(self, pipeline, path, options.leave_out, expected, observer)
         })?;
         let manifest = RootManifest {
             mode: report.mode,
@@ -114,12 +144,13 @@ impl Store {
             new_stored_bytes: report.added.record_bytes,
             skipped: report.skipped,
             skipped_count: report.skipped_count,
+            special_modes: report.special_modes,
         })
     }
 
     /// Stores one manifest block.
     fn append_manifest(&self, id: BlockId, block: &[u8]) -> Result<Added, StoreError> {
-        if self.contains(&id) {
+        if self.intact_many(&[id]) == [true] {
             return Ok(Added::default());
         }
         Ok(self.inner.append(&[pending(id, block)])?.into())
@@ -171,7 +202,7 @@ impl Stage for Keeper<'_> {
         cuts: &[Range<usize>],
         ids: &[BlockId],
     ) -> Result<Added, StoreError> {
-        let here = self.store.contains_many(ids);
+        let here = self.store.intact_many(ids);
         let blocks: Vec<Pending<'_>> = cuts
             .iter()
             .zip(ids)

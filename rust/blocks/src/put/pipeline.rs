@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -151,14 +152,18 @@ fn serve(stage: &dyn Stage, queue: &Mutex<Receiver<Batch>>, results: &Sender<Fin
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut batch) = next else { return };
-        batch.ids.extend(
-            batch
-                .cuts
-                .iter()
-                .map(|cut| BlockId::of(&batch.buffer[cut.clone()])),
-        );
-        let kept = stage.keep(&batch.buffer, &batch.cuts, &batch.ids);
-        let result = kept.map(|added| Batch { added, ..batch });
+        // A batch that never comes back would be waited for without end, since the other workers live.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            batch.ids.extend(
+                batch
+                    .cuts
+                    .iter()
+                    .map(|cut| BlockId::of(&batch.buffer[cut.clone()])),
+            );
+            let kept = stage.keep(&batch.buffer, &batch.cuts, &batch.ids);
+            kept.map(|added| Batch { added, ..batch })
+        }));
+        let result = result.unwrap_or(Err(StoreError::Internal("a worker of a put panicked")));
         if results.send(result).is_err() {
             return;
         }
@@ -428,5 +433,32 @@ impl Pipeline {
                 *slot = Some(batch);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panics;
+
+    impl Stage for Panics {
+        fn keep(&self, _: &[u8], _: &[Range<usize>], _: &[BlockId]) -> Result<Added, StoreError> {
+            panic!("a worker's own fault");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_panics_ends_the_put() {
+        let ended = run(&Panics, |pipeline| {
+            for _ in 0..2 * BATCHES_MAX {
+                let from = pipeline.grow(BATCH_BYTES);
+                pipeline.tail(from).fill(7);
+                pipeline.cut(true)?;
+            }
+            while pipeline.pop(true)?.is_some() {}
+            Ok(())
+        });
+        assert!(matches!(ended, Err(StoreError::Internal(_))), "{ended:?}");
     }
 }

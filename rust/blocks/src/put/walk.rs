@@ -13,6 +13,7 @@ use hypermesh_id::BlockId;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::DirectoryId;
 use super::builder::{DirectoryBuilder, IndexBuilder};
 use super::file::{self, Read};
 use super::pipeline::{Added, Pipeline};
@@ -35,6 +36,7 @@ pub(crate) struct Walked {
     pub(crate) added: Added,
     pub(crate) skipped: Vec<PathBuf>,
     pub(crate) skipped_count: u64,
+    pub(crate) special_modes: u64,
 }
 
 #[derive(Debug)]
@@ -77,12 +79,15 @@ pub(crate) struct Walk<'a> {
     added: Added,
     skipped: Vec<PathBuf>,
     skipped_count: u64,
+    leave_out: Option<DirectoryId>,
+    special_modes: u64,
 }
 
 pub(crate) fn put(
     store: &Store,
     pipeline: &mut Pipeline,
     path: &Path,
+    leave_out: Option<DirectoryId>,
     expected: (u64, u64),
     observer: &dyn Observer,
 ) -> Result<Walked, StoreError> {
@@ -102,6 +107,8 @@ pub(crate) fn put(
         added: Added::default(),
         skipped: Vec::new(),
         skipped_count: 0,
+        leave_out,
+        special_modes: 0,
     };
     walk.top(path)?;
     walk.take_steps(true)?;
@@ -117,6 +124,7 @@ pub(crate) fn put(
         added: walk.added,
         skipped: walk.skipped,
         skipped_count: walk.skipped_count,
+        special_modes: walk.special_modes,
     })
 }
 
@@ -129,10 +137,6 @@ fn unsupported(path: &Path, reason: impl Into<String>) -> StoreError {
 
 pub(crate) fn failed(what: &'static str, path: &Path, error: Errno) -> StoreError {
     StoreError::io(what, path, error.into())
-}
-
-pub(crate) fn permissions(stat: &Stat) -> u16 {
-    stat.st_mode as u16 & MODE_MASK
 }
 
 impl Walk<'_> {
@@ -177,10 +181,8 @@ impl Walk<'_> {
             path.pop();
         }
         self.depth -= 1;
-        self.step(Step::LeaveDirectory {
-            name,
-            mode: permissions(&stat),
-        })
+        let mode = self.permissions(&stat);
+        self.step(Step::LeaveDirectory { name, mode })
     }
 
     fn child(
@@ -200,6 +202,10 @@ impl Walk<'_> {
             Err(error) => return Err(failed("look at", path, error)),
         };
         match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if self.leave_out == Some(DirectoryId::of_stat(&stat)) => {
+                self.skip(path);
+                Ok(())
+            }
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match rustix::fs::openat(parent, os_name, flags, Mode::empty()) {
@@ -222,13 +228,24 @@ impl Walk<'_> {
                 self.step(Step::Symlink { name, text })
             }
             _ => {
-                self.skipped_count += 1;
-                if self.skipped.len() < SKIPPED_NAMED_MAX {
-                    self.skipped.push(path.clone());
-                }
+                self.skip(path);
                 Ok(())
             }
         }
+    }
+
+    fn skip(&mut self, path: &Path) {
+        self.skipped_count += 1;
+        if self.skipped.len() < SKIPPED_NAMED_MAX {
+            self.skipped.push(path.to_path_buf());
+        }
+    }
+
+    /// The bits that are kept; counts where others were set.
+    fn permissions(&mut self, stat: &Stat) -> u16 {
+        let mode = (stat.st_mode & 0o7777) as u16;
+        self.special_modes += u64::from(mode & !MODE_MASK != 0);
+        mode & MODE_MASK
     }
 
     fn regular(
@@ -240,7 +257,20 @@ impl Walk<'_> {
     ) -> Result<(), StoreError> {
         for _ in 0..=crate::limits::CHANGED_RETRIES_MAX {
             match file::read(self, parent.as_fd(), os_name, path)? {
-                Read::Whole(mode) => return self.step(Step::EndFile { name, mode }),
+                Read::Whole(stat) => {
+                    let mode = self.permissions(&stat);
+                    return self.step(Step::EndFile { name, mode });
+                }
+                Read::Sizeless if !name.is_empty() => {
+                    self.skip(path);
+                    return self.step(Step::DropFile);
+                }
+                Read::Sizeless => {
+                    return Err(unsupported(
+                        path,
+                        "it says that it is empty and is not; put a copy of it",
+                    ));
+                }
                 Read::Gone if !name.is_empty() => return self.step(Step::DropFile),
                 Read::Gone => return Err(failed("open", path, Errno::NOENT)),
                 Read::Changed => self.step(Step::DropFile)?,

@@ -1,12 +1,15 @@
 //! The metadata database: format, roots and pins, sealed segments.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use hypermesh_id::{BlockId, Root};
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{Durability, ReadableTable, ReadableTableMetadata, TableDefinition};
 
+use super::database::Database;
 use crate::StoreError;
-use crate::limits::{META_CACHE_BYTES, ROOTS_MAX, SOURCE_BYTES_MAX};
+use crate::disk::Disk;
+use crate::limits::{ROOTS_MAX, SOURCE_BYTES_MAX};
 
 const FORMAT_KNOWN: u64 = 1;
 const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
@@ -32,20 +35,27 @@ pub struct RootRecord {
 #[derive(Debug)]
 pub(crate) struct Meta {
     database: Database,
-    path: PathBuf,
 }
 
 impl Meta {
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: &dyn std::fmt::Display| failure(path, error);
-        let database = Database::builder()
-            .set_cache_size(META_CACHE_BYTES)
-            .create(path)
-            .map_err(|error| failed(&error))?;
-        let meta = Self {
-            database,
-            path: path.to_path_buf(),
-        };
+    /// Opens the database at a path where one is.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        Self::prepare(Database::open(disk, path)?)
+    }
+
+    /// Makes an empty one at a path. What an earlier attempt left there is removed.
+    pub(crate) fn create_at(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        match disk.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", path, error));
+            }
+            _ => {}
+        }
+        Self::prepare(Database::create(disk, path)?)
+    }
+
+    fn prepare(database: Database) -> Result<Self, StoreError> {
+        let meta = Self { database };
         let found = meta.write(|transaction| {
             transaction.open_table(ROOTS)?;
             transaction.open_table(SEALED)?;
@@ -58,6 +68,7 @@ impl Meta {
         })?;
         match found {
             Some(found) if found != FORMAT_KNOWN => {
+                let path = meta.database.path();
                 let dir = path.parent().unwrap_or(path).to_path_buf();
                 Err(StoreError::Format {
                     dir,
@@ -140,35 +151,29 @@ impl Meta {
         })
     }
 
+    /// Adds the records of many roots at once.
+    pub(crate) fn add_roots(&self, records: &[RootRecord]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(ROOTS)?;
+            for record in records {
+                table.insert(&record.root.0.0[..], &encode(record)[..])?;
+            }
+            Ok(())
+        })
+    }
+
     fn read<T>(
         &self,
         work: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let transaction = self
-            .database
-            .begin_read()
-            .map_err(|error| failure(&self.path, &error))?;
-        work(&transaction).map_err(|error| failure(&self.path, &error))
+        self.database.read(work)
     }
 
     fn write<T>(
         &self,
         work: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let attempt = || {
-            let transaction = self.database.begin_write()?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        };
-        attempt().map_err(|error: redb::Error| failure(&self.path, &error))
-    }
-}
-
-fn failure(path: &Path, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Metadata {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
+        self.database.write(Durability::Immediate, work)
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod append;
 mod codec;
+mod database;
 mod files;
 mod index;
 pub(crate) mod lease;
 mod meta;
 mod open;
+mod rebuild;
 pub mod record;
 pub(crate) mod scan;
 pub mod sidecar;
@@ -25,11 +27,11 @@ pub(crate) use append::{Appended, Pending};
 pub(crate) use codec::{compress, restore_checked};
 pub use meta::RootRecord;
 pub use open::is_store;
+pub use rebuild::RebuildReport;
 use record::{CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
 
 use crate::disk::{Disk, SystemDisk};
 use crate::limits::MOVED_RETRIES_MAX;
-use crate::manifest;
 use crate::{IngestError, StoreError};
 
 /// How to open a store.
@@ -225,11 +227,14 @@ impl Store {
         self.inner.gate.lease()
     }
 
-    /// Remembers a root. Syncs the blocks first, so that a complete root's blocks are durable when
-    /// this returns.
+    /// Remembers a root whose root block is here. Syncs the blocks first, so that a complete root's
+    /// blocks are durable when this returns. Waits for a running `gc`.
     pub fn record_root(&self, root: &Root, info: RootInfo) -> Result<(), StoreError> {
+        // A sweep has its roots already: it would take the blocks of one that is recorded meanwhile.
+        let _lease = self.lease();
         self.sync()?;
-        let content_bytes = self.root_bytes(root)?;
+        // A hash that may name nothing, or no root, is not worth keeping anything for.
+        let content_bytes = self.root_manifest(root)?.totals.content_bytes;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -244,7 +249,7 @@ impl Store {
             });
             record.pinned |= info.pin;
             record.complete = info.complete;
-            record.content_bytes = content_bytes.unwrap_or(record.content_bytes);
+            record.content_bytes = content_bytes;
             if !info.source.is_empty() {
                 record.source.clone_from(&info.source);
             }
@@ -268,14 +273,27 @@ impl Store {
         self.inner.meta.update_root(root, &mut |_| None)
     }
 
-    /// Keeps a remembered root's blocks from `gc`.
+    /// Keeps a remembered root's blocks from `gc`. Waits for one that runs: it may have decided on
+    /// them already, and then the root is not known any more.
     pub fn pin(&self, root: &Root) -> Result<(), StoreError> {
-        self.set_pin(root, true)
+        let _lease = self.lease();
+        self.change_known(root, &mut |record| {
+            Some(RootRecord {
+                pinned: true,
+                ..record
+            })
+        })
     }
 
-    /// Gives a root's blocks to the next `gc`.
+    /// Gives a root's blocks to the next `gc`. A root that is not complete is forgotten: its
+    /// unfinished get was all that kept them.
     pub fn unpin(&self, root: &Root) -> Result<(), StoreError> {
-        self.set_pin(root, false)
+        self.change_known(root, &mut |record| {
+            record.complete.then_some(RootRecord {
+                pinned: false,
+                ..record
+            })
+        })
     }
 
     /// Counts.
@@ -303,33 +321,50 @@ impl Store {
         })
     }
 
+    /// Whether each block is here with the checksum that it was stored with. One that is not counts
+    /// as absent from now on.
+    ///
+    /// For whoever has the bytes at hand: a block that rots unseen would be acknowledged again, when
+    /// nothing is easier than to store it anew.
+    pub(crate) fn intact_many(&self, ids: &[BlockId]) -> Vec<bool> {
+        let here = self.contains_many(ids);
+        let check = |(id, here): (&BlockId, bool)| here && self.is_intact(id);
+        ids.iter().zip(here).map(check).collect()
+    }
+
+    fn is_intact(&self, id: &BlockId) -> bool {
+        let error = match self.read_stored(id) {
+            Ok(found) => return found.is_some(),
+            Err(error) => error,
+        };
+        tracing::warn!(block = %id, %error, "a stored block cannot be used; it is stored anew");
+        // Damage took it out of the index already; what cannot be read is as good as damaged.
+        if let Some(location) = self.inner.locate(id) {
+            let _ = self.inner.condemn(id, &location, "it cannot be read");
+        }
+        false
+    }
+
     /// The verified block, or the error that it is missing.
     pub(crate) fn need(&self, id: &BlockId) -> Result<Bytes, StoreError> {
         self.read(id)?.ok_or(StoreError::Missing(*id))
     }
 
-    fn set_pin(&self, root: &Root, pinned: bool) -> Result<(), StoreError> {
+    fn change_known(
+        &self,
+        root: &Root,
+        change: &mut dyn FnMut(RootRecord) -> Option<RootRecord>,
+    ) -> Result<(), StoreError> {
         let mut known = false;
         self.inner.meta.update_root(root, &mut |old| {
             known = old.is_some();
-            old.map(|record| RootRecord { pinned, ..record })
+            old.and_then(&mut *change)
         })?;
         if known {
             Ok(())
         } else {
             Err(StoreError::UnknownRoot(*root))
         }
-    }
-
-    fn root_bytes(&self, root: &Root) -> Result<Option<u64>, StoreError> {
-        let Some(block) = self.read(&root.0)? else {
-            return Ok(None);
-        };
-        let decoded = manifest::decode_root(&block).map_err(|error| StoreError::Manifest {
-            block: root.0,
-            reason: error.to_string(),
-        })?;
-        Ok(Some(decoded.totals.content_bytes))
     }
 }
 

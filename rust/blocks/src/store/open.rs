@@ -9,13 +9,20 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use rustix::fs::FlockOperation;
 
 use super::append::Active;
+use super::database::damaged;
 use super::files::Files;
 use super::index::Index;
 use super::lease::Gate;
 use super::meta::Meta;
 use super::{Inner, StoreOptions, scan, sidecar};
 use crate::StoreError;
+use crate::disk::Disk;
 use crate::limits::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX};
+
+/// Name of the metadata database.
+pub(crate) const META: &str = "meta.redb";
+/// Name of one that is being made.
+pub(crate) const META_NEW: &str = "meta.redb.new";
 
 pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Inner, StoreError> {
     let failed = |error| StoreError::io("open", dir, error);
@@ -27,10 +34,44 @@ pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Inner, StoreErro
     let lock = lock(dir)?;
     let segments = dir.join("segments");
     options.disk.create_dir(&segments).map_err(failed)?;
+    let meta = metadata(dir, &options.disk)?;
+    let inner = assemble(dir, options, lock, meta)?;
+    inner.load()?;
+    Ok(inner)
+}
+
+/// The database of a store, made if the store is new.
+fn metadata(dir: &Path, disk: &Arc<dyn Disk>) -> Result<Meta, StoreError> {
+    let path = dir.join(META);
+    let names = disk.list(dir);
+    let names = names.map_err(|error| StoreError::io("list", dir, error))?;
+    if !names.iter().any(|name| name == META) {
+        let files = Files::new(Arc::clone(disk), dir.join("segments"));
+        if !segment_numbers(&files)?.is_empty() {
+            // With an empty one in its place, the next gc would remove every block.
+            return Err(damaged(&path, "it is missing, and there are blocks"));
+        }
+        // Under another name until it is whole: one that is there is never half made.
+        let fresh = dir.join(META_NEW);
+        drop(Meta::create_at(disk, &fresh)?);
+        disk.rename(&fresh, &path)
+            .and_then(|()| disk.sync_dir(dir))
+            .map_err(|error| StoreError::io("rename", &fresh, error))?;
+    }
+    Meta::open(disk, &path)
+}
+
+/// A store with nothing in its index yet.
+pub(crate) fn assemble(
+    dir: &Path,
+    options: StoreOptions,
+    lock: File,
+    meta: Meta,
+) -> Result<Inner, StoreError> {
     let segment_bytes = options.segment_bytes.unwrap_or(SEGMENT_BYTES_DEFAULT);
-    let inner = Inner {
-        meta: Meta::open(&dir.join("meta.redb"))?,
-        files: Files::new(options.disk, segments),
+    Ok(Inner {
+        meta,
+        files: Files::new(options.disk, dir.join("segments")),
         index: RwLock::new(Index::new(options.index_bytes_max)?),
         active: Mutex::new(Active::default()),
         appended: AtomicU64::new(0),
@@ -39,12 +80,22 @@ pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Inner, StoreErro
         segment_bytes: segment_bytes.clamp(1, SEGMENT_BYTES_MAX),
         quota_bytes: options.quota_bytes,
         _lock: lock,
-    };
-    inner.load()?;
-    Ok(inner)
+    })
 }
 
-fn lock(dir: &Path) -> Result<File, StoreError> {
+/// The numbers of the segments that are there, in order.
+pub(crate) fn segment_numbers(files: &Files) -> Result<Vec<u32>, StoreError> {
+    let names = files.disk.list(&files.dir);
+    let names = names.map_err(|error| StoreError::io("list", &files.dir, error))?;
+    let mut numbers: Vec<u32> = names
+        .iter()
+        .filter_map(|name| Files::number_of(name, "seg"))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+pub(crate) fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
         .write(true)
@@ -61,14 +112,10 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
 }
 
 impl Inner {
-    fn load(&self) -> Result<(), StoreError> {
+    pub(crate) fn load(&self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("list", &self.files.dir, error);
         let names = self.files.disk.list(&self.files.dir).map_err(failed)?;
-        let mut numbers: Vec<u32> = names
-            .iter()
-            .filter_map(|name| Files::number_of(name, "seg"))
-            .collect();
-        numbers.sort_unstable();
+        let numbers = segment_numbers(&self.files)?;
         let sealed: std::collections::BTreeMap<u32, u64> =
             self.meta.sealed()?.into_iter().collect();
         self.clear_leftovers(&names, &numbers)?;
@@ -185,5 +232,5 @@ impl Inner {
 
 /// Whether a directory holds a store.
 pub fn is_store(dir: &Path) -> bool {
-    fs::metadata(dir.join("meta.redb")).is_ok_and(|meta| meta.is_file())
+    fs::metadata(dir.join(META)).is_ok_and(|meta| meta.is_file())
 }

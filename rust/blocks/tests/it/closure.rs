@@ -19,7 +19,10 @@ fn brings_a_whole_tree_over() {
         complete: false,
         ..RootInfo::default()
     };
-    to.store.record_root(&root, info).unwrap();
+    // A hash alone is not kept: it may name nothing.
+    let unknown = to.store.record_root(&root, info).unwrap_err();
+    assert!(matches!(unknown, StoreError::Missing(_)), "{unknown}");
+    assert_eq!(to.store.roots().unwrap(), []);
     let moved = fetch(&from.store, &to.store, Closure::new(root));
     assert_eq!(moved, from.store.stats().unwrap().blocks);
     let info = RootInfo {

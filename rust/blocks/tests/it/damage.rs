@@ -154,3 +154,19 @@ fn wrong_bytes_are_not_taken() {
     }
     assert_eq!(bench.store.stats().unwrap().stored_bytes, 0);
 }
+
+#[test]
+fn a_put_does_not_acknowledge_a_damaged_block_again() {
+    let bench = Bench::new();
+    let first = put_some(&bench);
+    damage(&bench, &noise(7, 20_000)[5_000..5_050]);
+    let again = bench.put("tree");
+    assert_eq!((again.root, again.new_blocks), (first.root, 1));
+    assert_eq!(findings(&bench.store, None).0.bad_blocks, 0);
+    bench
+        .store
+        .extract(&again.root, &bench.path("copy"), &Ignore)
+        .unwrap();
+    assert_eq!(snapshot(&bench.path("tree")), snapshot(&bench.path("copy")));
+    assert_eq!(bench.put("tree").new_blocks, 0);
+}

@@ -162,3 +162,69 @@ fn a_failed_sync_is_not_forgotten() {
         .extract(&first.root, &bench.path("copy"), &Ignore)
         .unwrap();
 }
+
+/// Wherever the disk gets full, in a segment or in the database: one clear error, and the same store
+/// goes on when there is room.
+#[test]
+fn a_disk_that_is_full_in_a_commit_is_an_error_and_breaks_nothing() {
+    let (mut in_segment, mut in_database) = (0, 0);
+    let mut room = 0;
+    loop {
+        let (faults, options) = faulty();
+        let bench = Bench::with(options);
+        fs::write(bench.path("first"), noise(1, 10_000)).unwrap();
+        fs::write(bench.path("second"), noise(2, 10_000)).unwrap();
+        let first = bench.put("first");
+        faults.room.store(room, Ordering::SeqCst);
+        let path = bench.path("second");
+        let put = bench.store.put(&path, PutOptions::default(), &Ignore);
+        // What has no room has none a second time, and says so again.
+        let again = bench.store.pin(&first.root);
+        faults.room.store(u64::MAX, Ordering::SeqCst);
+        match &put {
+            Ok(_) => {}
+            Err(StoreError::NoSpace { path, .. }) if path.ends_with("meta.redb") => {
+                in_database += 1;
+                assert!(
+                    matches!(again, Err(StoreError::NoSpace { .. })),
+                    "{again:?}"
+                );
+            }
+            Err(StoreError::NoSpace { .. }) => in_segment += 1,
+            Err(other) => unreachable!("room for {room}: {other}"),
+        }
+        assert!(bench.store.root(&first.root).unwrap().unwrap().pinned);
+        let second = bench.put("second");
+        bench.store.unpin(&first.root).unwrap();
+        bench.store.gc(false, &Ignore).unwrap();
+        let bench = bench.reopen(StoreOptions::default());
+        assert_eq!(bench.store.roots().unwrap().len(), 1);
+        bench
+            .store
+            .extract(&second.root, &bench.path("copy"), &Ignore)
+            .unwrap();
+        if put.is_ok() {
+            break;
+        }
+        room += 2_500;
+    }
+    assert!(
+        in_segment > 0 && in_database > 0,
+        "{in_segment} in a segment, {in_database} in the database"
+    );
+}
+
+#[test]
+fn a_failed_sync_of_the_database_is_not_forgotten() {
+    let (faults, options) = faulty();
+    let bench = Bench::with(options);
+    fs::write(bench.path("file"), noise(1, 10_000)).unwrap();
+    let root = bench.put("file").root;
+    faults.sync_fails.store(true, Ordering::SeqCst);
+    assert!(bench.store.unpin(&root).is_err());
+    faults.sync_fails.store(false, Ordering::SeqCst);
+    let again = bench.store.unpin(&root).unwrap_err();
+    assert!(matches!(again, StoreError::LostWrites), "{again}");
+    let bench = bench.reopen(StoreOptions::default());
+    bench.store.unpin(&root).unwrap();
+}

@@ -1,9 +1,14 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use hypermesh_blocks::{Closure, Ignore, PutOptions, RootInfo, StoreError, StoreOptions, Wanted};
-
-use hypermesh_id::Root;
+use hypermesh_blocks::manifest::{ContentRef, RootManifest, Target, Totals, encode_root};
+use hypermesh_blocks::{
+    Closure, Ignore, Observer, Phase, Progress, PutOptions, RootInfo, StoreError, StoreOptions,
+    StoredBlock, Wanted,
+};
+use hypermesh_id::{BlockId, Root};
 use proptest::prelude::*;
 
 use crate::tree::{Bench, fetch, make_mixed, noise, snapshot};
@@ -80,7 +85,6 @@ fn what_an_unfinished_get_brought_stays() {
     let (from, to) = (Bench::new(), Bench::with(small_segments()));
     make_mixed(&from.path("tree"));
     let root = from.put("tree").root;
-    to.store.record_root(&root, RootInfo::default()).unwrap();
     let mut closure = Closure::new(root);
     let mut count = 0;
     while let Wanted::Blocks(blocks) = closure.poll(&to.store, 1).unwrap() {
@@ -94,6 +98,7 @@ fn what_an_unfinished_get_brought_stays() {
             break;
         }
     }
+    to.store.record_root(&root, RootInfo::default()).unwrap();
     let report = to.store.gc(false, &Ignore).unwrap();
     assert_eq!((report.removed_blocks, report.kept_blocks), (0, 15));
     let total = from.store.stats().unwrap().blocks;
@@ -101,7 +106,9 @@ fn what_an_unfinished_get_brought_stays() {
         fetch(&from.store, &to.store, Closure::new(root)),
         total - 15
     );
-    to.store.forget_root(&root).unwrap();
+    // What keeps it is the record alone, and to unpin it is to let it go.
+    to.store.unpin(&root).unwrap();
+    assert_eq!(to.store.roots().unwrap(), []);
     assert_eq!(to.store.gc(false, &Ignore).unwrap().removed_blocks, total);
     assert_eq!(to.store.stats().unwrap().stored_bytes, 0);
 }
@@ -129,7 +136,10 @@ fn refuses_when_a_pinned_root_cannot_be_followed() {
 fn waits_for_leases() {
     let bench = Bench::new();
     fs::write(bench.path("file"), noise(1, 100_000)).unwrap();
-    let options = PutOptions { pin: false };
+    let options = PutOptions {
+        pin: false,
+        ..PutOptions::default()
+    };
     let root = bench
         .store
         .put(&bench.path("file"), options, &Ignore)
@@ -142,6 +152,173 @@ fn waits_for_leases() {
     drop(lease);
     assert_eq!(collector.join().unwrap().kept_blocks, 0);
     assert!(!bench.store.contains(&root.0));
+}
+
+/// Runs `during` when a collection is about to mark.
+struct AtMark<F: Fn() + Sync>(F, AtomicBool);
+
+impl<F: Fn() + Sync> Observer for AtMark<F> {
+    fn progress(&self, progress: &Progress) {
+        if progress.phase == Phase::Mark && !self.1.swap(true, Ordering::SeqCst) {
+            (self.0)();
+        }
+    }
+}
+
+/// What was promised while a collection ran is kept, or was never promised.
+#[test]
+fn a_root_that_is_pinned_while_gc_runs_is_kept_or_refused() {
+    let bench = Bench::new();
+    fs::write(bench.path("kept"), noise(1, 100_000)).unwrap();
+    fs::write(bench.path("file"), noise(2, 100_000)).unwrap();
+    bench.put("kept");
+    let options = PutOptions {
+        pin: false,
+        ..PutOptions::default()
+    };
+    let path = bench.path("file");
+    let root = bench.store.put(&path, options, &Ignore).unwrap().root;
+    let info = RootInfo {
+        complete: true,
+        pin: true,
+        ..RootInfo::default()
+    };
+    std::thread::scope(|scope| {
+        let (told, answers) = std::sync::mpsc::channel();
+        let answers = Mutex::new(answers);
+        let store = &bench.store;
+        let at_mark = AtMark(
+            || {
+                for step in 0..2 {
+                    let (told, info) = (told.clone(), info.clone());
+                    scope.spawn(move || {
+                        let result = match step {
+                            0 => store.pin(&root),
+                            _ => store.record_root(&root, info),
+                        };
+                        told.send(result).unwrap();
+                    });
+                }
+                // Long enough for a call that does not wait to come to its end.
+                let wait = std::time::Duration::from_millis(200);
+                let early = answers.lock().unwrap().recv_timeout(wait);
+                assert!(early.is_err(), "{early:?}");
+            },
+            AtomicBool::new(false),
+        );
+        store.gc(false, &at_mark).unwrap();
+        for _ in 0..2 {
+            let answer = answers.lock().unwrap().recv().unwrap();
+            assert!(
+                matches!(
+                    answer,
+                    Err(StoreError::UnknownRoot(_) | StoreError::Missing(_))
+                ),
+                "{answer:?}"
+            );
+        }
+    });
+    assert!(!bench.store.contains(&root.0));
+    assert_eq!(bench.store.roots().unwrap().len(), 1);
+}
+
+#[test]
+fn gc_waits_for_an_extraction() {
+    struct Collect<'a>(&'a Bench, AtomicBool);
+    impl Observer for Collect<'_> {
+        fn progress(&self, progress: &Progress) {
+            if progress.phase == Phase::Extract && !self.1.swap(true, Ordering::SeqCst) {
+                let store = self.0.store.clone();
+                let cancelled = Cancelled::after(std::time::Duration::from_millis(200));
+                let collected = std::thread::spawn(move || store.gc(false, &cancelled)).join();
+                let error = collected.unwrap().unwrap_err();
+                assert!(matches!(error, StoreError::Cancelled), "{error}");
+            }
+        }
+    }
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    for number in 0..100 {
+        fs::write(
+            bench.path("tree").join(number.to_string()),
+            noise(number, 2_000),
+        )
+        .unwrap();
+    }
+    let options = PutOptions {
+        pin: false,
+        ..PutOptions::default()
+    };
+    let put = bench.store.put(&bench.path("tree"), options, &Ignore);
+    let root = put.unwrap().root;
+    let observer = Collect(&bench, AtomicBool::new(false));
+    bench
+        .store
+        .extract(&root, &bench.path("copy"), &observer)
+        .unwrap();
+    assert!(observer.1.load(Ordering::SeqCst));
+    assert_eq!(snapshot(&bench.path("tree")), snapshot(&bench.path("copy")));
+    assert_eq!(bench.store.gc(false, &Ignore).unwrap().kept_blocks, 0);
+}
+
+/// Asks to stop after a while.
+struct Cancelled(std::time::Instant);
+
+impl Cancelled {
+    fn after(wait: std::time::Duration) -> Self {
+        Self(std::time::Instant::now() + wait)
+    }
+}
+
+impl Observer for Cancelled {
+    fn progress(&self, _: &Progress) {}
+    fn cancelled(&self) -> bool {
+        std::time::Instant::now() >= self.0
+    }
+}
+
+#[test]
+fn an_unfinished_root_that_is_none_stops_no_collection() {
+    let bench = Bench::new();
+    fs::write(bench.path("file"), noise(3, 100_000)).unwrap();
+    fs::write(bench.path("kept"), noise(4, 100_000)).unwrap();
+    let dropped = bench.put("file");
+    bench.put("kept");
+    bench.store.unpin(&dropped.root).unwrap();
+    // A root block that is in order, above a block that is no directory.
+    let junk = noise(5, 500);
+    let ingest = |bytes: &[u8]| {
+        let id = BlockId::of(bytes);
+        let block = StoredBlock {
+            codec: 0,
+            raw_len: bytes.len() as u32,
+            bytes: bytes.to_vec().into(),
+        };
+        bench.store.ingest(&id, block).unwrap();
+        id
+    };
+    let content = ContentRef {
+        size: 1,
+        depth: 0,
+        block_len: 500,
+        id: ingest(&junk),
+    };
+    let manifest = RootManifest {
+        mode: 0o755,
+        target: Target::Directory(content),
+        totals: Totals::default(),
+    };
+    let bad = Root(ingest(&encode_root(&manifest).unwrap()));
+    bench.store.record_root(&bad, RootInfo::default()).unwrap();
+    let report = bench.store.gc(false, &Ignore).unwrap();
+    assert_eq!(report.removed_blocks, dropped.new_blocks);
+    assert!(bench.store.contains(&bad.0));
+    bench.store.unpin(&bad).unwrap();
+    assert_eq!(bench.store.gc(false, &Ignore).unwrap().removed_blocks, 2);
+    // Data is no root at all, and nothing is remembered of it.
+    let data = Root(ingest(&junk));
+    let error = bench.store.record_root(&data, RootInfo::default());
+    assert!(matches!(error, Err(StoreError::Manifest { .. })));
 }
 
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ mod disk;
 mod extract;
 mod gc;
 mod hostile;
+mod metadata;
 mod put;
 mod real;
 mod tree;

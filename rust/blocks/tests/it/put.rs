@@ -2,7 +2,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 
-use hypermesh_blocks::{EntryKind, Ignore, PutOptions, StoreError, StoreOptions};
+use hypermesh_blocks::{DirectoryId, EntryKind, Ignore, PutOptions, StoreError, StoreOptions};
 use proptest::prelude::*;
 
 use crate::tree::{Bench, make_mixed, noise, snapshot};
@@ -71,6 +71,24 @@ fn pipes_and_sockets_are_left_out_and_named() {
     let report = bench.put("tree");
     assert_eq!(report.skipped, [bench.path("tree/socket")]);
     assert_eq!((report.files, report.skipped_count), (1, 1));
+}
+
+#[test]
+fn a_directory_that_is_left_out_is_named_and_not_read() {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("tree/own")).unwrap();
+    fs::write(bench.path("tree/kept"), b"kept").unwrap();
+    fs::write(bench.path("tree/own/identity.key"), b"secret").unwrap();
+    let options = PutOptions {
+        leave_out: Some(DirectoryId::of(&bench.path("tree/own")).unwrap()),
+        ..PutOptions::default()
+    };
+    let report = bench
+        .store
+        .put(&bench.path("tree"), options, &Ignore)
+        .unwrap();
+    assert_eq!((report.files, report.directories), (1, 1));
+    assert_eq!(report.skipped, [bench.path("tree/own")]);
 }
 
 #[test]
@@ -380,4 +398,45 @@ proptest! {
         bench.store.extract(&root, &bench.path("copy"), &Ignore).unwrap();
         prop_assert_eq!(snapshot(&tree), snapshot(&bench.path("copy")));
     }
+}
+
+#[test]
+fn bits_beyond_the_permissions_are_left_out_and_counted() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    fs::create_dir(bench.path("tree")).unwrap();
+    for (name, mode) in [("plain", 0o755), ("setuid", 0o4755), ("setgid", 0o2755)] {
+        let path = bench.path("tree").join(name);
+        fs::write(&path, name).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(bench.path("tree"), fs::Permissions::from_mode(0o1755)).unwrap();
+    let report = bench.put("tree");
+    assert_eq!(report.special_modes, 3);
+    bench
+        .store
+        .extract(&report.root, &bench.path("copy"), &Ignore)
+        .unwrap();
+    // The snapshot of the copy fails where such a bit is set.
+    assert_eq!(snapshot(&bench.path("copy")).len(), 4);
+}
+
+/// Files of the kernel that say they are empty and are not.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_does_not_tell_its_size_is_left_out_by_name() {
+    let bench = Bench::new();
+    let kernel = std::path::Path::new("/proc/sys/kernel/random");
+    let report = bench.store.put(kernel, PutOptions::default(), &Ignore);
+    let report = report.unwrap();
+    assert!(
+        report.skipped.contains(&kernel.join("boot_id")),
+        "{report:?}"
+    );
+    assert_eq!((report.files, report.content_bytes), (0, 0));
+    let top = bench
+        .store
+        .put(&kernel.join("boot_id"), PutOptions::default(), &Ignore)
+        .unwrap_err();
+    assert!(matches!(top, StoreError::Unsupported { .. }), "{top}");
 }

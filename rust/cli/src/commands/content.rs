@@ -37,8 +37,14 @@ pub(crate) async fn put(context: &Context, arguments: Put) -> Result<(), CliErro
         .await?;
     for skipped in &reply.skipped {
         context.out.remark(&format!(
-            "left out, not a file, directory or symlink: {}",
+            "left out: no file, directory or symlink, or this node's own directory, or a file that does not tell its size: {}",
             printable(skipped)
+        ));
+    }
+    if reply.special_modes > 0 {
+        context.out.remark(&format!(
+            "left out the set-uid, set-gid or sticky bits of {} files and directories",
+            reply.special_modes
         ));
     }
     context.out.remark(&format!(
@@ -63,6 +69,7 @@ pub(crate) async fn put(context: &Context, arguments: Put) -> Result<(), CliErro
                 "new_blocks": reply.new_blocks,
                 "new_content_bytes": reply.new_content_bytes,
                 "new_stored_bytes": reply.new_stored_bytes,
+                "special_modes": reply.special_modes,
                 "skipped": reply.skipped.iter().map(|path| printable(path)).collect::<Vec<_>>(),
             })
         },
@@ -180,12 +187,21 @@ pub(crate) async fn ls(context: &Context, arguments: Ls) -> Result<(), CliError>
                 let line = if arguments.long {
                     long_line(&entry)
                 } else {
-                    printable(&entry.path)
+                    name(&entry)
                 };
                 context.out.bytes(format!("{line}\n").as_bytes())?;
             }
             Step::Reply(_) => return Ok(()),
         }
+    }
+}
+
+/// The path below what was listed; a file that was itself asked for has none.
+fn name(entry: &pb::Entry) -> String {
+    if entry.path.is_empty() {
+        ".".into()
+    } else {
+        printable(&entry.path)
     }
 }
 
@@ -199,7 +215,7 @@ fn long_line(entry: &pb::Entry) -> String {
         "{kind}{} {:>12} {}",
         mode_text(entry.mode),
         entry.size,
-        printable(&entry.path)
+        name(entry)
     );
     if entry.kind == "symlink" {
         line.push_str(&format!(" -> {}", printable(&entry.target)));
@@ -423,16 +439,7 @@ pub(crate) async fn fsck(context: &Context, arguments: Fsck) -> Result<(), CliEr
     let reply = loop {
         match stream.step::<pb::FsckFinding, pb::FsckReply>().await? {
             Step::Event(finding) => context.out.result(
-                || {
-                    format!(
-                        "{} {} in {} at {}: {}",
-                        finding.outcome,
-                        finding.block,
-                        finding.segment,
-                        finding.offset,
-                        finding.problem
-                    )
-                },
+                || finding_line(&finding),
                 || {
                     json!({
                         "event": "finding",
@@ -479,6 +486,19 @@ pub(crate) async fn fsck(context: &Context, arguments: Fsck) -> Result<(), CliEr
     }
 }
 
+fn finding_line(finding: &pb::FsckFinding) -> String {
+    // What is missing stands nowhere.
+    let place = if finding.segment.is_empty() {
+        String::new()
+    } else {
+        format!(" in segment {} at {}", finding.segment, finding.offset)
+    };
+    format!(
+        "{} {}{place}: {}",
+        finding.outcome, finding.block, finding.problem
+    )
+}
+
 fn absolute(path: &Path) -> Result<std::path::PathBuf, CliError> {
     std::path::absolute(path)
         .map_err(|error| CliError::usage(format!("'{}' is not a path: {error}", path.display())))
@@ -497,6 +517,20 @@ const CAT_AHEAD: u32 = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_block_has_no_place() {
+        let mut finding = pb::FsckFinding {
+            block: "b".into(),
+            problem: "missing".into(),
+            outcome: "found".into(),
+            ..Default::default()
+        };
+        assert_eq!(finding_line(&finding), "found b: missing");
+        finding.segment = "7".into();
+        finding.offset = 9;
+        assert_eq!(finding_line(&finding), "found b in segment 7 at 9: missing");
+    }
 
     #[test]
     fn modes_read_as_in_ls() {

@@ -62,6 +62,42 @@ pub(crate) fn up(dir: &NodeDir, out: Output, arguments: Up) -> Result<(), CliErr
     run(dir, &config).map_err(|error| CliError::failed(error.to_string()))
 }
 
+/// Makes the database of the store anew, when it has to be.
+pub(crate) fn rebuild(dir: &NodeDir, out: Output) -> Result<(), CliError> {
+    let report =
+        hypermesh_node::rebuild_store(dir).map_err(|error| CliError::failed(error.to_string()))?;
+    if let Some(aside) = &report.set_aside {
+        out.remark(&format!("the damaged one is in {}", aside.display()));
+    }
+    if report.left_out > 0 {
+        out.remark(&format!(
+            "{} roots were left out: a node remembers no more",
+            report.left_out
+        ));
+    }
+    out.result(
+        || {
+            if report.needed {
+                format!(
+                    "made anew: {} whole roots, {} that lack blocks, all pinned; `hypermesh roots` lists them",
+                    report.whole, report.partly
+                )
+            } else {
+                "the database is well; nothing changed".into()
+            }
+        },
+        || {
+            json!({
+                "rebuilt": report.needed,
+                "whole_roots": report.whole,
+                "partly_roots": report.partly,
+                "left_out_roots": report.left_out,
+                "set_aside": report.set_aside,
+            })
+        },
+    )
+}
+
 /// Prints the findings; the exit status is 1 when something is broken.
 pub(crate) fn doctor(dir: &NodeDir, out: Output) -> Result<ExitCode, CliError> {
     let findings = hypermesh_node::examine(dir);

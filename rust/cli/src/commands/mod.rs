@@ -42,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Id => local::id(&dir, out)?,
         Command::Up(arguments) => local::up(&dir, out, arguments)?,
         Command::Doctor => return local::doctor(&dir, out),
+        Command::Fsck(arguments) if arguments.rebuild => local::rebuild(&dir, out)?,
         command => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -70,6 +71,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Ping(arguments) => network::ping(context, arguments).await,
         Command::Invite(arguments) => network::invite(context, arguments).await,
         Command::Join(arguments) => network::join(context, arguments).await,
+        Command::Forget(arguments) => network::forget(context, &arguments).await,
         Command::Status => status::status(context).await,
         Command::Init
         | Command::Id

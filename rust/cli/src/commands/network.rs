@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::Context;
-use crate::args::{Invite, Join, Ping};
+use crate::args::{Forget, Invite, Join, Ping};
 use crate::connect::Step;
 use crate::error::CliError;
 use crate::output::{ago, round_trip, table};
@@ -166,4 +166,24 @@ pub(crate) async fn join(context: &Context, arguments: Join) -> Result<(), CliEr
         || reply.node_id.clone(),
         || json!({ "node_id": reply.node_id, "introduced": reply.introduced }),
     )
+}
+
+pub(crate) async fn forget(context: &Context, arguments: &Forget) -> Result<(), CliError> {
+    let node_id = arguments.node.to_string();
+    let request = pb::ForgetRequest {
+        node_id: node_id.clone(),
+    };
+    let transport = context.client(Service::Transport).await?;
+    context
+        .ask_empty(&transport, method::transport::FORGET, &request)
+        .await?;
+    context
+        .out
+        .remark("forgotten here; other members of the mesh still know it");
+    if context.out.json {
+        return context
+            .out
+            .result(String::new, || json!({ "forgotten": node_id }));
+    }
+    Ok(())
 }

@@ -107,14 +107,15 @@ impl Snapshot {
                 vec![
                     layer.name.clone(),
                     layer.state.clone(),
+                    layer.entries.to_string(),
                     layer.restarts.to_string(),
                     layer.detail.clone(),
                 ]
             })
             .collect();
         parts.push(table(
-            &["layer", "state", "restarts", "detail"],
-            &[2],
+            &["layer", "state", "entries", "restarts", "detail"],
+            &[2, 3],
             layers,
         ));
         if !self.peers.peers.is_empty() {
@@ -197,6 +198,7 @@ impl Snapshot {
                 "state": layer.state,
                 "detail": layer.detail,
                 "restarts": layer.restarts,
+                "entries": layer.entries,
             })).collect::<Vec<_>>(),
             "transport": {
                 "node_id": self.transport.node_id,

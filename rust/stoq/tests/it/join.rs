@@ -6,9 +6,10 @@ use std::time::Duration;
 use stoq::StoqError;
 use stoq_proto::Invitation;
 
-use crate::mesh::{TestNode, empty, key, node, start};
+use crate::mesh::{TestNode, empty, start};
+use crate::raw::{key, node};
 
-fn invite(from: &TestNode, seed: u8, expires: u64, nonce: u8) -> Invitation {
+fn invite(from: &TestNode, seed: u32, expires: u64, nonce: u8) -> Invitation {
     Invitation::sign(&key(seed), vec![from.address()], expires, [nonce; 16]).unwrap()
 }
 

@@ -7,5 +7,7 @@
 
 mod join;
 mod mesh;
+mod provider;
+mod raw;
 mod rogue;
 mod transfer;

@@ -15,13 +15,7 @@ use stoq::{
 };
 use stoq_proto::{BlockRef, Invitation, MemberRecord};
 
-pub(crate) fn key(seed: u8) -> SigningKey {
-    SigningKey::from_bytes(&[seed; 32])
-}
-
-pub(crate) fn node(seed: u8) -> NodeId {
-    NodeId(key(seed).verifying_key().to_bytes())
-}
+use crate::raw::key;
 
 /// A mesh's members as one node knows them.
 #[derive(Default)]
@@ -192,7 +186,7 @@ pub(crate) struct TestNode {
     pub(crate) store: Arc<Memory>,
 }
 
-pub(crate) fn start_with(seed: u8, store: Arc<Memory>, limits: Limits) -> TestNode {
+pub(crate) fn start_with(seed: u32, store: Arc<Memory>, limits: Limits) -> TestNode {
     let members = Arc::new(Members::default());
     *members.issuer.lock().unwrap() = Some(key(seed));
     let config = EndpointConfig {
@@ -209,7 +203,7 @@ pub(crate) fn start_with(seed: u8, store: Arc<Memory>, limits: Limits) -> TestNo
     }
 }
 
-pub(crate) fn start(seed: u8, store: Arc<Memory>) -> TestNode {
+pub(crate) fn start(seed: u32, store: Arc<Memory>) -> TestNode {
     start_with(seed, store, limits())
 }
 

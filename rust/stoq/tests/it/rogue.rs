@@ -7,178 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hypermesh_id::BlockId;
-use stoq_proto::{
-    BLOCK_BYTES_MAX, FRAME_HEADER_BYTES, Frame, Message, Shard, StoredBlock, TokenKey,
-};
+use stoq_proto::{BLOCK_BYTES_MAX, Message, Shard, TokenKey};
 
-use crate::mesh::{Memory, blocks, empty, node, start};
-
-mod raw {
-    //! A QUIC connection with a node's key and nothing of the protocol above it.
-
-    use std::net::SocketAddr;
-    use std::sync::Arc;
-
-    use ed25519_dalek::pkcs8::EncodePrivateKey;
-    use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::verify_tls13_signature_with_raw_key;
-    use rustls::pki_types::{
-        CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-    };
-    use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-    use rustls::sign::CertifiedKey;
-    use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-
-    use crate::mesh::key;
-
-    #[derive(Debug)]
-    struct Anyone;
-    impl ServerCertVerifier for Anyone {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            unreachable!("only TLS 1.3 is offered")
-        }
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            key: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            let algorithms =
-                rustls::crypto::ring::default_provider().signature_verification_algorithms;
-            let key = SubjectPublicKeyInfoDer::from(key.as_ref());
-            verify_tls13_signature_with_raw_key(message, &key, signature, &algorithms)
-        }
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SignatureScheme::ED25519]
-        }
-        fn requires_raw_public_keys(&self) -> bool {
-            true
-        }
-    }
-
-    impl ClientCertVerifier for Anyone {
-        fn root_hint_subjects(&self) -> &[DistinguishedName] {
-            &[]
-        }
-        fn verify_client_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: UnixTime,
-        ) -> Result<ClientCertVerified, Error> {
-            Ok(ClientCertVerified::assertion())
-        }
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            unreachable!("only TLS 1.3 is offered")
-        }
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            key: &CertificateDer<'_>,
-            signature: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            ServerCertVerifier::verify_tls13_signature(self, message, key, signature)
-        }
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            vec![SignatureScheme::ED25519]
-        }
-        fn requires_raw_public_keys(&self) -> bool {
-            true
-        }
-    }
-
-    fn certified(seed: u8) -> Arc<CertifiedKey> {
-        let der = key(seed).to_pkcs8_der().unwrap();
-        let signer = rustls::crypto::ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(
-            der.as_bytes().to_vec(),
-        ))
-        .unwrap();
-        let chain = vec![CertificateDer::from(
-            signer.public_key().unwrap().as_ref().to_vec(),
-        )];
-        Arc::new(CertifiedKey::new(chain, signer))
-    }
-
-    /// Dials a node with that key.
-    pub(super) async fn dial(seed: u8, to: SocketAddr) -> (quinn::Endpoint, quinn::Connection) {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone))
-            .with_client_cert_resolver(Arc::new(
-                rustls::client::AlwaysResolvesClientRawPublicKeys::new(certified(seed)),
-            ));
-        tls.alpn_protocols = vec![b"stoq/1".to_vec()];
-        let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let endpoint = quinn::Endpoint::client("[::1]:0".parse().unwrap()).unwrap();
-        let connection = endpoint
-            .connect_with(config, to, "stoq")
-            .unwrap()
-            .await
-            .unwrap();
-        (endpoint, connection)
-    }
-
-    /// Listens with that key.
-    pub(super) fn listen(seed: u8) -> quinn::Endpoint {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_client_cert_verifier(Arc::new(Anyone))
-            .with_cert_resolver(Arc::new(
-                rustls::server::AlwaysResolvesServerRawPublicKeys::new(certified(seed)),
-            ));
-        tls.alpn_protocols = vec![b"stoq/1".to_vec()];
-        let config =
-            quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-        quinn::Endpoint::server(config, "[::1]:0".parse().unwrap()).unwrap()
-    }
-}
-
-async fn read(receive: &mut quinn::RecvStream) -> Option<Message> {
-    let mut header = [0; FRAME_HEADER_BYTES];
-    receive.read_exact(&mut header).await.ok()?;
-    let frame = Frame::decode(header).ok()?;
-    let mut body = vec![0; frame.length as usize];
-    receive.read_exact(&mut body).await.ok()?;
-    Message::decode(frame.kind, body.into()).ok()
-}
-
-fn bytes(message: &Message) -> Vec<u8> {
-    let (head, tail) = message.encode();
-    [&head[..], &tail[..]].concat()
-}
-
-async fn ask(connection: &quinn::Connection, request: &[u8]) -> Option<Message> {
-    let (mut send, mut receive) = connection.open_bi().await.ok()?;
-    send.write_all(request).await.ok()?;
-    send.finish().ok()?;
-    read(&mut receive).await
-}
+use crate::mesh::{Memory, blocks, empty, start};
+use crate::provider::{Rogue, serve};
+use crate::raw::{self, ask, bytes, node};
 
 #[tokio::test]
 async fn a_token_of_another_peer_or_another_key_opens_nothing() {
@@ -386,88 +219,11 @@ async fn noise_on_the_port_stops_nobody() {
     );
 }
 
-/// How a rogue provider answers SHARD.
-#[derive(Clone, Copy, Debug)]
-enum Rogue {
-    Silent,
-    Rubbish,
-    OtherBlock,
-    TooLong,
-    EndsEarly,
-    Resets,
-}
-
-/// A provider that says hello, gives tokens, and then misbehaves.
-async fn serve(socket: quinn::Endpoint, how: Rogue) {
-    while let Some(incoming) = socket.accept().await {
-        let Ok(connection) = incoming.await else {
-            continue;
-        };
-        tokio::spawn(async move {
-            while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-                let hello = Message::Hello {
-                    version: 1,
-                    software: "rogue".into(),
-                    addresses: Vec::new(),
-                };
-                let answer = match read(&mut receive).await {
-                    Some(Message::Hello { .. }) => bytes(&hello),
-                    Some(Message::Token(None)) => bytes(&Message::Token(Some(
-                        TokenKey::new([1; 32]).issue(&node(3), u64::MAX),
-                    ))),
-                    Some(Message::Peers { .. }) => bytes(&Message::Done),
-                    Some(Message::Shard(_)) => match how {
-                        Rogue::Silent => {
-                            std::mem::forget(send);
-                            continue;
-                        }
-                        Rogue::Rubbish => vec![0xa5; 100],
-                        Rogue::OtherBlock => {
-                            let block = StoredBlock {
-                                codec: 0,
-                                raw_len: 1,
-                                bytes: vec![1].into(),
-                            };
-                            bytes(&Message::Shard(Shard::Block {
-                                id: BlockId([9; 32]),
-                                block,
-                            }))
-                        }
-                        Rogue::TooLong => [6, 0, 0, 0]
-                            .into_iter()
-                            .chain((BLOCK_BYTES_MAX * 2).to_le_bytes())
-                            .collect(),
-                        Rogue::EndsEarly => bytes(&Message::Done),
-                        Rogue::Resets => {
-                            let _ = send.reset(1u8.into());
-                            continue;
-                        }
-                    },
-                    _ => bytes(&Message::Error {
-                        status: 1,
-                        text: String::new(),
-                    }),
-                };
-                let _ = send.write_all(&answer).await;
-                let _ = send.finish();
-            }
-        });
-    }
-}
-
 #[tokio::test]
 async fn providers_that_misbehave_are_dropped_and_others_used() {
     let wanted = blocks(300);
     let honest = start(1, Memory::of(&wanted, 0));
-    let all = [
-        Rogue::Silent,
-        Rogue::Rubbish,
-        Rogue::OtherBlock,
-        Rogue::TooLong,
-        Rogue::EndsEarly,
-        Rogue::Resets,
-    ];
-    for how in all {
+    for how in Rogue::ALL {
         let carol = start(3, empty());
         carol.befriend(&honest).await;
         let socket = raw::listen(2);
@@ -478,7 +234,9 @@ async fn providers_that_misbehave_are_dropped_and_others_used() {
         let report = carol.fetch(&[node(2), honest.id()], &wanted).await.unwrap();
         assert_eq!(report.blocks, 300, "{how:?}");
         assert_ne!(report.providers[0].state, "active", "{how:?}");
-        assert_eq!(report.providers[1].state, "active", "{how:?}");
+        // On a busy machine it may have been slow for a moment; it is never blamed.
+        let honest = &report.providers[1].state;
+        assert!(!honest.starts_with("dropped"), "{how:?}: {honest}");
         rogue.abort();
         // Its key comes again in the next round.
         carol.endpoint.close().await;

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use hypermesh_id::BlockId;
 use stoq::{Fetch, FetchError};
 
-use crate::mesh::{Memory, blocks, empty, list, node, start};
+use crate::mesh::{Memory, blocks, empty, list, start};
+use crate::raw::node;
 
 #[tokio::test]
 async fn blocks_arrive_from_two_providers() {

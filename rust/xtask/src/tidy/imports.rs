@@ -37,6 +37,7 @@ const NODE_DOORS: &[&str] = &[
     "NodeOptions",
     "PeerAddress",
     "examine",
+    "rebuild_store",
     "load_identity",
     "logs",
     "node_id",
