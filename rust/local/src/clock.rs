@@ -13,10 +13,11 @@ pub fn monotonic_ns() -> u64 {
         .saturating_add(u64::try_from(now.tv_nsec).unwrap_or_default())
 }
 
-/// The deadline of a header for a wait from now on; never 0, which would mean none.
-pub(crate) fn deadline_ns(wait: Duration) -> u64 {
-    let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-    monotonic_ns().saturating_add(wait).max(1)
+/// The deadline of a header for an instant; never 0, which would mean none.
+pub(crate) fn deadline_ns(deadline: std::time::Instant) -> u64 {
+    let left = deadline.saturating_duration_since(std::time::Instant::now());
+    let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+    monotonic_ns().saturating_add(left).max(1)
 }
 
 /// The instant that a header's deadline names. A passed one is now; 0 is none.

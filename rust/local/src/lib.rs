@@ -37,6 +37,7 @@ pub mod blocking;
 mod call;
 mod client;
 mod clock;
+mod credit;
 mod driver;
 mod error;
 mod frames;
@@ -45,19 +46,24 @@ mod link;
 mod outbox;
 pub mod run_dir;
 mod server;
+mod slots;
 mod socket;
+mod sync;
+mod trace;
 mod wait;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use call::{Call, Cancelled, EventSink, Reply};
+pub use call::{Call, Cancelled, Context, EventSink, Reply};
 pub use client::{Client, ConnectOptions, Event, Item, Request, Streaming};
 pub use clock::monotonic_ns;
 pub use error::{CallError, Failure, LocalError};
-pub use server::{Handler, Server, ServerConfig, ServerStats};
+pub use frames::Announced;
+pub use server::{Answering, Handler, Server, ServerConfig, ServerStats};
 pub use socket::{PeerCredentials, PeerPolicy};
+pub use trace::Trace;
 
 /// A future on the heap.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

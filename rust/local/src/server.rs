@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, limits};
+use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, flag, limits};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -22,8 +22,9 @@ use crate::driver::{Drive, End, Partial, Side, cut, drive};
 use crate::error::{Failure, LocalError};
 use crate::frames::greeting;
 use crate::input::tail;
-use crate::outbox::Outbox;
+use crate::outbox::{Lane, Outbox};
 use crate::socket::{self, Bound, PeerCredentials, PeerPolicy};
+use crate::trace::{Hex, Trace};
 use crate::{BoxFuture, Limits, clock, link};
 
 /// Answers calls. One value serves all connections.
@@ -32,6 +33,26 @@ pub trait Handler: Send + Sync + 'static {
     /// cancels, the deadline passes or the connection ends. Quick answers should be ready at the first poll: they
     /// then cost no task.
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Failure>>;
+
+    /// The same, for handlers that can answer some methods at once: those answers cost no allocation.
+    fn answer(&self, call: Call) -> Answering {
+        Answering::Later(self.call(call))
+    }
+}
+
+/// An answer, or the work that ends with one.
+pub enum Answering {
+    Now(Result<Reply, Failure>),
+    Later(BoxFuture<Result<Reply, Failure>>),
+}
+
+impl std::fmt::Debug for Answering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now(result) => f.debug_tuple("Now").field(result).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
 }
 
 /// What to serve, and where.
@@ -165,6 +186,10 @@ async fn accept_all(bound: &Bound, shared: &Arc<Shared>, shutdown: impl Future<O
                     admit(stream, shared, &stopping, &mut connections);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
+                Err(error) if is_of_descriptors(&error) && shed(bound, shared, &error) => {
+                    // Others may hold the connections that would end.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     // Out of descriptors or memory: trying again at once would spin. One that is freed ends the pause.
                     tracing::warn!(socket = %shared.config.path.display(), %error, "cannot accept");
@@ -177,6 +202,40 @@ async fn accept_all(bound: &Bound, shared: &Arc<Shared>, shutdown: impl Future<O
     }
     stop.send_replace(true);
     while connections.join_next().await.is_some() {}
+}
+
+/// No descriptor is left: the next who connects is told so, by way of the one in reserve, and does not wait for nothing.
+/// `false`: there was none in reserve.
+fn shed(bound: &Bound, shared: &Shared, error: &io::Error) -> bool {
+    let told = bound.listener.with_reserve(|stream| {
+        shared.stats.denied.fetch_add(1, Ordering::Relaxed);
+        let text = "the program has no file descriptor left; close a connection and try again";
+        say_refused(&stream, shared.config.service, Status::BUSY, text);
+    });
+    if told {
+        tracing::warn!(socket = %shared.config.path.display(), %error, "turned a connection away");
+    }
+    told
+}
+
+fn is_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let number = error.raw_os_error();
+    number == Some(Errno::MFILE.raw_os_error()) || number == Some(Errno::NFILE.raw_os_error())
+}
+
+/// Tells who was not let in why.
+fn say_refused(mut stream: &UnixStream, service: Service, status: Status, text: &str) {
+    let header = Header {
+        content_type: ContentType::Text,
+        status,
+        ..Header::new(Kind::Error, service)
+    };
+    let mut bytes = Vec::new();
+    if mfn_wire::encode(&header, &[], text.as_bytes(), &mut bytes).is_ok() {
+        // A fresh socket takes so little; a peer that is gone already needs no reason.
+        let _ = stream.write(&bytes);
+    }
 }
 
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -199,16 +258,7 @@ fn admit(
 ) {
     let refuse = |status, text: &str| {
         shared.stats.denied.fetch_add(1, Ordering::Relaxed);
-        let header = Header {
-            content_type: ContentType::Text,
-            status,
-            ..Header::new(Kind::Error, shared.config.service)
-        };
-        let mut bytes = Vec::new();
-        if mfn_wire::encode(&header, &[], text.as_bytes(), &mut bytes).is_ok() {
-            // A fresh socket takes so little; a peer that is gone already needs no reason.
-            let _ = (&stream).write(&bytes);
-        }
+        say_refused(&stream, shared.config.service, status, text);
     };
     let peer = match socket::credentials(&stream) {
         Ok(peer) if shared.config.policy.allows(peer.uid) => peer,
@@ -272,6 +322,7 @@ async fn connection(
         greeted: false,
         stopping: false,
         calls: Arc::default(),
+        spare: Vec::new(),
     };
     side.hello();
     let config = Drive {
@@ -289,10 +340,6 @@ async fn connection(
         shared.stats.violations.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(socket = %shared.config.path.display(), pid = peer.pid, %status, text, "connection refused");
     }
-    for (_, call) in calls(&side.calls).drain() {
-        call.events.cancel();
-        call.task.abort();
-    }
 }
 
 /// A call that was not ready at once.
@@ -300,6 +347,13 @@ async fn connection(
 struct Running {
     events: EventSink,
     task: AbortHandle,
+}
+
+impl Running {
+    fn stop(&self) {
+        self.events.cancel();
+        self.task.abort();
+    }
 }
 
 type Calls = Mutex<HashMap<u64, Running>>;
@@ -315,7 +369,12 @@ struct ServerSide<'a> {
     greeted: bool,
     stopping: bool,
     calls: Arc<Calls>,
+    /// Of calls that are over, for those to come.
+    spare: Vec<EventSink>,
 }
+
+/// As many calls of one connection may be answered at once in one turn without an allocation.
+const SPARE_MAX: usize = 16;
 
 impl Side for ServerSide<'_> {
     const READS_WHILE_FULL: bool = false;
@@ -337,6 +396,7 @@ impl Side for ServerSide<'_> {
                 return Err(unexpected("HELLO comes first"));
             }
             self.greeted = true;
+            self.outbox.announce(Hello::of(frame.tlv).frame_bytes_max);
             return Ok(());
         }
         match header.kind {
@@ -391,6 +451,29 @@ impl Side for ServerSide<'_> {
     fn is_idle(&self) -> bool {
         calls(&self.calls).is_empty()
     }
+
+    fn cut_off(&mut self) {
+        let cut: Vec<Running> = calls(&self.calls).drain().map(|(_, call)| call).collect();
+        for call in cut {
+            call.stop();
+            let text = "the program stopped before the answer was ready";
+            let failure = Failure::new(Status::DEADLINE, text);
+            answer(&self.outbox, &self.shared.stats, &call.events, Err(failure));
+        }
+    }
+
+    /// The task of each call minds its own.
+    fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn expire(&mut self) {}
+
+    fn ended(&mut self, _end: &End) {
+        for (_, call) in calls(&self.calls).drain() {
+            call.stop();
+        }
+    }
 }
 
 fn unexpected(text: &str) -> End {
@@ -402,7 +485,22 @@ fn unexpected(text: &str) -> End {
 fn answer(
     outbox: &Outbox,
     stats: &ServerStats,
+    events: &EventSink,
+    result: Result<Reply, Failure>,
+) -> bool {
+    // CLOSED says that nothing of the call was done, which a handler cannot say of its own call.
+    let result = result.map_err(|failure| match failure.status {
+        Status::CLOSED => Failure::new(Status::UNREACHABLE, failure.text),
+        _ => failure,
+    });
+    answer_to(outbox, stats, events.request(), events.lane(), result)
+}
+
+fn answer_to(
+    outbox: &Outbox,
+    stats: &ServerStats,
     request: &Header,
+    lane: Lane,
     result: Result<Reply, Failure>,
 ) -> bool {
     let header = Header {
@@ -423,7 +521,7 @@ fn answer(
                 content_type,
                 ..header
             };
-            match outbox.append(&header, &[], &body) {
+            match outbox.append_to(lane, &header, &[], &body) {
                 Ok(first) => return first,
                 Err(error) => Failure::new(
                     Status::INTERNAL,
@@ -447,7 +545,9 @@ fn answer(
     };
     // It fits by construction.
     let text = cut(&failure.text).as_bytes();
-    outbox.append(&header, &[], text).unwrap_or_default()
+    outbox
+        .append_to(lane, &header, &[], text)
+        .unwrap_or_default()
 }
 
 impl ServerSide<'_> {
@@ -467,12 +567,8 @@ impl ServerSide<'_> {
         let stats = &self.shared.stats;
         stats.requests.fetch_add(1, Ordering::Relaxed);
         let refuse = |status, text: &str| {
-            answer(
-                &self.outbox,
-                stats,
-                &header,
-                Err(Failure::new(status, text)),
-            );
+            let failure = Failure::new(status, text);
+            answer_to(&self.outbox, stats, &header, Lane::Main, Err(failure));
             Ok(())
         };
         {
@@ -503,29 +599,55 @@ impl ServerSide<'_> {
                 "the deadline had passed when the request arrived",
             );
         }
-        let events = EventSink::new(&header, &self.outbox);
+        let events = self
+            .spare
+            .pop()
+            .and_then(|spare| spare.renewed(&header, &self.outbox))
+            .unwrap_or_else(|| EventSink::new(&header, &self.outbox));
+        let trace = Trace {
+            trace_id: header.trace_id,
+            span_id: header.span_id,
+            sampled: header.flags & flag::SAMPLED != 0,
+        };
         let call = Call {
             method: header.method,
             content_type: header.content_type,
             body,
             deadline,
             peer: self.peer,
-            trace_id: header.trace_id,
-            span_id: header.span_id,
+            trace,
             events: events.clone(),
         };
-        let mut future = self.shared.handler.call(call);
-        // Most answers are ready at once: no task, and the reply goes out with this turn's write. What is not ready is
-        // polled again by its task, so the wake-up that this waker would lose is not needed.
-        match poll_caught(&mut future, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => {
-                answer(&self.outbox, stats, &header, result);
-                Ok(())
+        let span = span(&header, &trace);
+        let entered = span.enter();
+        let started = caught(|| self.shared.handler.answer(call));
+        let begun = match started {
+            None => Err(Err(panicked())),
+            Some(Answering::Now(result)) => Err(result),
+            // Most answers are ready at once: no task, and the reply goes out with this turn's write. What is not ready
+            // is polled again by its task, so the wake-up that this waker would lose is not needed.
+            Some(Answering::Later(mut future)) => {
+                match poll_caught(&mut future, &mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(result) => Err(result),
+                    Poll::Pending => Ok(future),
+                }
             }
-            Poll::Pending => {
-                self.spawn(future, deadline, events);
-                Ok(())
+        };
+        drop(entered);
+        match begun {
+            Err(result) => {
+                answer(&self.outbox, stats, &events, result);
+                self.keep(events);
             }
+            Ok(future) => self.spawn(future, deadline, events, span),
+        }
+        Ok(())
+    }
+
+    /// Keeps what a call needed for the next one, unless its handler still holds it.
+    fn keep(&mut self, mut events: EventSink) {
+        if self.spare.len() < SPARE_MAX && events.is_alone() {
+            self.spare.push(events);
         }
     }
 
@@ -534,6 +656,7 @@ impl ServerSide<'_> {
         mut future: BoxFuture<Result<Reply, Failure>>,
         deadline: Option<Instant>,
         events: EventSink,
+        span: tracing::Span,
     ) {
         let (outbox, all, shared) = (
             Arc::clone(&self.outbox),
@@ -544,7 +667,8 @@ impl ServerSide<'_> {
         // The map is locked until the call is in it: its task cannot end before.
         let mut running = calls(&self.calls);
         let task = tokio::spawn(async move {
-            let work = std::future::poll_fn(|context| poll_caught(&mut future, context));
+            let work =
+                std::future::poll_fn(|context| span.in_scope(|| poll_caught(&mut future, context)));
             let result = match deadline {
                 None => work.await,
                 Some(deadline) => tokio::time::timeout_at(deadline, work)
@@ -558,10 +682,10 @@ impl ServerSide<'_> {
                     }),
             };
             drop(future);
-            outbox.room().await;
+            outbox.room(call.lane()).await;
             // Whoever takes it out of the map answers: this task, or the one that cancels.
             if calls(&all).remove(&call.request().request_id).is_some()
-                && answer(&outbox, &shared.stats, call.request(), result)
+                && answer(&outbox, &shared.stats, &call, result)
             {
                 outbox.ring();
             }
@@ -574,25 +698,50 @@ impl ServerSide<'_> {
         let Some(call) = calls(&self.calls).remove(&request_id) else {
             return;
         };
-        call.events.cancel();
-        call.task.abort();
+        call.stop();
         let failure = Failure::new(Status::CANCELLED, "the caller cancelled the request");
-        let (stats, request) = (&self.shared.stats, call.events.request());
-        answer(&self.outbox, stats, request, Err(failure));
+        answer(&self.outbox, &self.shared.stats, &call.events, Err(failure));
     }
 }
 
-/// Polls; a panic of the handler is an answer, not the end of the other calls.
+/// What logs of a call show: always for a sampled trace, else with debug logs only.
+fn span(header: &Header, trace: &Trace) -> tracing::Span {
+    let service = header.service.name();
+    macro_rules! span {
+        ($level:expr) => {
+            tracing::span!(
+                $level,
+                "call",
+                service,
+                method = mfn_wire::method::name(header.service, header.method)
+                    .unwrap_or("unknown"),
+                trace = %Hex(&trace.trace_id),
+                span = %Hex(&trace.span_id),
+            )
+        };
+    }
+    if trace.sampled {
+        span!(tracing::Level::INFO)
+    } else {
+        span!(tracing::Level::DEBUG)
+    }
+}
+
+/// A panic of the handler is an answer, not the end of the other calls. `None`: it panicked.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn panicked() -> Failure {
+    Failure::new(
+        Status::INTERNAL,
+        "the handler failed; its log says why; please report it",
+    )
+}
+
 fn poll_caught(
     future: &mut BoxFuture<Result<Reply, Failure>>,
     context: &mut Context<'_>,
 ) -> Poll<Result<Reply, Failure>> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))).unwrap_or_else(
-        |_| {
-            Poll::Ready(Err(Failure::new(
-                Status::INTERNAL,
-                "the handler failed; its log says why; please report it",
-            )))
-        },
-    )
+    caught(|| future.as_mut().poll(context)).unwrap_or_else(|| Poll::Ready(Err(panicked())))
 }
