@@ -2,6 +2,7 @@
 //!
 //! - [`Server`], [`Handler`], [`Call`]: one socket, its methods, one call of them.
 //! - [`Client`], [`Streaming`]: many calls at once over one connection, and streamed answers.
+//! - [`Pool`]: few connections for many callers, repaired as they break; a [`Breaker`] for each method.
 //! - [`blocking::Client`]: the same calls from threads that block, without a runtime.
 //! - [`run_dir`]: where sockets live.
 //!
@@ -34,6 +35,7 @@
 #![deny(unsafe_code)]
 
 pub mod blocking;
+mod breaker;
 mod call;
 mod client;
 mod clock;
@@ -44,6 +46,7 @@ mod frames;
 mod input;
 mod link;
 mod outbox;
+mod pool;
 pub mod run_dir;
 mod server;
 mod slots;
@@ -56,11 +59,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub use breaker::{Breaker, BreakerOptions, BreakerState, Outcome, Permit, Refused};
 pub use call::{Call, Cancelled, Context, EventSink, Reply};
 pub use client::{Client, ConnectOptions, Event, Item, Request, Streaming};
 pub use clock::monotonic_ns;
 pub use error::{CallError, Failure, LocalError};
 pub use frames::Announced;
+pub use pool::{Pool, PoolOptions, PoolStats, PooledStreaming};
 pub use server::{Answering, Handler, Server, ServerConfig, ServerStats};
 pub use socket::{PeerCredentials, PeerPolicy};
 pub use trace::Trace;

@@ -56,6 +56,11 @@ impl fmt::Display for Hex<'_> {
 
 /// An id that no other process has, as far as chance goes, and never zeros. Not secret: it names, it protects nothing.
 fn next_id() -> [u8; 8] {
+    random().max(1).to_be_bytes()
+}
+
+/// Any number, equally likely.
+pub(crate) fn random() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // The standard library seeds its hashers from the operating system.
@@ -65,7 +70,7 @@ fn next_id() -> [u8; 8] {
     let mut id = seed.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (id ^ (id >> 31)).max(1).to_be_bytes()
+    id ^ (id >> 31)
 }
 
 #[cfg(test)]
