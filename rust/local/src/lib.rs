@@ -39,6 +39,7 @@ mod breaker;
 mod call;
 mod client;
 mod clock;
+mod connection;
 mod credit;
 mod driver;
 mod error;

@@ -26,7 +26,7 @@ use crate::peers::{PeerBook, PeersError};
 use crate::scheduler::SchedulerService;
 use crate::state::StateService;
 use crate::transport::{TransportService, advertised};
-use crate::{metrics, store};
+use crate::{http, metrics, store};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,11 @@ pub enum NodeError {
     Transport(#[from] StoqError),
     #[error("could not start a thread or its runtime: {0}")]
     Start(std::io::Error),
+    #[error("cannot serve metrics on {address}: {source}; change metrics.http in config.toml")]
+    MetricsHttp {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("the {0} component ended while it started; its log says why")]
     Died(&'static str),
 }
@@ -159,7 +164,14 @@ impl Node {
                 adviser,
                 recorder,
             };
-            move || async move { Ok((Parts::only(Arc::new(service)), ())) }
+            let http = config.metrics_http;
+            move || async move {
+                let mut parts = Parts::only(Arc::new(service.clone()));
+                if let Some(address) = http {
+                    parts.beside = Box::pin(http::serve(http::bind(address).await?, service));
+                }
+                Ok((parts, ()))
+            }
         })?;
         add(component);
 
