@@ -341,7 +341,7 @@ async fn drains_lose_no_accepted_call_and_repeat_none() {
         }
     }
     let stats = pool.stats();
-    assert!(stats.opened >= 20, "{stats:?}");
+    assert!(stats.opened >= 3, "{stats:?}");
     // A drain answers what it took: hardly any call is left in doubt.
     assert!(
         answered * 100 >= calls * 99,
