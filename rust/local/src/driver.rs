@@ -21,7 +21,7 @@ use crate::link::Reading;
 use crate::outbox::{Flushed, Lane, Outbox};
 
 /// Frames handed over before what they caused is written.
-const FRAMES_PER_TURN: usize = 64;
+const FRAMES_PER_TURN: usize = 256;
 /// How long a last word (an error frame) may take to be written.
 const LAST_WORD: Duration = Duration::from_secs(1);
 

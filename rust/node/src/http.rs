@@ -29,6 +29,7 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, NodeError> 
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| NodeError::MetricsHttp { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
     tracing::info!(url = %format!("http://{address}/metrics"), "metrics are served over HTTP");
     Ok(listener)
 }

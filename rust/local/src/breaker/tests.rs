@@ -106,7 +106,7 @@ impl Model {
 
     fn open(&mut self, now: u64, dice: u64) {
         let longest = (200u64 << self.pauses.min(10)).min(1_000);
-        let pause = (u128::from(dice) * u128::from(longest + 1) >> 64) as u64;
+        let pause = ((u128::from(dice) * u128::from(longest + 1)) >> 64) as u64;
         self.pauses += 1;
         self.enter(Phase::Open(now + pause));
     }
