@@ -247,6 +247,7 @@ func (c *connection) call(ctx context.Context, frame protocol.Frame) (reply Repl
 	}()
 	reply, err = c.server.handler(ctx, Call{
 		Method: frame.Header.Method, ContentType: frame.Header.ContentType, Body: frame.Body,
+		TraceID: frame.Header.TraceID, SpanID: frame.Header.SpanID, Sampled: frame.Header.Flags&protocol.FlagSampled != 0,
 	})
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return Reply{}, Fail(protocol.StatusDeadline, "the deadline passed before the answer was ready")

@@ -241,6 +241,13 @@ async fn exchange(
         }
         tokio::select! {
             biased;
+            // Before the bytes: a side that always has some would else put these off for ever.
+            () = &mut stop, if !stopping => {
+                stopping = true;
+                side.stop();
+                timer = Some(Box::pin(tokio::time::sleep(drive.drain_timeout)));
+            }
+            () = &mut deadlines, if due.is_some() => side.expire(),
             result = reading.read(input.room()), if !more && !held_up => match result {
                 Ok(0) => return End::Closed,
                 Ok(count) => input.filled(count),
@@ -250,12 +257,6 @@ async fn exchange(
             // What is wrong with the socket, the next flush finds as well.
             _ = outbox.writable(), if flushed == Flushed::Blocked => {}
             () = std::future::poll_fn(|context| outbox.poll_rung(context)), if flushed != Flushed::Blocked => {}
-            () = &mut stop, if !stopping => {
-                stopping = true;
-                side.stop();
-                timer = Some(Box::pin(tokio::time::sleep(drive.drain_timeout)));
-            }
-            () = &mut deadlines, if due.is_some() => side.expire(),
             Some(()) = expired(&mut timer) => {
                 if stopping {
                     side.cut_off();

@@ -1,7 +1,10 @@
 //! What threads share, run in every order that the memory model allows.
 //!
 //! The sources are those of the crate, built against loom's primitives.
-#![expect(unreachable_pub, reason = "what is public in the crate is included here")]
+#![expect(
+    unreachable_pub,
+    reason = "what is public in the crate is included here"
+)]
 
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};

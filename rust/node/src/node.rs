@@ -8,6 +8,7 @@ use hypermesh_blocks::{Store, StoreError};
 use hypermesh_id::NodeId;
 use mfn_local::{LocalError, run_dir};
 use mfn_wire::Service;
+use rustix::process::{Resource, Rlimit};
 use stoq::{Endpoint, EndpointConfig, StoqError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -266,11 +267,24 @@ async fn tell_links(endpoint: Endpoint, adviser: Adviser) {
     }
 }
 
+/// Takes as many file descriptors as the system grants: a connection is one, and shells grant few at first.
+fn raise_descriptors() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
+    }
+}
+
 /// Runs a node until SIGINT or SIGTERM. A second one ends the process at once.
 ///
 /// # Errors
 /// When it does not start.
 pub fn run(dir: &NodeDir, config: &Config) -> Result<(), NodeError> {
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
