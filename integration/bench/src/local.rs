@@ -189,11 +189,8 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         let metric = format!("calls, {name}");
         ctx.row(&metric, "1/s", &pair.rate, None, Must::Report, note)?;
     }
-    // Each on its own processor, where there are two: so programs run that have work at the same time.
-    let apart = pairs.pop().map(|pair| pair.placement);
-    drop(pairs);
-    let apart = apart.ok_or_else(|| BenchError::new("no processor"))?;
-    local_load::run(ctx, place.path(), &apart)
+    let placements: Vec<Placement> = pairs.into_iter().map(|pair| pair.placement).collect();
+    local_load::run(ctx, place.path(), &placements)
 }
 
 /// Microseconds of each round.

@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::allocations;
+use crate::cpu;
 use crate::local::{ALLOCATIONS, Placement, Process, start};
 use crate::record::{BenchError, Ctx, Must, Samples};
 use crate::syscalls;
@@ -35,18 +36,24 @@ fn pool(path: &Path) -> Pool {
     })
 }
 
-pub(crate) fn run(ctx: &mut Ctx, place: &Path, placement: &Placement) -> Result<(), BenchError> {
+pub(crate) fn run(ctx: &mut Ctx, place: &Path, placements: &[Placement]) -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    crate::cpu::pin(placement.client)?;
-    let path = place.join("run/load.sock");
-    let server = start(&path, placement.server)?;
-    let pool = pool(&path);
-    rates(ctx, &runtime, &pool, placement)?;
-    costs(ctx, &runtime, &pool, &server)?;
-    connections(ctx, &runtime, &path)?;
-    long(ctx, &runtime, &pool)
+    for placement in placements {
+        cpu::pin(placement.client)?;
+        let path = place.join(format!("run/load-{}.sock", placement.server));
+        let server = start(&path, placement.server)?;
+        let pool = pool(&path);
+        runtime.block_on(calls(&pool, 20_000, AT_ONCE))?;
+        rates(ctx, &runtime, &pool, &server, placement)?;
+        costs(ctx, &runtime, &pool, &server, placement)?;
+        if placement.name == placements.first().map_or("", |first| first.name) {
+            connections(ctx, &runtime, &path)?;
+            long(ctx, &runtime, &pool)?;
+        }
+    }
+    Ok(())
 }
 
 /// That many calls, at once as many as given; errors are counted, not hidden.
@@ -73,35 +80,95 @@ async fn calls(pool: &Pool, count: usize, at_once: usize) -> Result<(f64, u64), 
     Ok((rate, errors.load(Ordering::Relaxed)))
 }
 
+/// Rates, and processor time of both sides for each call, round by round.
+#[derive(Default)]
+struct Side {
+    rate: Samples,
+    cpu: Samples,
+}
+
+impl Side {
+    /// `run` makes that many calls and gives their rate.
+    fn round(
+        &mut self,
+        server: &Process,
+        count: usize,
+        run: impl FnOnce() -> Result<f64, BenchError>,
+    ) -> Result<(), BenchError> {
+        let both = || -> Result<f64, BenchError> {
+            Ok(cpu::spent(std::process::id())? + cpu::spent(server.id())?)
+        };
+        let before = both()?;
+        self.rate.push(run()?);
+        self.cpu.push((both()? - before) / count as f64 * 1e6);
+        Ok(())
+    }
+}
+
 #[cfg(feature = "http-peers")]
 fn rates(
     ctx: &mut Ctx,
     runtime: &Runtime,
     pool: &Pool,
+    server: &Process,
     placement: &Placement,
 ) -> Result<(), BenchError> {
     use crate::peers::http::{Grpc, HTTP_CHILD, Http, TONIC_CHILD};
-    let (_http_server, http) = crate::local::start_tcp(HTTP_CHILD, placement.server)?;
-    let (_tonic_server, tonic) = crate::local::start_tcp(TONIC_CHILD, placement.server)?;
+    let (http_server, http) = crate::local::start_tcp(HTTP_CHILD, placement.server)?;
+    let (grpc_server, grpc) = crate::local::start_tcp(TONIC_CHILD, placement.server)?;
     let mut http = runtime.block_on(Http::connect(http, AT_ONCE))?;
-    let grpc = runtime.block_on(Grpc::connect(tonic))?;
-    let count = if ctx.quick { 20_000 } else { 200_000 };
-    let (mut ours, mut of_http, mut of_grpc) =
-        (Samples::default(), Samples::default(), Samples::default());
-    runtime.block_on(calls(pool, count / 10, AT_ONCE))?;
-    for _ in 0..ctx.rounds() * 3 {
-        ours.push(runtime.block_on(calls(pool, count, AT_ONCE))?.0);
-        of_http.push(runtime.block_on(http.rate(count / 10))?);
-        of_grpc.push(runtime.block_on(grpc.rate(count / 10, AT_ONCE))?);
+    let grpc = runtime.block_on(Grpc::connect(grpc))?;
+    // Whole numbers of calls for each caller; a peer's round lasts about as long as one of ours.
+    let count = AT_ONCE * if ctx.quick { 160 } else { 1_600 };
+    let of_peers = count / 10;
+    let (mut ours, mut of_http, mut of_grpc) = (Side::default(), Side::default(), Side::default());
+    for _ in 0..if ctx.quick { 1 } else { 9 } {
+        ours.round(server, count, || {
+            Ok(runtime.block_on(calls(pool, count, AT_ONCE))?.0)
+        })?;
+        of_http.round(&http_server, of_peers, || {
+            runtime.block_on(http.rate(of_peers))
+        })?;
+        of_grpc.round(&grpc_server, of_peers, || {
+            runtime.block_on(grpc.rate(of_peers, AT_ONCE))
+        })?;
     }
-    let metric = format!("calls, 128 at once, {}", placement.name);
-    let note = "64-byte body; ours on one connection, HTTP on 128, both kept alive";
-    let peer = Some(("hyper HTTP/1.1", &of_http));
-    ctx.row(&metric, "1/s", &ours, peer, Must::RatioAtLeast(10.0), note)?;
-    let note =
-        "the same beside unary calls of gRPC on one connection, with a codec that copies nothing";
-    let peer = Some(("tonic", &of_grpc));
-    ctx.row(&metric, "1/s", &ours, peer, Must::RatioAtLeast(15.0), note)
+    let rate = format!("calls, 128 at once, {}", placement.name);
+    let time = format!("processor time per call, {}", placement.name);
+    for (name, peer, least, note) in [
+        (
+            "hyper HTTP/1.1",
+            &of_http,
+            10.0,
+            "64-byte body; ours on one connection, HTTP on 128, all kept alive",
+        ),
+        (
+            "tonic",
+            &of_grpc,
+            15.0,
+            "the same beside unary calls of gRPC on one connection, with a codec that copies nothing",
+        ),
+    ] {
+        let must = Must::RatioAtLeast(least);
+        ctx.row(
+            &rate,
+            "1/s",
+            &ours.rate,
+            Some((name, &peer.rate)),
+            must,
+            note,
+        )?;
+        let note = "both sides";
+        ctx.row(
+            &time,
+            "µs",
+            &ours.cpu,
+            Some((name, &peer.cpu)),
+            Must::Report,
+            note,
+        )?;
+    }
+    Ok(())
 }
 
 #[cfg(not(feature = "http-peers"))]
@@ -109,23 +176,22 @@ fn rates(
     ctx: &mut Ctx,
     runtime: &Runtime,
     pool: &Pool,
+    server: &Process,
     placement: &Placement,
 ) -> Result<(), BenchError> {
     println!("local: built without HTTP and gRPC to compare with: --features http-peers");
-    let count = if ctx.quick { 20_000 } else { 200_000 };
-    let mut ours = Samples::default();
+    let count = AT_ONCE * if ctx.quick { 160 } else { 1_600 };
+    let mut ours = Side::default();
     for _ in 0..ctx.rounds() {
-        ours.push(runtime.block_on(calls(pool, count, AT_ONCE))?.0);
+        ours.round(server, count, || {
+            Ok(runtime.block_on(calls(pool, count, AT_ONCE))?.0)
+        })?;
     }
     let metric = format!("calls, 128 at once, {}", placement.name);
-    ctx.row(
-        &metric,
-        "1/s",
-        &ours,
-        None,
-        Must::Report,
-        "64-byte body, one connection",
-    )
+    let note = "64-byte body, one connection";
+    ctx.row(&metric, "1/s", &ours.rate, None, Must::Report, note)?;
+    let metric = format!("processor time per call, {}", placement.name);
+    ctx.row(&metric, "µs", &ours.cpu, None, Must::Report, "both sides")
 }
 
 /// What one message costs when the connection is warm.
@@ -134,9 +200,9 @@ fn costs(
     runtime: &Runtime,
     pool: &Pool,
     server: &Process,
+    placement: &Placement,
 ) -> Result<(), BenchError> {
-    let count = if ctx.quick { 20_000 } else { 200_000 };
-    runtime.block_on(calls(pool, count / 10, AT_ONCE))?;
+    let count = AT_ONCE * if ctx.quick { 160 } else { 1_600 };
     match syscalls::start(&[std::process::id(), server.id()])? {
         Some(counting) => {
             runtime.block_on(calls(pool, count, AT_ONCE))?;
@@ -144,8 +210,8 @@ fn costs(
                 Some(made) => {
                     let each = Samples::from(made as f64 / count as f64);
                     let note = "both processes, by perf's raw_syscalls:sys_enter";
-                    let metric = "system calls per call, 128 at once";
-                    ctx.row(metric, "", &each, None, Must::AtMost(0.1), note)?;
+                    let metric = format!("system calls per call, 128 at once, {}", placement.name);
+                    ctx.row(&metric, "", &each, None, Must::AtMost(0.1), note)?;
                 }
                 None => {
                     println!("local: perf counted nothing; the row of system calls is left out")
@@ -160,9 +226,9 @@ fn costs(
     let made = runtime.block_on(allocated(pool, count / AT_ONCE))?;
     let note =
         "both processes, warm, with deadline, pool, breaker and trace; counted by the allocator";
-    let metric = "allocations per call, 128 at once";
+    let metric = format!("allocations per call, 128 at once, {}", placement.name);
     let each = Samples::from(made as f64 / count as f64);
-    ctx.row(metric, "", &each, None, Must::AtMost(0.0), note)
+    ctx.row(&metric, "", &each, None, Must::AtMost(0.0), note)
 }
 
 /// Allocations of both sides while all callers are in the middle of their calls.

@@ -209,11 +209,13 @@ impl Client {
 
     /// Asks, and waits for the reply. Dropped before, the call is cancelled.
     pub async fn call(&self, method: u16, request: Request) -> Result<Reply, CallError> {
-        let flight = self.send(method, &request, 0, Owner::call())?;
+        let mut flight = self.send(method, &request, 0, Owner::call())?;
         let shared = &self.connection.shared;
         let result =
             std::future::poll_fn(|context| shared.state().slots.poll(flight.request_id, context))
                 .await;
+        // It took its slot with it.
+        flight.is_over = true;
         result.unwrap_or_else(|| Err(CallError::Closed("its task is gone".into())))
     }
 
@@ -266,6 +268,16 @@ impl Client {
     /// Who serves, as the kernel knows it.
     pub fn server_credentials(&self) -> io::Result<PeerCredentials> {
         self.connection.shared.probe.credentials()
+    }
+
+    /// Calls that the server owes an answer and how many it takes at once. `None`: [`Client::is_closed`].
+    pub(crate) fn load_if_open(&self) -> Option<(usize, usize)> {
+        let state = self.connection.shared.state();
+        let most = state.server.requests_in_flight_max as usize;
+        state
+            .ended
+            .is_none()
+            .then(|| (state.slots.in_flight(), most))
     }
 
     /// Whether new calls fail because the connection has ended or the server goes away.
@@ -328,6 +340,7 @@ impl Client {
         let flight = Flight {
             connection: Arc::clone(&self.connection),
             request_id,
+            is_over: false,
         };
         // Alone, the caller waits for nothing but this frame. Among others, one write of the driver serves many.
         let pushed = if is_alone {
@@ -359,10 +372,15 @@ impl Client {
 struct Flight {
     connection: Arc<Connection>,
     request_id: u64,
+    /// Its slot is given back already.
+    is_over: bool,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         let shared = &self.connection.shared;
         let must_tell = shared.state().slots.give_up(self.request_id);
         if must_tell {

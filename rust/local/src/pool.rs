@@ -5,7 +5,7 @@
 //! not answer is told to callers at once, and tried again after pauses with jitter.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -97,13 +97,14 @@ struct Inner {
     /// Guards connecting.
     peer: SharedBreaker,
     counters: Counters,
+    /// Callers that wait; changed under the lock of the state.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     connections: Vec<Pooled>,
     is_connecting: bool,
-    waiting: usize,
     /// Failed connects, and what the last one said.
     failures: u64,
     failure: String,
@@ -115,6 +116,8 @@ struct Pooled {
     client: Client,
     opened: Instant,
     used: Instant,
+    /// Calls in flight and the most of them, at the last look.
+    load: (usize, usize),
 }
 
 #[derive(Debug, Default)]
@@ -160,6 +163,7 @@ impl Pool {
                 changed: Notify::new(),
                 peer: SharedBreaker::new(connecting()),
                 counters: Counters::default(),
+                waiting: AtomicUsize::new(0),
             }),
         }
     }
@@ -172,7 +176,7 @@ impl Pool {
         let mut tries = 0;
         let result = loop {
             tries += 1;
-            let client = match self.checkout(request.deadline).await {
+            let client = match self.checkout(watch.started, request.deadline).await {
                 Ok(client) => client,
                 Err(error) => break Err(error),
             };
@@ -200,7 +204,7 @@ impl Pool {
         let mut tries = 0;
         loop {
             tries += 1;
-            let started = match self.checkout(request.deadline).await {
+            let started = match self.checkout(watch.started, request.deadline).await {
                 Ok(client) => client.stream(method, request.clone(), credit).await,
                 Err(error) => Err(error),
             };
@@ -243,7 +247,7 @@ impl Pool {
                 .iter()
                 .map(|pooled| pooled.client.load().0)
                 .sum(),
-            waiting: state.waiting,
+            waiting: inner.waiting.load(Ordering::Relaxed),
             calls: count(&inner.counters.calls),
             repeated: count(&inner.counters.repeated),
             refused: count(&inner.counters.refused),
@@ -264,15 +268,25 @@ impl Pool {
     }
 
     /// The least loaded connection that is well.
-    async fn checkout(&self, deadline: Option<std::time::Instant>) -> Result<Client, CallError> {
+    async fn checkout(
+        &self,
+        mut now: Instant,
+        deadline: Option<std::time::Instant>,
+    ) -> Result<Client, CallError> {
         let deadline = deadline.map(Instant::from_std);
+        // The common case needs no wait prepared.
+        match self.inner.look(now, &mut None) {
+            Look::Connection(client) => return Ok(client),
+            Look::Failed(error) if !self.inner.options.wait_ready => return Err(error),
+            Look::Failed(_) | Look::Wait => {}
+        }
         let mut seen = None;
         loop {
             let changed = self.inner.changed.notified();
             tokio::pin!(changed);
             // Registered before the look, so that no change in between is missed.
             changed.as_mut().enable();
-            match self.inner.look(&mut seen) {
+            match self.inner.look(now, &mut seen) {
                 Look::Connection(client) => return Ok(client),
                 Look::Failed(error) if !self.inner.options.wait_ready => return Err(error),
                 Look::Failed(error) => {
@@ -298,6 +312,7 @@ impl Pool {
                     }
                 }
             }
+            now = Instant::now();
         }
     }
 }
@@ -316,20 +331,22 @@ impl Inner {
 
     /// A call is over: who waits for room may have it.
     fn room(&self) {
-        if self.state().waiting > 0 {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
             self.changed.notify_one();
         }
     }
 
     /// Looks for a connection; opens one beside the callers where that helps. `seen`: failures before this caller came.
-    fn look(self: &Arc<Self>, seen: &mut Option<u64>) -> Look {
-        let now = Instant::now();
+    fn look(self: &Arc<Self>, now: Instant, seen: &mut Option<u64>) -> Look {
         let mut state = self.state();
         let before = state.connections.len();
-        state.connections.retain(|pooled| {
+        state.connections.retain_mut(|pooled| {
             let is_idle = now.saturating_duration_since(pooled.used) > IDLE;
-            !pooled.client.is_closed()
-                && now.saturating_duration_since(pooled.opened) < self.options.age_max
+            let Some(load) = pooled.client.load_if_open() else {
+                return false;
+            };
+            pooled.load = load;
+            now.saturating_duration_since(pooled.opened) < self.options.age_max
                 && !(is_idle && pooled.client.has_hung_up())
         });
         let gone = (before - state.connections.len()) as u64;
@@ -339,9 +356,9 @@ impl Inner {
         let least = state
             .connections
             .iter_mut()
-            .map(|pooled| (pooled.client.load(), pooled))
-            .min_by_key(|((in_flight, _), _)| *in_flight);
-        if let Some(((in_flight, most), pooled)) = least
+            .min_by_key(|pooled| pooled.load.0);
+        if let Some(pooled) = least
+            && let (in_flight, most) = pooled.load
             && in_flight < most
         {
             pooled.used = now;
@@ -428,6 +445,7 @@ impl Drop for Connecting {
                     client,
                     opened: now,
                     used: now,
+                    load: (0, 0),
                 });
             }
             Some(Err(text)) => {
@@ -447,12 +465,13 @@ struct Waits<'a>(&'a Inner);
 
 impl<'a> Waits<'a> {
     fn new(inner: &'a Inner) -> Result<Self, CallError> {
-        let mut state = inner.state();
-        if state.waiting >= inner.options.waiting_max {
+        // Held, so that no more come in than may.
+        let state = inner.state();
+        if inner.waiting.load(Ordering::Relaxed) >= inner.options.waiting_max {
             let most = u32::try_from(inner.options.waiting_max).unwrap_or(u32::MAX);
             return Err(CallError::Busy(most));
         }
-        state.waiting += 1;
+        inner.waiting.fetch_add(1, Ordering::Relaxed);
         drop(state);
         Ok(Self(inner))
     }
@@ -460,7 +479,7 @@ impl<'a> Waits<'a> {
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.state().waiting -= 1;
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -506,8 +525,9 @@ impl Watch {
         let Some(permit) = self.permit.take() else {
             return;
         };
+        let now = Instant::now();
         let took = if self.is_timed {
-            self.started.elapsed()
+            now.saturating_duration_since(self.started)
         } else {
             Duration::ZERO
         };
@@ -517,7 +537,7 @@ impl Watch {
             trace::random()
         };
         self.breaker
-            .record(permit, clock::monotonic_ns(), outcome, took, dice);
+            .record(permit, clock::ns_of(now.into_std()), outcome, took, dice);
     }
 }
 
