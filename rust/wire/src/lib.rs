@@ -35,6 +35,8 @@ pub mod pb;
 mod tlv_area;
 
 pub use codec::{WireError, decode, encode, frame_length};
-pub use constants::{ContentType, Kind, Service, Status, VERSION, feature, flag, limits, method, tlv};
+pub use constants::{
+    ContentType, Kind, Service, Status, VERSION, feature, flag, limits, method, tlv,
+};
 pub use frame::{Frame, Header};
 pub use tlv_area::{Hello, Tlv, TlvArea, Tlvs};
