@@ -57,6 +57,9 @@
 #define MFN_TLV_LIMITS 2u /* HELLO: u32 frame bytes, u32 requests in flight, u32 connections. */
 #define MFN_TLV_SOFTWARE 3u /* HELLO: UTF-8 name and version of the program. */
 
+/* Bits of the features that HELLO announces. */
+#define MFN_FEATURE_SHARED_MEMORY 1u /* Reserved: frames by a ring in shared memory. Nobody announces it yet. */
+
 /* Methods of the transport service. */
 #define MFN_METHOD_TRANSPORT_STATUS 1u /* TransportStatus of this node. */
 #define MFN_METHOD_TRANSPORT_PEERS 2u /* PeerList: every known peer, connected or not. */

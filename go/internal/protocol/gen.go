@@ -136,6 +136,12 @@ const (
 	TLVSoftware uint16 = 3
 )
 
+// Bits of the features that HELLO announces.
+const (
+	// FeatureSharedMemory Reserved: frames by a ring in shared memory. Nobody announces it yet.
+	FeatureSharedMemory uint64 = 1
+)
+
 // Methods of the transport service.
 const (
 	// MethodTransportStatus TransportStatus of this node.
@@ -260,6 +266,8 @@ const (
 	StatusQuota Status = -17
 	// StatusConflict The destination is in the way or names collide there.
 	StatusConflict Status = -18
+	// StatusCircuitOpen Calls like this one failed too often; none is made until a pause is over.
+	StatusCircuitOpen Status = -30
 	// StatusPanic A broken invariant was caught at the border; the handle must be freed.
 	StatusPanic Status = -98
 	// StatusInternal An error that should not happen; please report it.
@@ -337,6 +345,8 @@ func (s Status) String() string {
 		return "QUOTA"
 	case StatusConflict:
 		return "CONFLICT"
+	case StatusCircuitOpen:
+		return "CIRCUIT_OPEN"
 	case StatusPanic:
 		return "PANIC"
 	case StatusInternal:
@@ -416,6 +426,8 @@ func (s Status) Text() string {
 		return "The store's quota or the disk is full."
 	case StatusConflict:
 		return "The destination is in the way or names collide there."
+	case StatusCircuitOpen:
+		return "Calls like this one failed too often; none is made until a pause is over."
 	case StatusPanic:
 		return "A broken invariant was caught at the border; the handle must be freed."
 	case StatusInternal:
@@ -457,7 +469,7 @@ func (s Status) Text() string {
 // IsRetryable says whether the same call may succeed later.
 func (s Status) IsRetryable() bool {
 	switch s {
-	case StatusOutOfMemory, StatusDeadline, StatusBusy, StatusClosed, StatusNotReady, StatusIO, StatusUnreachable:
+	case StatusOutOfMemory, StatusDeadline, StatusBusy, StatusClosed, StatusNotReady, StatusIO, StatusUnreachable, StatusCircuitOpen:
 		return true
 	}
 	return false

@@ -18,3 +18,11 @@ pub(crate) fn pin(processor: usize) -> io::Result<()> {
     set.set(processor);
     Ok(sched_setaffinity(None, &set)?)
 }
+
+/// Seconds that the main thread of a process has run. For processes of one thread.
+pub(crate) fn spent(process: u32) -> io::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    let ran = text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok());
+    ran.map(|ns| ns / 1e9)
+        .ok_or_else(|| io::Error::other("/proc/PID/schedstat is not what it was"))
+}

@@ -4,23 +4,29 @@
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocations;
 mod blocks;
 mod cpu;
 mod files;
 mod ifr;
 mod local;
+mod local_load;
 mod node;
 mod peers;
 mod record;
 mod render;
 mod stoq;
+mod syscalls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use record::{BenchError, Ctx};
+
+#[global_allocator]
+static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
 Usage: hypermesh-bench <ifr|local|blocks|stoq|node> [--quick] [--large]

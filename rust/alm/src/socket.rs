@@ -1,14 +1,11 @@
 //! The layer behind its Unix socket.
 
-use std::path::{Path as FsPath, PathBuf};
-use std::sync::Arc;
+use std::path::Path as FsPath;
 use std::time::Duration;
 
-use mfn_local::{CallError, Client, ConnectOptions, Request};
+use mfn_local::{BreakerOptions, CallError, ConnectOptions, Pool, PoolOptions, Request};
 use mfn_wire::{Service, Status, method, pb};
 use prost::Message;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::{Alm, AlmError, Answer, Edge, Path, Ranked, Stats};
 
@@ -16,68 +13,34 @@ use crate::{Alm, AlmError, Answer, Edge, Path, Ranked, Stats};
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 /// A snapshot waits for the disk.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a failed connection, callers are told so at once for this long.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-
 /// Asks `almd`. Cheap to clone. Connects when first asked, and again after the connection was lost.
 #[derive(Clone, Debug)]
 pub struct SocketAlm {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    path: PathBuf,
-    link: Mutex<Link>,
-}
-
-#[derive(Debug, Default)]
-struct Link {
-    client: Option<Client>,
-    /// When and why the last connection failed.
-    failed: Option<(Instant, String)>,
+    pool: Pool,
 }
 
 impl SocketAlm {
     /// The layer at that socket. Nothing is opened yet.
     pub fn new(path: &FsPath) -> Self {
+        let options = PoolOptions {
+            connect: ConnectOptions {
+                timeout: ANSWER_TIMEOUT,
+                ..ConnectOptions::default()
+            },
+            breaker: BreakerOptions {
+                slow_from: ANSWER_TIMEOUT / 2,
+                ..BreakerOptions::default()
+            },
+            ..PoolOptions::new(Service::Alm, path)
+        };
         Self {
-            inner: Arc::new(Inner {
-                path: path.to_path_buf(),
-                link: Mutex::default(),
-            }),
+            pool: Pool::new(options),
         }
     }
 
-    async fn client(&self) -> Result<Client, AlmError> {
-        let mut link = self.inner.link.lock().await;
-        match &link.client {
-            Some(client) if !client.is_closed() => return Ok(client.clone()),
-            _ => link.client = None,
-        }
-        if let Some((at, text)) = &link.failed
-            && at.elapsed() < RETRY_PAUSE
-        {
-            return Err(AlmError::Away(text.clone()));
-        }
-        let options = ConnectOptions {
-            timeout: ANSWER_TIMEOUT,
-            ..ConnectOptions::default()
-        };
-        match Client::connect(&self.inner.path, Service::Alm, options).await {
-            Ok(client) => {
-                *link = Link {
-                    client: Some(client.clone()),
-                    failed: None,
-                };
-                Ok(client)
-            }
-            Err(error) => {
-                let text = error.to_string();
-                link.failed = Some((Instant::now(), text.clone()));
-                Err(AlmError::Away(text))
-            }
-        }
+    /// Its connections and breakers.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     fn ask<A: Message + Default>(
@@ -86,11 +49,11 @@ impl SocketAlm {
         question: impl Message + 'static,
         timeout: Duration,
     ) -> Answer<A> {
-        let this = self.clone();
+        let pool = self.pool.clone();
         Box::pin(async move {
-            let client = this.client().await?;
-            let reply = client
-                .call(method, Request::message(&question).within(timeout))
+            let request = Request::message(&question).within(timeout);
+            let reply = pool
+                .call(method, request)
                 .await
                 .map_err(|error| match error {
                     CallError::Failed { status, text } => AlmError::Refused { status, text },

@@ -180,7 +180,9 @@ pub unsafe extern "C" fn mfn_client_call(
         // SAFETY: not NULL; the caller promises a live handle.
         let client = unsafe { &*client };
         let mut request = Request::new(content_type, body);
-        request.deadline = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+        if timeout_ms > 0 {
+            request = request.within(Duration::from_millis(timeout_ms));
+        }
         let made = mfn_reply {
             reply: client
                 .client

@@ -1,4 +1,4 @@
-// Generated from ffi/include/mfn/ifr.h (headers 8fba3140214237fcb7c57286009c4ffa0a8ccdaece2a4af1589be8150f1ad390) by `./make gen`; do not edit.
+// Generated from ffi/include/mfn/ifr.h (headers b3ea6cfaad80401bbc0fe28ee3256efc61e9a3b16525b6e3b9a50b68e3d3cdf6) by `./make gen`; do not edit.
 pub const MFN_IFR_ABI_VERSION: u32 = 65537;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;
@@ -31,6 +31,7 @@ pub mod mfn_status {
     pub const MFN_UNREACHABLE: Type = -16;
     pub const MFN_QUOTA: Type = -17;
     pub const MFN_CONFLICT: Type = -18;
+    pub const MFN_CIRCUIT_OPEN: Type = -30;
     pub const MFN_PANIC: Type = -98;
     pub const MFN_INTERNAL: Type = -99;
     pub const MFN_FRAME_SHORT: Type = -100;

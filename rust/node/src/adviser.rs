@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hypermesh_id::NodeId;
 use mfn_alm::{Alm, Edge, SocketAlm, State, Supervisor, SupervisorOptions, strength_of};
+use mfn_local::Pool;
 use mfn_wire::Service;
 
 use crate::config::Config;
@@ -155,6 +156,11 @@ impl Adviser {
         let stats = self.alm.as_ref()?.stats();
         let stats = tokio::time::timeout(STATS_TIMEOUT, stats).await.ok()?;
         Some(stats.ok()?.edges)
+    }
+
+    /// The connections to it, when it is used.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.alm.as_ref().map(SocketAlm::pool)
     }
 
     /// Whether it runs, in words, how often it was started again, and whether it can be asked.

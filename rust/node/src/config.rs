@@ -40,6 +40,8 @@ pub struct Config {
     pub alm_half_life: Duration,
     /// Where run directories are made; none: the machine's usual place.
     pub run_base: Option<PathBuf>,
+    /// Where metrics are served over HTTP as well: a loopback address; none: nowhere.
+    pub metrics_http: Option<SocketAddr>,
     pub log_format: LogFormat,
     /// A filter such as `info` or `info,stoq=debug`.
     pub log_level: String,
@@ -81,6 +83,7 @@ impl Default for Config {
             alm_program: None,
             alm_half_life: Duration::from_secs(3_600),
             run_base: None,
+            metrics_http: None,
             log_format: LogFormat::Human,
             log_level: "info".into(),
         }
@@ -166,6 +169,12 @@ pub const KEYS: &[Key] = &[
         "base",
         "\"\"",
         "Where the socket directory is made. Empty: $XDG_RUNTIME_DIR/hypermesh or the like.",
+    ),
+    key(
+        "metrics",
+        "http",
+        "\"\"",
+        "Serve Prometheus text over HTTP as well, on a loopback address such as \"[::1]:9464\". Empty: no.",
     ),
     key("log", "format", "\"human\"", "human or json."),
     key(
@@ -291,6 +300,7 @@ impl Config {
                 }
             }
             ("run", "base") => self.run_base = path(value)?,
+            ("metrics", "http") => self.metrics_http = loopback(value)?,
             ("log", "format") => {
                 self.log_format = string(value)?.parse().map_err(|text| wrong(value, text))?;
             }
@@ -357,6 +367,24 @@ fn path(value: &Spanned<DeValue<'_>>) -> Result<Option<PathBuf>, Wrong> {
             format!("'{}' is not an absolute path", short(text)),
         )),
     }
+}
+
+/// An address that only this machine reaches; the empty text means none.
+fn loopback(value: &Spanned<DeValue<'_>>) -> Result<Option<SocketAddr>, Wrong> {
+    let text = string(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = parse_socket_address(text).map_err(|error| wrong(value, error.to_string()))?;
+    if !address.ip().is_loopback() {
+        return Err(wrong(
+            value,
+            format!(
+                "{address} can be reached from other machines: write [::1]:PORT or 127.0.0.1:PORT"
+            ),
+        ));
+    }
+    Ok(Some(address))
 }
 
 fn list<T>(
@@ -500,6 +528,16 @@ mod tests {
             );
         }
         assert_eq!(Config::parse(&uncommented).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn metrics_stay_on_this_machine() {
+        let config = Config::parse("[metrics]\nhttp = \"[::1]:9464\"\n").unwrap();
+        assert_eq!(config.metrics_http, Some("[::1]:9464".parse().unwrap()));
+        for open in ["[::]:9464", "0.0.0.0:9464", "192.0.2.7:80"] {
+            let text = format!("[metrics]\nhttp = \"{open}\"\n");
+            assert!(error_of(&text).contains("other machines"), "{open}");
+        }
     }
 
     #[test]

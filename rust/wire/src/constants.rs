@@ -273,6 +273,12 @@ pub mod tlv {
     pub const SOFTWARE: u16 = 3;
 }
 
+/// Bits of the features that HELLO announces.
+pub mod feature {
+    /// Reserved: frames by a ring in shared memory. Nobody announces it yet.
+    pub const SHARED_MEMORY: u64 = 1;
+}
+
 /// Methods, per service.
 pub mod method {
     /// Methods of the transport service.
@@ -392,6 +398,287 @@ pub mod method {
             _ => return None,
         })
     }
+
+    /// What a method takes and gives, as names of messages of `local.proto`. `bytes` and `text` are those content types.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Description {
+        pub service: super::Service,
+        pub method: u16,
+        pub name: &'static str,
+        /// One sentence.
+        pub text: &'static str,
+        /// Empty: no body.
+        pub request: &'static str,
+        /// Of each event; empty: it does not stream.
+        pub event: &'static str,
+        /// Empty: no body.
+        pub reply: &'static str,
+    }
+
+    /// All methods, by service and number.
+    pub const ALL: &[Description] = &[
+        Description {
+            service: super::Service::Transport,
+            method: 1,
+            name: "status",
+            text: "TransportStatus of this node.",
+            request: "",
+            event: "",
+            reply: "TransportStatus",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 2,
+            name: "peers",
+            text: "PeerList: every known peer, connected or not.",
+            request: "",
+            event: "",
+            reply: "PeerList",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 3,
+            name: "ping",
+            text: "PingRequest; one PingEvent per probe, then a PingReply.",
+            request: "PingRequest",
+            event: "PingEvent",
+            reply: "PingReply",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 4,
+            name: "invite",
+            text: "InviteRequest; an Invitation in text form.",
+            request: "InviteRequest",
+            event: "",
+            reply: "Invitation",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 5,
+            name: "join",
+            text: "JoinRequest; a JoinReply once the issuer accepted.",
+            request: "JoinRequest",
+            event: "",
+            reply: "JoinReply",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 6,
+            name: "forget",
+            text: "ForgetRequest: the peer is no member any more.",
+            request: "ForgetRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 1,
+            name: "status",
+            text: "StateStatus: what the store holds and may hold.",
+            request: "",
+            event: "",
+            reply: "StateStatus",
+        },
+        Description {
+            service: super::Service::State,
+            method: 2,
+            name: "put",
+            text: "PutRequest; Progress events, then a PutReply with the root.",
+            request: "PutRequest",
+            event: "Progress",
+            reply: "PutReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 3,
+            name: "list",
+            text: "ListRequest; one Entry per event, then a ListReply.",
+            request: "ListRequest",
+            event: "Entry",
+            reply: "ListReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 4,
+            name: "cat",
+            text: "CatRequest; events of bytes, then a CatReply.",
+            request: "CatRequest",
+            event: "bytes",
+            reply: "CatReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 5,
+            name: "stat",
+            text: "StatRequest; one Entry.",
+            request: "StatRequest",
+            event: "",
+            reply: "Entry",
+        },
+        Description {
+            service: super::Service::State,
+            method: 6,
+            name: "pin",
+            text: "PinRequest: keeps a root through gc.",
+            request: "PinRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 7,
+            name: "unpin",
+            text: "PinRequest: lets gc take a root.",
+            request: "PinRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 8,
+            name: "roots",
+            text: "RootList: the roots that this store knows.",
+            request: "",
+            event: "",
+            reply: "RootList",
+        },
+        Description {
+            service: super::Service::State,
+            method: 9,
+            name: "gc",
+            text: "GcRequest; Progress events, then a GcReply.",
+            request: "GcRequest",
+            event: "Progress",
+            reply: "GcReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 10,
+            name: "fsck",
+            text: "FsckRequest; one FsckFinding per event, then a FsckReply.",
+            request: "FsckRequest",
+            event: "FsckFinding",
+            reply: "FsckReply",
+        },
+        Description {
+            service: super::Service::Scheduler,
+            method: 1,
+            name: "status",
+            text: "SchedulerStatus: running and recent jobs, the adviser.",
+            request: "",
+            event: "",
+            reply: "SchedulerStatus",
+        },
+        Description {
+            service: super::Service::Scheduler,
+            method: 2,
+            name: "get",
+            text: "GetRequest; Progress events, then a GetReply.",
+            request: "GetRequest",
+            event: "Progress",
+            reply: "GetReply",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 1,
+            name: "status",
+            text: "ConsensusStatus.",
+            request: "",
+            event: "",
+            reply: "ConsensusStatus",
+        },
+        Description {
+            service: super::Service::Metrics,
+            method: 1,
+            name: "status",
+            text: "NodeStatus: components, sockets, layers.",
+            request: "",
+            event: "",
+            reply: "NodeStatus",
+        },
+        Description {
+            service: super::Service::Metrics,
+            method: 2,
+            name: "scrape",
+            text: "Prometheus text.",
+            request: "",
+            event: "",
+            reply: "text",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 1,
+            name: "stats",
+            text: "AlmStats.",
+            request: "",
+            event: "",
+            reply: "AlmStats",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 2,
+            name: "add",
+            text: "AlmEdges: sets the strength of edges.",
+            request: "AlmEdges",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 3,
+            name: "reinforce",
+            text: "AlmEdges: adds to the strength of edges.",
+            request: "AlmEdges",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 4,
+            name: "remove",
+            text: "AlmEdges: forgets edges; an empty target forgets the node.",
+            request: "AlmEdges",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 5,
+            name: "neighbours",
+            text: "AlmNeighboursRequest; AlmEdges, strongest first.",
+            request: "AlmNeighboursRequest",
+            event: "",
+            reply: "AlmEdges",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 6,
+            name: "best_path",
+            text: "AlmPathRequest; AlmPath.",
+            request: "AlmPathRequest",
+            event: "",
+            reply: "AlmPath",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 7,
+            name: "rank",
+            text: "AlmRankRequest; AlmRanking, best first.",
+            request: "AlmRankRequest",
+            event: "",
+            reply: "AlmRanking",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 8,
+            name: "snapshot",
+            text: "Writes the graph to disk now.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+    ];
 }
 
 /// How a call ended: 0 is success, errors are negative. A number that this version does not know is kept.
@@ -437,6 +724,8 @@ impl Status {
     pub const QUOTA: Self = Self(-17);
     /// The destination is in the way or names collide there.
     pub const CONFLICT: Self = Self(-18);
+    /// Calls like this one failed too often; none is made until a pause is over.
+    pub const CIRCUIT_OPEN: Self = Self(-30);
     /// A broken invariant was caught at the border; the handle must be freed.
     pub const PANIC: Self = Self(-98);
     /// An error that should not happen; please report it.
@@ -493,6 +782,7 @@ impl Status {
         Self::UNREACHABLE,
         Self::QUOTA,
         Self::CONFLICT,
+        Self::CIRCUIT_OPEN,
         Self::PANIC,
         Self::INTERNAL,
         Self::FRAME_SHORT,
@@ -534,6 +824,7 @@ impl Status {
             Self::UNREACHABLE => "UNREACHABLE",
             Self::QUOTA => "QUOTA",
             Self::CONFLICT => "CONFLICT",
+            Self::CIRCUIT_OPEN => "CIRCUIT_OPEN",
             Self::PANIC => "PANIC",
             Self::INTERNAL => "INTERNAL",
             Self::FRAME_SHORT => "FRAME_SHORT",
@@ -577,6 +868,9 @@ impl Status {
             Self::UNREACHABLE => "No peer that could answer was reached.",
             Self::QUOTA => "The store's quota or the disk is full.",
             Self::CONFLICT => "The destination is in the way or names collide there.",
+            Self::CIRCUIT_OPEN => {
+                "Calls like this one failed too often; none is made until a pause is over."
+            }
             Self::PANIC => "A broken invariant was caught at the border; the handle must be freed.",
             Self::INTERNAL => "An error that should not happen; please report it.",
             Self::FRAME_SHORT => "The frame ends before its header does.",
@@ -638,7 +932,8 @@ impl Status {
             | Self::CORRUPT
             | Self::UNREACHABLE
             | Self::QUOTA
-            | Self::CONFLICT => "environment",
+            | Self::CONFLICT
+            | Self::CIRCUIT_OPEN => "environment",
             Self::PANIC | Self::INTERNAL => "internal",
             _ => "unknown",
         }
@@ -655,6 +950,7 @@ impl Status {
                 | Self::NOT_READY
                 | Self::IO
                 | Self::UNREACHABLE
+                | Self::CIRCUIT_OPEN
         )
     }
 }

@@ -414,6 +414,55 @@ pub struct ComponentStatus {
     pub requests: u64,
     #[prost(uint64, tag = "6")]
     pub errors: u64,
+    /// connections, ever
+    #[prost(uint64, tag = "7")]
+    pub accepted: u64,
+    /// another user, too many connections, or no descriptor
+    #[prost(uint64, tag = "8")]
+    pub denied: u64,
+    /// connections ended for a broken rule
+    #[prost(uint64, tag = "9")]
+    pub violations: u64,
+}
+/// The connections to one socket, as the caller holds them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PoolStatus {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub socket: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub connections: u64,
+    #[prost(uint64, tag = "4")]
+    pub in_flight: u64,
+    #[prost(uint64, tag = "5")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "6")]
+    pub calls: u64,
+    /// made again: a server that went away had not taken them
+    #[prost(uint64, tag = "7")]
+    pub repeated: u64,
+    /// by a breaker
+    #[prost(uint64, tag = "8")]
+    pub refused: u64,
+    #[prost(uint64, tag = "9")]
+    pub opened: u64,
+    /// connects
+    #[prost(uint64, tag = "10")]
+    pub failed: u64,
+    #[prost(uint64, tag = "11")]
+    pub retired: u64,
+    #[prost(message, repeated, tag = "12")]
+    pub breakers: ::prost::alloc::vec::Vec<BreakerStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BreakerStatus {
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub retry_in_ns: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LayerStatus {
@@ -445,6 +494,8 @@ pub struct NodeStatus {
     pub components: ::prost::alloc::vec::Vec<ComponentStatus>,
     #[prost(message, repeated, tag = "7")]
     pub layers: ::prost::alloc::vec::Vec<LayerStatus>,
+    #[prost(message, repeated, tag = "8")]
+    pub pools: ::prost::alloc::vec::Vec<PoolStatus>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmEdge {

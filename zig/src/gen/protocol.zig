@@ -101,6 +101,12 @@ pub const tlv = struct {
     pub const software: u16 = 3;
 };
 
+/// Bits of the features that HELLO announces.
+pub const feature = struct {
+    /// Reserved: frames by a ring in shared memory. Nobody announces it yet.
+    pub const shared_memory: u64 = 1;
+};
+
 /// Methods, per service.
 pub const method = struct {
     /// Methods of the transport service.
@@ -226,6 +232,8 @@ pub const Status = enum(i32) {
     quota = -17,
     /// The destination is in the way or names collide there.
     conflict = -18,
+    /// Calls like this one failed too often; none is made until a pause is over.
+    circuit_open = -30,
     /// A broken invariant was caught at the border; the handle must be freed.
     panic = -98,
     /// An error that should not happen; please report it.

@@ -2350,6 +2350,9 @@ type ComponentStatus struct {
 	Connections   uint64                 `protobuf:"varint,4,opt,name=connections,proto3" json:"connections,omitempty"`
 	Requests      uint64                 `protobuf:"varint,5,opt,name=requests,proto3" json:"requests,omitempty"`
 	Errors        uint64                 `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
+	Accepted      uint64                 `protobuf:"varint,7,opt,name=accepted,proto3" json:"accepted,omitempty"`     // connections, ever
+	Denied        uint64                 `protobuf:"varint,8,opt,name=denied,proto3" json:"denied,omitempty"`         // another user, too many connections, or no descriptor
+	Violations    uint64                 `protobuf:"varint,9,opt,name=violations,proto3" json:"violations,omitempty"` // connections ended for a broken rule
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2426,6 +2429,220 @@ func (x *ComponentStatus) GetErrors() uint64 {
 	return 0
 }
 
+func (x *ComponentStatus) GetAccepted() uint64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *ComponentStatus) GetDenied() uint64 {
+	if x != nil {
+		return x.Denied
+	}
+	return 0
+}
+
+func (x *ComponentStatus) GetViolations() uint64 {
+	if x != nil {
+		return x.Violations
+	}
+	return 0
+}
+
+// The connections to one socket, as the caller holds them.
+type PoolStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Socket        string                 `protobuf:"bytes,2,opt,name=socket,proto3" json:"socket,omitempty"`
+	Connections   uint64                 `protobuf:"varint,3,opt,name=connections,proto3" json:"connections,omitempty"`
+	InFlight      uint64                 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Waiting       uint64                 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Calls         uint64                 `protobuf:"varint,6,opt,name=calls,proto3" json:"calls,omitempty"`
+	Repeated      uint64                 `protobuf:"varint,7,opt,name=repeated,proto3" json:"repeated,omitempty"` // made again: a server that went away had not taken them
+	Refused       uint64                 `protobuf:"varint,8,opt,name=refused,proto3" json:"refused,omitempty"`   // by a breaker
+	Opened        uint64                 `protobuf:"varint,9,opt,name=opened,proto3" json:"opened,omitempty"`
+	Failed        uint64                 `protobuf:"varint,10,opt,name=failed,proto3" json:"failed,omitempty"` // connects
+	Retired       uint64                 `protobuf:"varint,11,opt,name=retired,proto3" json:"retired,omitempty"`
+	Breakers      []*BreakerStatus       `protobuf:"bytes,12,rep,name=breakers,proto3" json:"breakers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolStatus) Reset() {
+	*x = PoolStatus{}
+	mi := &file_local_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolStatus) ProtoMessage() {}
+
+func (x *PoolStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolStatus.ProtoReflect.Descriptor instead.
+func (*PoolStatus) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PoolStatus) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *PoolStatus) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *PoolStatus) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetRepeated() uint64 {
+	if x != nil {
+		return x.Repeated
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetOpened() uint64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetRetired() uint64 {
+	if x != nil {
+		return x.Retired
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetBreakers() []*BreakerStatus {
+	if x != nil {
+		return x.Breakers
+	}
+	return nil
+}
+
+type BreakerStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	RetryInNs     uint64                 `protobuf:"varint,3,opt,name=retry_in_ns,json=retryInNs,proto3" json:"retry_in_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakerStatus) Reset() {
+	*x = BreakerStatus{}
+	mi := &file_local_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakerStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakerStatus) ProtoMessage() {}
+
+func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
+func (*BreakerStatus) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *BreakerStatus) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *BreakerStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *BreakerStatus) GetRetryInNs() uint64 {
+	if x != nil {
+		return x.RetryInNs
+	}
+	return 0
+}
+
 type LayerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2439,7 +2656,7 @@ type LayerStatus struct {
 
 func (x *LayerStatus) Reset() {
 	*x = LayerStatus{}
-	mi := &file_local_proto_msgTypes[36]
+	mi := &file_local_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2668,7 @@ func (x *LayerStatus) String() string {
 func (*LayerStatus) ProtoMessage() {}
 
 func (x *LayerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[36]
+	mi := &file_local_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2681,7 @@ func (x *LayerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerStatus.ProtoReflect.Descriptor instead.
 func (*LayerStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{36}
+	return file_local_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LayerStatus) GetName() string {
@@ -2511,13 +2728,14 @@ type NodeStatus struct {
 	ResidentBytes uint64                 `protobuf:"varint,5,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
 	Components    []*ComponentStatus     `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
 	Layers        []*LayerStatus         `protobuf:"bytes,7,rep,name=layers,proto3" json:"layers,omitempty"`
+	Pools         []*PoolStatus          `protobuf:"bytes,8,rep,name=pools,proto3" json:"pools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_local_proto_msgTypes[37]
+	mi := &file_local_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2747,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[37]
+	mi := &file_local_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2760,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{37}
+	return file_local_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NodeStatus) GetNodeId() string {
@@ -2594,6 +2812,13 @@ func (x *NodeStatus) GetLayers() []*LayerStatus {
 	return nil
 }
 
+func (x *NodeStatus) GetPools() []*PoolStatus {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
 type AlmEdge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -2605,7 +2830,7 @@ type AlmEdge struct {
 
 func (x *AlmEdge) Reset() {
 	*x = AlmEdge{}
-	mi := &file_local_proto_msgTypes[38]
+	mi := &file_local_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2842,7 @@ func (x *AlmEdge) String() string {
 func (*AlmEdge) ProtoMessage() {}
 
 func (x *AlmEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[38]
+	mi := &file_local_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2855,7 @@ func (x *AlmEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdge.ProtoReflect.Descriptor instead.
 func (*AlmEdge) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{38}
+	return file_local_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AlmEdge) GetFrom() []byte {
@@ -2663,7 +2888,7 @@ type AlmEdges struct {
 
 func (x *AlmEdges) Reset() {
 	*x = AlmEdges{}
-	mi := &file_local_proto_msgTypes[39]
+	mi := &file_local_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2900,7 @@ func (x *AlmEdges) String() string {
 func (*AlmEdges) ProtoMessage() {}
 
 func (x *AlmEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[39]
+	mi := &file_local_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2913,7 @@ func (x *AlmEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdges.ProtoReflect.Descriptor instead.
 func (*AlmEdges) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{39}
+	return file_local_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AlmEdges) GetEdges() []*AlmEdge {
@@ -2708,7 +2933,7 @@ type AlmNeighboursRequest struct {
 
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +2945,7 @@ func (x *AlmNeighboursRequest) String() string {
 func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +2958,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{40}
+	return file_local_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -2761,7 +2986,7 @@ type AlmPathRequest struct {
 
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +2998,7 @@ func (x *AlmPathRequest) String() string {
 func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3011,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{41}
+	return file_local_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -2821,7 +3046,7 @@ type AlmPath struct {
 
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2833,7 +3058,7 @@ func (x *AlmPath) String() string {
 func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2846,7 +3071,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{42}
+	return file_local_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -2880,7 +3105,7 @@ type AlmRankRequest struct {
 
 func (x *AlmRankRequest) Reset() {
 	*x = AlmRankRequest{}
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3117,7 @@ func (x *AlmRankRequest) String() string {
 func (*AlmRankRequest) ProtoMessage() {}
 
 func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3130,7 @@ func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRankRequest.ProtoReflect.Descriptor instead.
 func (*AlmRankRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{43}
+	return file_local_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AlmRankRequest) GetFrom() []byte {
@@ -2933,7 +3158,7 @@ type AlmRanked struct {
 
 func (x *AlmRanked) Reset() {
 	*x = AlmRanked{}
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3170,7 @@ func (x *AlmRanked) String() string {
 func (*AlmRanked) ProtoMessage() {}
 
 func (x *AlmRanked) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3183,7 @@ func (x *AlmRanked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanked.ProtoReflect.Descriptor instead.
 func (*AlmRanked) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{44}
+	return file_local_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AlmRanked) GetNode() []byte {
@@ -2991,7 +3216,7 @@ type AlmRanking struct {
 
 func (x *AlmRanking) Reset() {
 	*x = AlmRanking{}
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3228,7 @@ func (x *AlmRanking) String() string {
 func (*AlmRanking) ProtoMessage() {}
 
 func (x *AlmRanking) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,7 +3241,7 @@ func (x *AlmRanking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanking.ProtoReflect.Descriptor instead.
 func (*AlmRanking) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{45}
+	return file_local_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AlmRanking) GetRanked() []*AlmRanked {
@@ -3041,7 +3266,7 @@ type AlmStats struct {
 
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +3278,7 @@ func (x *AlmStats) String() string {
 func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +3291,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{46}
+	return file_local_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -3318,20 +3543,44 @@ const file_local_proto_rawDesc = "" +
 	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"?\n" +
 	"\x0fConsensusStatus\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa9\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xfd\x01\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06socket\x18\x03 \x01(\tR\x06socket\x12 \n" +
 	"\vconnections\x18\x04 \x01(\x04R\vconnections\x12\x1a\n" +
 	"\brequests\x18\x05 \x01(\x04R\brequests\x12\x16\n" +
-	"\x06errors\x18\x06 \x01(\x04R\x06errors\"\x85\x01\n" +
+	"\x06errors\x18\x06 \x01(\x04R\x06errors\x12\x1a\n" +
+	"\baccepted\x18\a \x01(\x04R\baccepted\x12\x16\n" +
+	"\x06denied\x18\b \x01(\x04R\x06denied\x12\x1e\n" +
+	"\n" +
+	"violations\x18\t \x01(\x04R\n" +
+	"violations\"\xec\x02\n" +
+	"\n" +
+	"PoolStatus\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
+	"\x06socket\x18\x02 \x01(\tR\x06socket\x12 \n" +
+	"\vconnections\x18\x03 \x01(\x04R\vconnections\x12\x1b\n" +
+	"\tin_flight\x18\x04 \x01(\x04R\binFlight\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\x04R\awaiting\x12\x14\n" +
+	"\x05calls\x18\x06 \x01(\x04R\x05calls\x12\x1a\n" +
+	"\brepeated\x18\a \x01(\x04R\brepeated\x12\x18\n" +
+	"\arefused\x18\b \x01(\x04R\arefused\x12\x16\n" +
+	"\x06opened\x18\t \x01(\x04R\x06opened\x12\x16\n" +
+	"\x06failed\x18\n" +
+	" \x01(\x04R\x06failed\x12\x18\n" +
+	"\aretired\x18\v \x01(\x04R\aretired\x12=\n" +
+	"\bbreakers\x18\f \x03(\v2!.hypermesh.local.v1.BreakerStatusR\bbreakers\"]\n" +
+	"\rBreakerStatus\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1e\n" +
+	"\vretry_in_ns\x18\x03 \x01(\x04R\tretryInNs\"\x85\x01\n" +
 	"\vLayerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
 	"\brestarts\x18\x04 \x01(\x04R\brestarts\x12\x18\n" +
-	"\aentries\x18\x05 \x01(\x04R\aentries\"\x90\x02\n" +
+	"\aentries\x18\x05 \x01(\x04R\aentries\"\xc6\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
@@ -3342,7 +3591,8 @@ const file_local_proto_rawDesc = "" +
 	"\n" +
 	"components\x18\x06 \x03(\v2#.hypermesh.local.v1.ComponentStatusR\n" +
 	"components\x127\n" +
-	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\"I\n" +
+	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\x124\n" +
+	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\"I\n" +
 	"\aAlmEdge\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1a\n" +
@@ -3393,7 +3643,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -3431,17 +3681,19 @@ var file_local_proto_goTypes = []any{
 	(*SchedulerStatus)(nil),      // 33: hypermesh.local.v1.SchedulerStatus
 	(*ConsensusStatus)(nil),      // 34: hypermesh.local.v1.ConsensusStatus
 	(*ComponentStatus)(nil),      // 35: hypermesh.local.v1.ComponentStatus
-	(*LayerStatus)(nil),          // 36: hypermesh.local.v1.LayerStatus
-	(*NodeStatus)(nil),           // 37: hypermesh.local.v1.NodeStatus
-	(*AlmEdge)(nil),              // 38: hypermesh.local.v1.AlmEdge
-	(*AlmEdges)(nil),             // 39: hypermesh.local.v1.AlmEdges
-	(*AlmNeighboursRequest)(nil), // 40: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 41: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 42: hypermesh.local.v1.AlmPath
-	(*AlmRankRequest)(nil),       // 43: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 44: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 45: hypermesh.local.v1.AlmRanking
-	(*AlmStats)(nil),             // 46: hypermesh.local.v1.AlmStats
+	(*PoolStatus)(nil),           // 36: hypermesh.local.v1.PoolStatus
+	(*BreakerStatus)(nil),        // 37: hypermesh.local.v1.BreakerStatus
+	(*LayerStatus)(nil),          // 38: hypermesh.local.v1.LayerStatus
+	(*NodeStatus)(nil),           // 39: hypermesh.local.v1.NodeStatus
+	(*AlmEdge)(nil),              // 40: hypermesh.local.v1.AlmEdge
+	(*AlmEdges)(nil),             // 41: hypermesh.local.v1.AlmEdges
+	(*AlmNeighboursRequest)(nil), // 42: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 43: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 44: hypermesh.local.v1.AlmPath
+	(*AlmRankRequest)(nil),       // 45: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 46: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 47: hypermesh.local.v1.AlmRanking
+	(*AlmStats)(nil),             // 48: hypermesh.local.v1.AlmStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -3450,15 +3702,17 @@ var file_local_proto_depIdxs = []int32{
 	13, // 3: hypermesh.local.v1.GetReply.providers:type_name -> hypermesh.local.v1.ProviderBytes
 	12, // 4: hypermesh.local.v1.Job.progress:type_name -> hypermesh.local.v1.Progress
 	32, // 5: hypermesh.local.v1.SchedulerStatus.jobs:type_name -> hypermesh.local.v1.Job
-	35, // 6: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
-	36, // 7: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
-	38, // 8: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	44, // 9: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	37, // 6: hypermesh.local.v1.PoolStatus.breakers:type_name -> hypermesh.local.v1.BreakerStatus
+	35, // 7: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
+	38, // 8: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
+	36, // 9: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
+	40, // 10: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
+	46, // 11: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -3472,7 +3726,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,6 +1,8 @@
 //! What ours is measured against, each run as its own users would run it.
 
 pub(crate) mod bare;
+#[cfg(feature = "http-peers")]
+pub(crate) mod http;
 pub(crate) mod quic;
 pub(crate) mod restic;
 pub(crate) mod unix;

@@ -29,6 +29,12 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
         &constants.flags,
     )?;
     out += &numbers("tlv", "Types of TLV entries.", "u16", &constants.tlvs)?;
+    out += &numbers(
+        "feature",
+        "Bits of the features that HELLO announces.",
+        "u64",
+        &constants.features,
+    )?;
     out += "/// Methods, per service.\npub const method = struct {\n";
     for (service, methods) in &constants.methods {
         out += &numbers(
