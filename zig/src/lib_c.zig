@@ -1,49 +1,31 @@
-//! The root of the C archive: the only file that exports symbols, and the panic handler.
+//! The root of the C archive: the only file that exports functions.
 
 const std = @import("std");
+const guard = @import("c/guard.zig");
 const ifr = @import("c/ifr.zig");
 
-/// A broken invariant cannot be unwound out of Zig: it is reported, and the process aborts.
-pub const panic = std.debug.FullPanic(report);
+/// A broken invariant becomes a status.
+pub const panic = std.debug.FullPanic(guard.panicked);
 
-/// C: mfn_ifr_panic_reporter
-const Reporter = *const fn (message: [*]const u8, message_bytes: usize) callconv(.c) void;
-
-var reporter: std.atomic.Value(?Reporter) = .init(null);
-
-fn setPanicReporter(given: ?Reporter) callconv(.c) void {
-    reporter.store(given, .release);
-}
-
-fn report(message: []const u8, _: ?usize) noreturn {
-    @branchHint(.cold);
-    // Taken away first: a reporter that breaks the same invariant does not recurse.
-    if (reporter.swap(null, .acquire)) |call| {
-        call(message.ptr, message.len);
-    } else {
-        const prefix = "mfn_ifr: broken invariant: ";
-        // Nothing is left to do about an error.
-        _ = std.c.write(2, prefix, prefix.len);
-        _ = std.c.write(2, message.ptr, message.len);
-        _ = std.c.write(2, "\n", 1);
-    }
-    std.c.abort();
+fn exportGuarded(comptime body: anytype, comptime name: []const u8, comptime poison: guard.Poison) void {
+    @export(guard.of(body, poison), .{ .name = name });
 }
 
 comptime {
     @export(&ifr.abiVersion, .{ .name = "mfn_ifr_abi_version" });
-    @export(&ifr.new, .{ .name = "mfn_ifr_new" });
-    @export(&ifr.free, .{ .name = "mfn_ifr_free" });
-    @export(&ifr.insert, .{ .name = "mfn_ifr_insert" });
-    @export(&ifr.insertBytes, .{ .name = "mfn_ifr_insert_bytes" });
-    @export(&ifr.get, .{ .name = "mfn_ifr_get" });
-    @export(&ifr.getBytes, .{ .name = "mfn_ifr_get_bytes" });
-    @export(&ifr.getMany, .{ .name = "mfn_ifr_get_many" });
-    @export(&ifr.remove, .{ .name = "mfn_ifr_remove" });
-    @export(&ifr.removeBytes, .{ .name = "mfn_ifr_remove_bytes" });
-    @export(&ifr.mayContain, .{ .name = "mfn_ifr_may_contain" });
-    @export(&ifr.forEach, .{ .name = "mfn_ifr_for_each" });
-    @export(&ifr.forEachBytes, .{ .name = "mfn_ifr_for_each_bytes" });
-    @export(&ifr.stats, .{ .name = "mfn_ifr_stats_read" });
-    @export(&setPanicReporter, .{ .name = "mfn_ifr_set_panic_reporter" });
+    exportGuarded(ifr.new, "mfn_ifr_new", .nothing);
+    exportGuarded(ifr.free, "mfn_ifr_free", .first_argument);
+    exportGuarded(ifr.insert, "mfn_ifr_insert", .first_argument);
+    exportGuarded(ifr.insertBytes, "mfn_ifr_insert_bytes", .first_argument);
+    exportGuarded(ifr.get, "mfn_ifr_get", .first_argument);
+    exportGuarded(ifr.getBytes, "mfn_ifr_get_bytes", .first_argument);
+    exportGuarded(ifr.getMany, "mfn_ifr_get_many", .first_argument);
+    exportGuarded(ifr.remove, "mfn_ifr_remove", .first_argument);
+    exportGuarded(ifr.removeBytes, "mfn_ifr_remove_bytes", .first_argument);
+    exportGuarded(ifr.mayContain, "mfn_ifr_may_contain", .first_argument);
+    exportGuarded(ifr.forEach, "mfn_ifr_for_each", .first_argument);
+    exportGuarded(ifr.forEachBytes, "mfn_ifr_for_each_bytes", .first_argument);
+    exportGuarded(ifr.len, "mfn_ifr_len", .first_argument);
+    exportGuarded(ifr.stats, "mfn_ifr_stats_read", .first_argument);
+    @export(&guard.setReporter, .{ .name = "mfn_ifr_set_panic_reporter" });
 }

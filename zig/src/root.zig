@@ -166,6 +166,11 @@ pub const Ifr = struct {
         return ifr.byte_keys.iterate();
     }
 
+    /// Entries of both kinds.
+    pub fn len(ifr: *const Ifr) u64 {
+        return ifr.digests.live + ifr.byte_keys.live;
+    }
+
     pub fn stats(ifr: *const Ifr) Stats {
         const digests = ifr.digests.stats();
         const byte_keys = ifr.byte_keys.stats();

@@ -12,4 +12,5 @@ test {
     _ = @import("testing/model.zig");
     _ = @import("testing/layout.zig");
     _ = @import("testing/border.zig");
+    _ = @import("testing/guard.zig");
 }

@@ -6,12 +6,16 @@
  * Threads: functions that take a `const struct mfn_ifr *` may run at the same time as each other; one that takes
  * `struct mfn_ifr *` must have the handle to itself. Any thread may call. Different handles are independent.
  *
- * Errors: functions return MFN_OK or an error of mfn/status.h; outputs are written on success only. MFN_INVALID_ARGUMENT
- * answers a NULL that is not allowed, and memory that is not a live handle as far as that can be seen.
+ * Errors: functions return MFN_OK or an error of mfn/status.h, any of them MFN_PANIC (see below); outputs are written on
+ * success only. MFN_INVALID_ARGUMENT answers a NULL that is not allowed, and memory that is not a live handle as far as
+ * that can be seen.
  *
- * Broken invariants: the archive checks its own arithmetic and indexes. A check that fails is a bug of the archive; it
- * cannot be turned into a status, so the message goes to the reporter and the process aborts. No argument leads there:
- * all are checked first. Memory that a pointer claims to have and has not is, as always in C, undefined. */
+ * Broken invariants: the archive checks its own arithmetic and indexes. A check that fails is a bug of the archive, or
+ * of who wrote over its memory; no argument leads there, as all are checked first. The message goes to the reporter, the
+ * function returns MFN_PANIC, and the handle is poisoned: every later call of it returns MFN_PANIC, and mfn_ifr_free
+ * leaves its memory allocated, because nobody can say what of it is whole. Other handles go on. (Linux on x86-64 and
+ * AArch64; elsewhere, and when the reporter itself breaks an invariant, the process aborts.) Memory that a pointer
+ * claims to have and has not is, as always in C, undefined. */
 #ifndef MFN_IFR_H
 #define MFN_IFR_H
 
@@ -25,7 +29,7 @@ extern "C" {
 #endif
 
 /* Major version in the high 16 bits, minor in the low ones. */
-#define MFN_IFR_ABI_VERSION 0x00010000u
+#define MFN_IFR_ABI_VERSION 0x00010001u
 
 #define MFN_IFR_DIGEST_BYTES 32u      /* A digest key. */
 #define MFN_IFR_VALUE_BYTES 16u       /* A value. */
@@ -79,8 +83,8 @@ struct mfn_ifr_stats {
  * change it, nor leave by longjmp or an exception. Anything but 0 ends the iteration. */
 typedef int32_t (*mfn_ifr_visit)(void *userdata, const uint8_t *key, size_t key_bytes, const uint8_t *value);
 
-/* Called once, on the thread that found the broken invariant, before the process aborts. `message` is UTF-8 without a
- * NUL, borrowed until it returns. It must call no function of this header. */
+/* Called on the thread that found the broken invariant, before the function that it was in returns MFN_PANIC. `message`
+ * is UTF-8 without a NUL, borrowed until it returns. It must not leave by longjmp or an exception. */
 typedef void (*mfn_ifr_panic_reporter)(const char *message, size_t message_bytes);
 
 /* The library's MFN_IFR_ABI_VERSION. Use it only if the major version is the header's.
@@ -144,7 +148,8 @@ int32_t mfn_ifr_get_bytes(const struct mfn_ifr *ifr, const uint8_t *key, size_t 
  * Thread: alone with the handle. */
 int32_t mfn_ifr_remove_bytes(struct mfn_ifr *ifr, const uint8_t *key, size_t key_bytes, uint8_t *old);
 
-/* Calls `visit` for every digest, in no order.
+/* Calls `visit` for every digest, in no order. If a call that `visit` makes returns MFN_PANIC, so does this one, and
+ * `visit` is not called again.
  * Returns: MFN_OK; MFN_CANCELLED if `visit` ended it; MFN_INVALID_ARGUMENT.
  * Thread: with other readers. `visit` runs on the calling thread. */
 int32_t mfn_ifr_for_each(const struct mfn_ifr *ifr, void *userdata, mfn_ifr_visit visit);
@@ -153,6 +158,11 @@ int32_t mfn_ifr_for_each(const struct mfn_ifr *ifr, void *userdata, mfn_ifr_visi
  * Returns: as mfn_ifr_for_each.
  * Thread: with other readers. `visit` runs on the calling thread. */
 int32_t mfn_ifr_for_each_bytes(const struct mfn_ifr *ifr, void *userdata, mfn_ifr_visit visit);
+
+/* Writes the number of entries of both kinds.
+ * Returns: MFN_OK; MFN_INVALID_ARGUMENT.
+ * Thread: with other readers. Since 1.1. */
+int32_t mfn_ifr_len(const struct mfn_ifr *ifr, uint64_t *entries);
 
 /* Reads the statistics into a struct whose struct_size is set. Visits every segment: some nanoseconds per thousand
  * entries.

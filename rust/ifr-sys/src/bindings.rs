@@ -1,5 +1,5 @@
-// Generated from ffi/include/mfn/ifr.h (headers 48a006a520261a58509796529640273606bbb5f5302432e510793eaed973ea28) by `./make gen`; do not edit.
-pub const MFN_IFR_ABI_VERSION: u32 = 65536;
+// Generated from ffi/include/mfn/ifr.h (headers 8fba3140214237fcb7c57286009c4ffa0a8ccdaece2a4af1589be8150f1ad390) by `./make gen`; do not edit.
+pub const MFN_IFR_ABI_VERSION: u32 = 65537;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;
 pub const MFN_IFR_KEY_BYTES_MAX: u32 = 65536;
@@ -201,6 +201,9 @@ unsafe extern "C" {
         userdata: *mut ::core::ffi::c_void,
         visit: mfn_ifr_visit,
     ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_len(ifr: *const mfn_ifr, entries: *mut u64) -> i32;
 }
 unsafe extern "C" {
     pub fn mfn_ifr_stats_read(ifr: *const mfn_ifr, stats: *mut mfn_ifr_stats) -> i32;

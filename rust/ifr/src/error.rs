@@ -32,6 +32,12 @@ pub enum IfrError {
         /// What the header says.
         wanted: u32,
     },
+    /// The archive found one of its own invariants broken, now or in an earlier call, and looks at this registry no
+    /// more. Its memory is leaked when it is dropped. See [`Ifr::is_poisoned`](crate::Ifr::is_poisoned).
+    #[error(
+        "the registry broke an invariant and is unusable; make a new one, and please report the message it printed"
+    )]
+    Poisoned,
     /// A status that this call should never answer.
     #[error("the IFR archive answered the unexpected status {0}; please report it")]
     Unexpected(i32),
@@ -43,6 +49,7 @@ impl IfrError {
         match status {
             mfn_status::MFN_LIMIT => Self::Limit { bytes_max },
             mfn_status::MFN_OUT_OF_MEMORY => Self::OutOfMemory,
+            mfn_status::MFN_PANIC => Self::Poisoned,
             other => Self::Unexpected(other),
         }
     }

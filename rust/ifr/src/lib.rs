@@ -106,7 +106,6 @@ pub struct Stats {
 pub struct Ifr {
     handle: NonNull<sys::mfn_ifr>,
     bytes_max: u64,
-    entries: u64,
 }
 
 // SAFETY: the handle owns its memory and is tied to no thread (ifr.h, "Threads").
@@ -157,7 +156,6 @@ impl Ifr {
         Ok(Self {
             handle,
             bytes_max: options.bytes_max,
-            entries: 0,
         })
     }
 
@@ -208,7 +206,6 @@ impl Ifr {
                     ptr::null_mut(),
                 )
             };
-            debug_assert_eq!(status, mfn_status::MFN_OK);
             for ((out, found), value) in out.iter_mut().zip(&found).zip(&values).take(count) {
                 *out = (status == mfn_status::MFN_OK && *found != 0).then_some(*value);
             }
@@ -221,7 +218,7 @@ impl Ifr {
         // SAFETY: the handle is live and ours alone; the arrays have the right lengths.
         let status =
             unsafe { sys::mfn_ifr_remove(self.handle.as_ptr(), key.as_ptr(), old.as_mut_ptr()) };
-        self.removed(status, old)
+        (status == mfn_status::MFN_OK).then_some(old)
     }
 
     /// Asks only the filter: `false` is sure, `true` is a maybe. Always `true` without a filter.
@@ -283,7 +280,7 @@ impl Ifr {
                 old.as_mut_ptr(),
             )
         };
-        self.removed(status, old)
+        (status == mfn_status::MFN_OK).then_some(old)
     }
 
     /// Calls `visit` for every digest, in no order, until it breaks. A panic of `visit` goes on to the caller.
@@ -303,8 +300,25 @@ impl Ifr {
     }
 
     /// Entries of both kinds.
+    #[inline]
     pub fn len(&self) -> u64 {
-        self.entries
+        self.length().unwrap_or(0)
+    }
+
+    /// Whether an invariant of the archive was found broken in an earlier call on this registry. It then holds nothing
+    /// any more: look-ups answer `None`, changes [`IfrError::Poisoned`], and dropping it leaks its memory.
+    pub fn is_poisoned(&self) -> bool {
+        self.length() == Err(mfn_status::MFN_PANIC)
+    }
+
+    #[inline]
+    fn length(&self) -> Result<u64, i32> {
+        let mut entries = 0;
+        // SAFETY: the handle is live and may be read by many; the pointer is of a live variable.
+        match unsafe { sys::mfn_ifr_len(self.handle.as_ptr(), &mut entries) } {
+            mfn_status::MFN_OK => Ok(entries),
+            other => Err(other),
+        }
     }
 
     /// Whether there is no entry of either kind.
@@ -328,7 +342,7 @@ impl Ifr {
         };
         // SAFETY: the handle is live and may be read by many; `raw` is as long as it says.
         let status = unsafe { sys::mfn_ifr_stats_read(self.handle.as_ptr(), &mut raw) };
-        debug_assert_eq!(status, mfn_status::MFN_OK);
+        debug_assert!(matches!(status, mfn_status::MFN_OK | mfn_status::MFN_PANIC));
         Stats {
             entries: raw.digest_entries + raw.bytes_entries,
             digest_entries: raw.digest_entries,
@@ -342,28 +356,11 @@ impl Ifr {
         }
     }
 
-    fn replaced(
-        &mut self,
-        status: i32,
-        replaced: u8,
-        old: Value,
-    ) -> Result<Option<Value>, IfrError> {
+    fn replaced(&self, status: i32, replaced: u8, old: Value) -> Result<Option<Value>, IfrError> {
         if status != mfn_status::MFN_OK {
             return Err(IfrError::of(status, self.bytes_max));
         }
-        if replaced != 0 {
-            return Ok(Some(old));
-        }
-        self.entries += 1;
-        Ok(None)
-    }
-
-    fn removed(&mut self, status: i32, old: Value) -> Option<Value> {
-        if status != mfn_status::MFN_OK {
-            return None;
-        }
-        self.entries = self.entries.saturating_sub(1);
-        Some(old)
+        Ok((replaced != 0).then_some(old))
     }
 
     fn iterate(&self, walk: Walk, visit: &mut dyn FnMut(&[u8], &Value) -> ControlFlow<()>) {
@@ -423,5 +420,50 @@ unsafe extern "C" fn call_visitor(
             visitor.panic = Some(panic);
             1
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in the handle's memory, as it is unlikely to lie there by chance.
+    const BYTES_MAX: u64 = 0x0345_6789;
+
+    /// Sets the limit of the budget to 0, which is less than what is held: the next allocation finds that.
+    fn damage(ifr: &mut Ifr) {
+        let words: *mut u64 = ifr.handle.as_ptr().cast();
+        // SAFETY: a handle is longer than 96 bytes and aligned to 8, and nobody else uses it.
+        let words = unsafe { std::slice::from_raw_parts_mut(words, 12) };
+        for word in words.iter_mut().filter(|word| **word == BYTES_MAX) {
+            *word = 0;
+        }
+    }
+
+    #[test]
+    fn a_broken_invariant_is_an_error_and_not_the_end() {
+        let options = Options {
+            bytes_max: BYTES_MAX,
+            ..Options::default()
+        };
+        let mut ifr = Ifr::new(options.clone()).expect("a registry");
+        let mut whole = Ifr::new(options).expect("a registry");
+        assert!(!ifr.is_poisoned());
+        damage(&mut ifr);
+        let key = |number: u32| {
+            *number
+                .to_le_bytes()
+                .repeat(8)
+                .first_chunk()
+                .expect("32 bytes")
+        };
+        let error = (0..1_000_000).find_map(|number| ifr.insert(&key(number), [0; 16]).err());
+        assert_eq!(error, Some(IfrError::Poisoned));
+        assert!(ifr.is_poisoned());
+        assert_eq!(ifr.get(&key(0)), None);
+        assert_eq!(ifr.insert(&key(0), [0; 16]), Err(IfrError::Poisoned));
+        assert_eq!(ifr.len(), 0);
+        assert_eq!(whole.insert(&key(0), [1; 16]), Ok(None));
+        assert_eq!(whole.len(), 1);
     }
 }

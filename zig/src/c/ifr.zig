@@ -8,7 +8,7 @@ const Digest = root.Digest;
 const Value = root.Value;
 
 /// MFN_IFR_ABI_VERSION: major in the high half, minor in the low one.
-pub const version: u32 = 1 << 16;
+pub const version: u32 = 1 << 16 | 1;
 /// MFN_IFR_NO_FILTER.
 pub const flag_no_filter: u32 = 1;
 /// MFN_IFR_OPTIONS_SIZE_1_0 and MFN_IFR_STATS_SIZE_1_0: never smaller than the first release.
@@ -49,30 +49,47 @@ pub const Stats = extern struct {
 pub const Handle = opaque {
     const Inner = struct {
         /// Tells a handle from other memory, and a freed one if its memory is still as it was left.
-        mark: u64,
+        /// Atomic, because a panic on one thread poisons it beside readers on others.
+        mark: std.atomic.Value(u64),
         ifr: root.Ifr,
     };
 
     const mark_live: u64 = 0x6d66_6e5f_6966_7231;
     const mark_freed: u64 = 0x6672_6565_6672_6565;
+    const mark_poisoned: u64 = 0x7061_6e69_6370_616e;
 
     fn wrap(inner: *Inner) *Handle {
         return @ptrCast(inner);
     }
 
     inline fn open(handle: ?*Handle) ?*root.Ifr {
-        return &(innerOf(handle) orelse return null).ifr;
+        return &(innerOf(handle, mark_live) orelse return null).ifr;
     }
 
     inline fn read(handle: ?*const Handle) ?*const root.Ifr {
         return open(@constCast(handle));
     }
 
-    inline fn innerOf(handle: ?*Handle) ?*Inner {
+    /// Why `open` gave nothing.
+    fn refusal(handle: ?*const Handle) i32 {
+        @branchHint(.cold);
+        const poisoned = innerOf(@constCast(handle), mark_poisoned) != null;
+        return status(if (poisoned) .panic else .invalid_argument);
+    }
+
+    /// What a broken invariant left is not looked at again. Memory that is no handle stays as it is.
+    pub fn poison(handle: *Handle) void {
+        for ([_]u64{ mark_live, mark_freed }) |mark| {
+            const inner = innerOf(handle, mark) orelse continue;
+            inner.mark.store(mark_poisoned, .monotonic);
+        }
+    }
+
+    inline fn innerOf(handle: ?*Handle, mark: u64) ?*Inner {
         const address = @intFromPtr(handle orelse return null);
         if (address % @alignOf(Inner) != 0) return null;
         const inner: *Inner = @ptrFromInt(address);
-        return if (inner.mark == mark_live) inner else null;
+        return if (inner.mark.load(.monotonic) == mark) inner else null;
     }
 };
 
@@ -97,7 +114,7 @@ pub fn new(options: ?*align(1) const Options, out: ?*?*Handle) callconv(.c) i32 
         gpa.destroy(inner);
         return statusOf(err);
     };
-    inner.mark = Handle.mark_live;
+    inner.mark = .init(Handle.mark_live);
     target.* = Handle.wrap(inner);
     return status(.ok);
 }
@@ -121,10 +138,18 @@ fn checkOptions(options: ?*align(1) const Options) ?root.Options {
 }
 
 pub fn free(handle: ?*Handle) callconv(.c) void {
-    const inner = Handle.innerOf(handle) orelse return;
-    inner.mark = Handle.mark_freed;
+    // A poisoned handle keeps its memory: nobody can say what of it is whole.
+    const inner = Handle.innerOf(handle, Handle.mark_live) orelse return;
+    inner.mark.store(Handle.mark_freed, .monotonic);
     inner.ifr.deinit();
     std.heap.c_allocator.destroy(inner);
+}
+
+/// For tests that know what they broke: frees a handle whose contents are whole although it is poisoned.
+pub fn reclaimPoisoned(handle: *Handle) void {
+    const inner = Handle.innerOf(handle, Handle.mark_poisoned) orelse return;
+    inner.mark.store(Handle.mark_live, .monotonic);
+    free(handle);
 }
 
 pub fn insert(
@@ -134,7 +159,7 @@ pub fn insert(
     old: ?*Value,
     replaced: ?*u8,
 ) callconv(.c) i32 {
-    const ifr = Handle.open(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.open(handle) orelse return Handle.refusal(handle);
     const digest = key orelse return status(.invalid_argument);
     const put = value orelse return status(.invalid_argument);
     const was = ifr.insert(digest, put) catch |err| return statusOf(err);
@@ -149,7 +174,7 @@ pub fn insertBytes(
     old: ?*Value,
     replaced: ?*u8,
 ) callconv(.c) i32 {
-    const ifr = Handle.open(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.open(handle) orelse return Handle.refusal(handle);
     const bytes = slice(key, key_bytes) orelse return status(.invalid_argument);
     const put = value orelse return status(.invalid_argument);
     const was = ifr.insertBytes(bytes, put) catch |err| return statusOf(err);
@@ -165,7 +190,7 @@ fn finishInsert(was: ?Value, old: ?*Value, replaced: ?*u8) i32 {
 }
 
 pub fn get(handle: ?*const Handle, key: ?*const Digest, value: ?*Value) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     const digest = key orelse return status(.invalid_argument);
     const target = value orelse return status(.invalid_argument);
     const found = ifr.get(digest) orelse return status(.not_found);
@@ -179,7 +204,7 @@ pub fn getBytes(
     key_bytes: usize,
     value: ?*Value,
 ) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     const bytes = slice(key, key_bytes) orelse return status(.invalid_argument);
     const target = value orelse return status(.invalid_argument);
     const found = ifr.getBytes(bytes) orelse return status(.not_found);
@@ -195,7 +220,7 @@ pub fn getMany(
     found: ?[*]u8,
     hits: ?*usize,
 ) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     if (count == 0) {
         if (hits) |target| target.* = 0;
         return status(.ok);
@@ -211,7 +236,7 @@ pub fn getMany(
 }
 
 pub fn remove(handle: ?*Handle, key: ?*const Digest, old: ?*Value) callconv(.c) i32 {
-    const ifr = Handle.open(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.open(handle) orelse return Handle.refusal(handle);
     const digest = key orelse return status(.invalid_argument);
     const value = ifr.remove(digest) orelse return status(.not_found);
     if (old) |target| target.* = value;
@@ -224,7 +249,7 @@ pub fn removeBytes(
     key_bytes: usize,
     old: ?*Value,
 ) callconv(.c) i32 {
-    const ifr = Handle.open(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.open(handle) orelse return Handle.refusal(handle);
     const bytes = slice(key, key_bytes) orelse return status(.invalid_argument);
     const value = ifr.removeBytes(bytes) orelse return status(.not_found);
     if (old) |target| target.* = value;
@@ -232,7 +257,7 @@ pub fn removeBytes(
 }
 
 pub fn mayContain(handle: ?*const Handle, key: ?*const Digest, maybe: ?*u8) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     const digest = key orelse return status(.invalid_argument);
     const target = maybe orelse return status(.invalid_argument);
     target.* = @intFromBool(ifr.mayContain(digest));
@@ -244,13 +269,14 @@ pub fn forEach(
     userdata: ?*anyopaque,
     visit: ?Visit,
 ) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     const call = visit orelse return status(.invalid_argument);
     var entries = ifr.iterate();
     while (entries.next()) |entry| {
-        if (call(userdata, &entry.key, entry.key.len, &entry.value) != 0) {
-            return status(.cancelled);
-        }
+        const stop = call(userdata, &entry.key, entry.key.len, &entry.value) != 0;
+        // What the visitor called may have panicked.
+        if (Handle.read(handle) == null) return Handle.refusal(handle);
+        if (stop) return status(.cancelled);
     }
     return status(.ok);
 }
@@ -260,18 +286,27 @@ pub fn forEachBytes(
     userdata: ?*anyopaque,
     visit: ?Visit,
 ) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     const call = visit orelse return status(.invalid_argument);
     var entries = ifr.iterateBytes();
     while (entries.next()) |entry| {
         const key = entry.slice();
-        if (call(userdata, key.ptr, key.len, &entry.value) != 0) return status(.cancelled);
+        const stop = call(userdata, key.ptr, key.len, &entry.value) != 0;
+        if (Handle.read(handle) == null) return Handle.refusal(handle);
+        if (stop) return status(.cancelled);
     }
     return status(.ok);
 }
 
+pub fn len(handle: ?*const Handle, entries: ?*u64) callconv(.c) i32 {
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
+    const target = entries orelse return status(.invalid_argument);
+    target.* = ifr.len();
+    return status(.ok);
+}
+
 pub fn stats(handle: ?*const Handle, out: ?*align(1) Stats) callconv(.c) i32 {
-    const ifr = Handle.read(handle) orelse return status(.invalid_argument);
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
     const target = out orelse return status(.invalid_argument);
     const size = target.struct_size;
     if (size < stats_size_min) return status(.invalid_argument);

@@ -82,5 +82,6 @@ test "functions" {
     try expectSameFunction(ifr.mayContain, c.mfn_ifr_may_contain);
     try expectSameFunction(ifr.forEach, c.mfn_ifr_for_each);
     try expectSameFunction(ifr.forEachBytes, c.mfn_ifr_for_each_bytes);
+    try expectSameFunction(ifr.len, c.mfn_ifr_len);
     try expectSameFunction(ifr.stats, c.mfn_ifr_stats_read);
 }
