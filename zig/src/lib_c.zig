@@ -13,19 +13,20 @@ fn exportGuarded(comptime body: anytype, comptime name: []const u8, comptime poi
 
 comptime {
     @export(&ifr.abiVersion, .{ .name = "mfn_ifr_abi_version" });
+    // These three cannot panic.
+    @export(&ifr.get, .{ .name = "mfn_ifr_get" });
+    @export(&ifr.mayContain, .{ .name = "mfn_ifr_may_contain" });
+    @export(&ifr.len, .{ .name = "mfn_ifr_len" });
     exportGuarded(ifr.new, "mfn_ifr_new", .nothing);
     exportGuarded(ifr.free, "mfn_ifr_free", .first_argument);
     exportGuarded(ifr.insert, "mfn_ifr_insert", .first_argument);
     exportGuarded(ifr.insertBytes, "mfn_ifr_insert_bytes", .first_argument);
-    exportGuarded(ifr.get, "mfn_ifr_get", .first_argument);
     exportGuarded(ifr.getBytes, "mfn_ifr_get_bytes", .first_argument);
     exportGuarded(ifr.getMany, "mfn_ifr_get_many", .first_argument);
     exportGuarded(ifr.remove, "mfn_ifr_remove", .first_argument);
     exportGuarded(ifr.removeBytes, "mfn_ifr_remove_bytes", .first_argument);
-    exportGuarded(ifr.mayContain, "mfn_ifr_may_contain", .first_argument);
     exportGuarded(ifr.forEach, "mfn_ifr_for_each", .first_argument);
     exportGuarded(ifr.forEachBytes, "mfn_ifr_for_each_bytes", .first_argument);
-    exportGuarded(ifr.len, "mfn_ifr_len", .first_argument);
     exportGuarded(ifr.stats, "mfn_ifr_stats_read", .first_argument);
     @export(&guard.setReporter, .{ .name = "mfn_ifr_set_panic_reporter" });
 }

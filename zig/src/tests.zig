@@ -3,8 +3,8 @@
 test {
     _ = @import("hash.zig");
     _ = @import("budget.zig");
-    _ = @import("filter.zig");
     _ = @import("segment.zig");
+    _ = @import("window.zig");
     _ = @import("table.zig");
     _ = @import("root.zig");
     _ = @import("wire.zig");
@@ -13,4 +13,5 @@ test {
     _ = @import("testing/layout.zig");
     _ = @import("testing/border.zig");
     _ = @import("testing/guard.zig");
+    _ = @import("testing/readers.zig");
 }

@@ -1,10 +1,14 @@
 /* Layer 1, the Immediate Flow Registry: an exact-match table in memory. Implemented in zig/, C11 and C++17.
  *
  * A handle maps 32-byte digests to 16-byte values, and, in a second table, byte keys of up to 64 KiB to 16-byte
- * values. An approximate-membership filter in front answers most look-ups of what is not here. Memory is bounded.
+ * values. The index in front of the entries is an updatable filter as well: it denies 99.5 % of what is not here without
+ * a look at an entry. Memory is bounded.
  *
- * Threads: functions that take a `const struct mfn_ifr *` may run at the same time as each other; one that takes
- * `struct mfn_ifr *` must have the handle to itself. Any thread may call. Different handles are independent.
+ * Threads: one thread at a time may call functions that take a `struct mfn_ifr *`. Beside it, any number of threads may
+ * call those whose comment says "beside a writer": they take no lock, see an entry whole or not at all, and see what a
+ * call before them did if something ordered the two. Functions that take a `const struct mfn_ifr *` and whose comment
+ * says "with other readers" may run at the same time as each other and as those, but not beside a writer. Any thread may
+ * call. Different handles are independent.
  *
  * Errors: functions return MFN_OK or an error of mfn/status.h, any of them MFN_PANIC (see below); outputs are written on
  * success only. MFN_INVALID_ARGUMENT answers a NULL that is not allowed, and memory that is not a live handle as far as
@@ -35,9 +39,9 @@ extern "C" {
 #define MFN_IFR_VALUE_BYTES 16u       /* A value. */
 #define MFN_IFR_KEY_BYTES_MAX 65536u  /* The longest byte key. */
 #define MFN_IFR_HASH_KEY_BYTES 16u    /* The secret of the hash. */
-#define MFN_IFR_BYTES_MIN 16384u      /* The smallest bytes_max. */
+#define MFN_IFR_BYTES_MIN 32768u      /* The smallest bytes_max. */
 
-/* A flag of mfn_ifr_options: no filter in front of the tables. */
+/* A flag of mfn_ifr_options, accepted and without effect since 1.1: the index is the filter. */
 #define MFN_IFR_NO_FILTER 1u
 
 /* A registry. Owned by whoever made it; see mfn_ifr_free. */
@@ -71,8 +75,9 @@ struct mfn_ifr_stats {
     /* Entries that fit before some part of a table is rebuilt or split. */
     uint64_t capacity;
     uint64_t segments;
+    /* Of `bytes`, the index in front of the entries, which is the filter. */
     uint64_t filter_bytes;
-    /* Keys that the filter had no room for. Their segments answer "maybe" until they are rebuilt. */
+    /* Always 0 since 1.1. */
     uint64_t filter_homeless;
 };
 
@@ -111,14 +116,14 @@ int32_t mfn_ifr_insert(struct mfn_ifr *ifr, const uint8_t *key, const uint8_t *v
 
 /* Reads the value of a digest into `value` (16 bytes).
  * Returns: MFN_OK; MFN_NOT_FOUND; MFN_INVALID_ARGUMENT.
- * Thread: with other readers. */
+ * Thread: beside a writer. */
 int32_t mfn_ifr_get(const struct mfn_ifr *ifr, const uint8_t *key, uint8_t *value);
 
 /* Looks up `count` digests that lie one after the other in `keys`; waits for memory overlap. found[i] becomes 1 or 0;
  * values + 16 * i receives a value that was found and is left alone otherwise. `hits` (may be NULL) receives how many
  * were found. With a count of 0 the arrays may be NULL.
  * Returns: MFN_OK, whatever was found; MFN_INVALID_ARGUMENT.
- * Thread: with other readers. */
+ * Thread: beside a writer. */
 int32_t mfn_ifr_get_many(const struct mfn_ifr *ifr, const uint8_t *keys, size_t count, uint8_t *values, uint8_t *found,
                          size_t *hits);
 
@@ -127,9 +132,9 @@ int32_t mfn_ifr_get_many(const struct mfn_ifr *ifr, const uint8_t *keys, size_t 
  * Thread: alone with the handle. */
 int32_t mfn_ifr_remove(struct mfn_ifr *ifr, const uint8_t *key, uint8_t *old);
 
-/* Asks only the filter. *maybe becomes 0: surely not here; 1: perhaps. Always 1 without a filter.
+/* Asks only the index. *maybe becomes 0: surely not here; 1: perhaps, wrong for at most 0.5 % of what is not here.
  * Returns: MFN_OK; MFN_INVALID_ARGUMENT.
- * Thread: with other readers. */
+ * Thread: beside a writer. */
 int32_t mfn_ifr_may_contain(const struct mfn_ifr *ifr, const uint8_t *key, uint8_t *maybe);
 
 /* As mfn_ifr_insert, for a byte key, which is copied. A key of 0 bytes is a key; `key` may then be NULL.
@@ -161,7 +166,7 @@ int32_t mfn_ifr_for_each_bytes(const struct mfn_ifr *ifr, void *userdata, mfn_if
 
 /* Writes the number of entries of both kinds.
  * Returns: MFN_OK; MFN_INVALID_ARGUMENT.
- * Thread: with other readers. Since 1.1. */
+ * Thread: beside a writer. Since 1.1. */
 int32_t mfn_ifr_len(const struct mfn_ifr *ifr, uint64_t *entries);
 
 /* Reads the statistics into a struct whose struct_size is set. Visits every segment: some nanoseconds per thousand

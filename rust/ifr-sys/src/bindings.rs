@@ -1,10 +1,10 @@
-// Generated from ffi/include/mfn/ifr.h (headers 8fba3140214237fcb7c57286009c4ffa0a8ccdaece2a4af1589be8150f1ad390) by `./make gen`; do not edit.
+// Generated from ffi/include/mfn/ifr.h (headers 82617acea86c6c2e4a14c0ff85e6fa9fee1dcfb8ad9dc8e28f2b9af85d015ebf) by `./make gen`; do not edit.
 pub const MFN_IFR_ABI_VERSION: u32 = 65537;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;
 pub const MFN_IFR_KEY_BYTES_MAX: u32 = 65536;
 pub const MFN_IFR_HASH_KEY_BYTES: u32 = 16;
-pub const MFN_IFR_BYTES_MIN: u32 = 16384;
+pub const MFN_IFR_BYTES_MIN: u32 = 32768;
 pub const MFN_IFR_NO_FILTER: u32 = 1;
 pub const MFN_IFR_OPTIONS_SIZE_1_0: u32 = 32;
 pub const MFN_IFR_STATS_SIZE_1_0: u32 = 72;

@@ -1,7 +1,8 @@
 //! Answers what exactly matches a key, in memory: a safe door to the Zig table of layer 1.
 //!
 //! [`Ifr`] maps 32-byte digests, and byte keys up to 64 KiB, to 16-byte values within a budget of bytes
-//! ([`Options`]). An updatable filter in front answers most look-ups of what is not here; [`Stats`] says what it costs.
+//! ([`Options`]). The index in front of the entries is an updatable filter: it answers 99.5 % of the look-ups of what is
+//! not here. [`Stats`] says what it costs.
 //!
 //! ```
 //! use mfn_ifr::{Ifr, Options};
@@ -39,16 +40,15 @@ pub const KEY_BYTES_MAX: usize = sys::MFN_IFR_KEY_BYTES_MAX as usize;
 /// The smallest `bytes_max`, in bytes.
 pub const BYTES_MIN: u64 = sys::MFN_IFR_BYTES_MIN as u64;
 
-/// Keys that `get_many` hands over at once: two of the archive's batches, 5 KiB of stack.
-const BATCH: usize = 64;
+/// Keys that `get_many` hands over at once: 4 KiB of stack.
+const BATCH: usize = 256;
 
 /// How to make an [`Ifr`].
 #[derive(Clone)]
 pub struct Options {
     /// At most so many bytes are held at any moment: tables, keys and filter. At least [`BYTES_MIN`].
     pub bytes_max: u64,
-    /// Puts the approximate-membership filter in front: 1.5 to 2 bytes per entry. It pays where most look-ups miss
-    /// and each single one waits for memory.
+    /// Has no effect any more: the index in front of the entries is the filter, and always there.
     pub filter: bool,
     /// Secret that hashes are keyed with; `None` draws one from the operating system. Give one only for runs that
     /// must repeat. All zero is refused.
@@ -94,9 +94,9 @@ pub struct Stats {
     pub capacity: u64,
     /// Parts that the tables consist of.
     pub segments: u64,
-    /// Bytes of `bytes` that the filter takes.
+    /// Bytes of `bytes` that stand in front of the entries: the index, which is the filter as well.
     pub filter_bytes: u64,
-    /// Keys that the filter had no room for; their segments answer "maybe" until they are rebuilt.
+    /// Always 0.
     pub filter_homeless: u64,
 }
 
@@ -221,7 +221,7 @@ impl Ifr {
         (status == mfn_status::MFN_OK).then_some(old)
     }
 
-    /// Asks only the filter: `false` is sure, `true` is a maybe. Always `true` without a filter.
+    /// Asks only the index: `false` is sure, `true` is a maybe, wrong for at most 0.5 % of the keys that are not here.
     #[inline]
     pub fn may_contain(&self, key: &Digest) -> bool {
         let mut maybe = 1;
@@ -433,8 +433,8 @@ mod tests {
     /// Sets the limit of the budget to 0, which is less than what is held: the next allocation finds that.
     fn damage(ifr: &mut Ifr) {
         let words: *mut u64 = ifr.handle.as_ptr().cast();
-        // SAFETY: a handle is longer than 96 bytes and aligned to 8, and nobody else uses it.
-        let words = unsafe { std::slice::from_raw_parts_mut(words, 12) };
+        // SAFETY: a handle is longer than 640 bytes and aligned to 8, and nobody else uses it.
+        let words = unsafe { std::slice::from_raw_parts_mut(words, 80) };
         for word in words.iter_mut().filter(|word| **word == BYTES_MAX) {
             *word = 0;
         }
