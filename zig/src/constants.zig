@@ -40,3 +40,13 @@ pub const retries_before_yield: u32 = 64;
 
 /// The least budget: an empty handle with both of its tables.
 pub const bytes_min: u64 = 32 * 1024;
+
+/// Keys of a filter, at most: its buckets are counted in 32 bits.
+pub const filter_keys_max: u64 = 1 << 32;
+/// Fingerprints that one insert into a filter may move.
+pub const filter_moves_max: u32 = 500;
+
+/// Keys of a summary, at most.
+pub const summary_keys_max: u64 = 1 << 31;
+/// Seeds that building a summary tries: each fails with a chance of a few in a hundred.
+pub const summary_tries_max: u32 = 64;

@@ -6,6 +6,8 @@ test {
     _ = @import("segment.zig");
     _ = @import("window.zig");
     _ = @import("table.zig");
+    _ = @import("filter.zig");
+    _ = @import("summary.zig");
     _ = @import("root.zig");
     _ = @import("wire.zig");
     _ = @import("testing/vectors.zig");
