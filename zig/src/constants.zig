@@ -50,3 +50,19 @@ pub const filter_moves_max: u32 = 500;
 pub const summary_keys_max: u64 = 1 << 31;
 /// Seeds that building a summary tries: each fails with a chance of a few in a hundred.
 pub const summary_tries_max: u32 = 64;
+
+/// Pools of records.
+pub const pools_max: u32 = 256;
+/// The least budget of a pool.
+pub const pool_bytes_min: u64 = 1 << 20;
+/// What a record takes at most, at any number of them beyond the least budget's half: 80 bytes of its own, 10 of
+/// index, pages that are not full, its share of the directory.
+pub const flow_bytes_most: u64 = 104;
+/// Records that one eviction looks at.
+pub const eviction_looks_max: u32 = 64;
+/// Evictions for one record that does not fit.
+pub const eviction_tries_max: u32 = 64;
+/// Kinds of keys whose outcomes are counted apart; kinds that are equal modulo this share.
+pub const kinds_learned: u32 = 64;
+/// Questions to a layer before the older half of what they taught is forgotten.
+pub const outcomes_remembered: u32 = 1 << 12;

@@ -11,6 +11,12 @@ const hashing = @import("hash.zig");
 const tables = @import("table.zig");
 
 pub const constants = @import("constants.zig");
+pub const Filter = @import("filter.zig").Filter;
+pub const flow = @import("flow.zig");
+pub const Flows = flow.Flows;
+pub const FlowRecord = flow.FlowRecord;
+pub const RoutingDecision = flow.RoutingDecision;
+pub const summary = @import("summary.zig");
 pub const Budget = @import("budget.zig").Budget;
 pub const Digest = entries.Digest;
 pub const Value = entries.Value;

@@ -35,7 +35,7 @@ const Directory = struct {
 
     const places_alignment = 64;
 
-    inline fn indexOf(directory: *const Directory, hash: u64) usize {
+    pub inline fn indexOf(directory: *const Directory, hash: u64) usize {
         return Way.of(directory).indexOf(hash);
     }
 
@@ -44,7 +44,7 @@ const Directory = struct {
     }
 
     /// Directory indexes that lead to one segment.
-    fn spanOf(directory: *const Directory, depth: u32) usize {
+    pub fn spanOf(directory: *const Directory, depth: u32) usize {
         assert(depth <= directory.depth);
         return @as(usize, 1) << @intCast(directory.depth - depth);
     }
@@ -94,7 +94,7 @@ pub fn Table(comptime Entry: type) type {
         pool: windows.Pool,
 
         const Self = @This();
-        const Segment = segments.Segment(Entry);
+        pub const Segment = segments.Segment(Entry);
 
         pub fn init(budget: *Budget) Error!Self {
             var pool: windows.Pool = .{ .window_bytes = Segment.window_bytes, .slack_bytes = Segment.slack_bytes };
@@ -226,6 +226,15 @@ pub fn Table(comptime Entry: type) type {
             if (self.abandoned.load(.monotonic)) return false;
             std.Thread.yield() catch {};
             return true;
+        }
+
+        /// Tells an entry that it was read. Beside the writer, and only a hint: if the writer was faster, it
+        /// is another entry that hears of it, or none.
+        pub fn touch(self: *const Self, hash: u64, query: Entry.Query) void {
+            @setRuntimeSafety(false);
+            const way: Way = .{ .bits = self.way.load(.acquire) };
+            const found = Segment.find(way.go(hash), hash, query) orelse return;
+            found.entry.touch();
         }
 
         /// Lets readers go that wait for a writer that broke off.

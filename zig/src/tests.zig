@@ -15,5 +15,6 @@ test {
     _ = @import("testing/layout.zig");
     _ = @import("testing/border.zig");
     _ = @import("testing/guard.zig");
+    _ = @import("testing/flows.zig");
     _ = @import("testing/readers.zig");
 }
