@@ -17,6 +17,7 @@ pub const Flows = flow.Flows;
 pub const FlowRecord = flow.FlowRecord;
 pub const RoutingDecision = flow.RoutingDecision;
 pub const summary = @import("summary.zig");
+pub const Seeds = hashing.Seeds;
 pub const Budget = @import("budget.zig").Budget;
 pub const Digest = entries.Digest;
 pub const Value = entries.Value;

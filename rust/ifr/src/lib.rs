@@ -17,6 +17,8 @@
 //! ```
 
 mod error;
+mod flows;
+mod summary;
 
 use std::any::Any;
 use std::ffi::c_void;
@@ -29,6 +31,10 @@ use mfn_ifr_sys as sys;
 use mfn_ifr_sys::mfn_status;
 
 pub use error::IfrError;
+pub use flows::{
+    FlowRecord, Flows, Layer, POOL_BYTES_MIN, POOLS_MAX, PoolStats, RoutingDecision, WhenFull,
+};
+pub use summary::{Filter, Summary};
 
 /// A digest key, such as a BLAKE3 hash.
 pub type Digest = [u8; sys::MFN_IFR_DIGEST_BYTES as usize];
@@ -130,11 +136,7 @@ impl Ifr {
         }
         let hash_key = match options.hash_key {
             Some(given) => given,
-            None => {
-                let mut drawn = [0; sys::MFN_IFR_HASH_KEY_BYTES as usize];
-                getrandom::fill(&mut drawn).map_err(|_| IfrError::NoRandomness)?;
-                drawn
-            }
+            None => random_key()?,
         };
         let raw = sys::mfn_ifr_options {
             struct_size: size_of::<sys::mfn_ifr_options>() as u32,
@@ -375,6 +377,13 @@ impl Ifr {
     }
 }
 
+/// A secret that hashes are keyed with, from the operating system.
+fn random_key() -> Result<[u8; sys::MFN_IFR_HASH_KEY_BYTES as usize], IfrError> {
+    let mut drawn = [0; sys::MFN_IFR_HASH_KEY_BYTES as usize];
+    getrandom::fill(&mut drawn).map_err(|_| IfrError::NoRandomness)?;
+    Ok(drawn)
+}
+
 impl Drop for Ifr {
     fn drop(&mut self) {
         // SAFETY: made by mfn_ifr_new, freed here only, and nobody else has a reference.
@@ -433,8 +442,8 @@ mod tests {
     /// Sets the limit of the budget to 0, which is less than what is held: the next allocation finds that.
     fn damage(ifr: &mut Ifr) {
         let words: *mut u64 = ifr.handle.as_ptr().cast();
-        // SAFETY: a handle is longer than 640 bytes and aligned to 8, and nobody else uses it.
-        let words = unsafe { std::slice::from_raw_parts_mut(words, 80) };
+        // SAFETY: a handle is as long as 768 bytes and aligned to 8, and nobody else uses it.
+        let words = unsafe { std::slice::from_raw_parts_mut(words, 96) };
         for word in words.iter_mut().filter(|word| **word == BYTES_MAX) {
             *word = 0;
         }
