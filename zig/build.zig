@@ -32,6 +32,8 @@ pub fn build(b: *std.Build) void {
             .link_libc = true,
             // The probe is a symbol that only Zig's own linker step brings.
             .stack_check = false,
+            // No array on a stack is written at an index that a caller gives.
+            .stack_protector = false,
             .omit_frame_pointer = false,
         }),
     });

@@ -43,7 +43,7 @@ static int32_t put(struct mfn_ifr *ifr, unsigned number) {
 /* Sets the limit of the budget to 0, which is less than what is held: the next allocation finds that. */
 static int damage(struct mfn_ifr *ifr) {
     uint8_t *bytes = (uint8_t *)ifr;
-    for (size_t at = 0; at < 96; at += 8) {
+    for (size_t at = 0; at < 760; at += 8) {
         uint64_t word;
         memcpy(&word, bytes + at, 8);
         if (word == BYTES_MAX) {

@@ -3,9 +3,11 @@
 test {
     _ = @import("hash.zig");
     _ = @import("budget.zig");
-    _ = @import("filter.zig");
     _ = @import("segment.zig");
+    _ = @import("window.zig");
     _ = @import("table.zig");
+    _ = @import("filter.zig");
+    _ = @import("summary.zig");
     _ = @import("root.zig");
     _ = @import("wire.zig");
     _ = @import("testing/vectors.zig");
@@ -13,4 +15,6 @@ test {
     _ = @import("testing/layout.zig");
     _ = @import("testing/border.zig");
     _ = @import("testing/guard.zig");
+    _ = @import("testing/flows.zig");
+    _ = @import("testing/readers.zig");
 }
