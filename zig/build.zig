@@ -1,4 +1,4 @@
-//! Builds the IFR archive (`zig build`) and runs its tests (`zig build test --summary all`).
+//! Builds the IFR archive (`zig build`), its daemon (`zig build daemon`), and runs its tests (`zig build test --summary all`).
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -36,6 +36,31 @@ pub fn build(b: *std.Build) void {
         }),
     });
     b.installArtifact(archive);
+
+    const daemon = b.addExecutable(.{
+        .name = "ifrd",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/ifrd.zig"),
+            .target = target,
+            .optimize = optimize,
+            .strip = true,
+        }),
+    });
+    const programs = b.step("daemon", "ifrd, and the example that asks it");
+    programs.dependOn(&b.addInstallArtifact(daemon, .{}).step);
+
+    const client = b.createModule(.{ .root_source_file = b.path("src/ifr_client.zig"), .target = target, .optimize = optimize });
+    const example = b.addExecutable(.{
+        .name = "ifr-example",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("examples/ifrd.zig"),
+            .target = target,
+            .optimize = optimize,
+            .strip = true,
+            .imports = &.{.{ .name = "ifr_client", .module = client }},
+        }),
+    });
+    programs.dependOn(&b.addInstallArtifact(example, .{}).step);
 
     const header = b.addTranslateC(.{
         .root_source_file = b.path("../ffi/include/mfn/ifr.h"),

@@ -8,6 +8,9 @@ test {
     _ = @import("table.zig");
     _ = @import("root.zig");
     _ = @import("wire.zig");
+    _ = @import("body.zig");
+    _ = @import("ipc/connection.zig");
+    _ = @import("ipc/log.zig");
     _ = @import("testing/vectors.zig");
     _ = @import("testing/model.zig");
     _ = @import("testing/layout.zig");

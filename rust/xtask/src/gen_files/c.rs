@@ -85,6 +85,12 @@ fn protocol(constants: &Constants) -> String {
         &constants.flags,
     );
     defines(&mut out, "Types of TLV entries.", "TLV_", &constants.tlvs);
+    defines(
+        &mut out,
+        "What a key of the ifr service is.",
+        "IFR_KEY_",
+        &constants.ifr_keys,
+    );
     for (service, methods) in &constants.methods {
         let prefix = format!("METHOD_{}_", service.to_uppercase());
         defines(

@@ -16,6 +16,7 @@ struct Source {
     content_type: BTreeMap<String, Number>,
     flag: BTreeMap<String, Number>,
     tlv: BTreeMap<String, Number>,
+    ifr_key: BTreeMap<String, Number>,
     method: BTreeMap<String, BTreeMap<String, Number>>,
     status: BTreeMap<String, StatusSource>,
 }
@@ -71,6 +72,7 @@ pub(crate) struct Constants {
     pub content_types: Vec<Constant>,
     pub flags: Vec<Constant>,
     pub tlvs: Vec<Constant>,
+    pub ifr_keys: Vec<Constant>,
     /// Service name and its methods, in the order of the services.
     pub methods: Vec<(String, Vec<Constant>)>,
     pub statuses: Vec<Status>,
@@ -102,6 +104,7 @@ pub(crate) fn load(root: &Path) -> Result<Constants, Box<dyn std::error::Error>>
         content_types: list("content_type", source.content_type, u8::MAX.into())?,
         flags: list("flag", source.flag, u16::MAX.into())?,
         tlvs: list("tlv", source.tlv, u16::MAX.into())?,
+        ifr_keys: list("ifr_key", source.ifr_key, u8::MAX.into())?,
         methods,
         statuses: statuses(source.status)?,
     })

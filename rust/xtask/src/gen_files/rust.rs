@@ -41,6 +41,12 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
         &constants.flags,
     )?;
     out += &numbers("tlv", "Types of TLV entries.", "u16", &constants.tlvs)?;
+    out += &numbers(
+        "ifr_key",
+        "What a key of the ifr service is.",
+        "u8",
+        &constants.ifr_keys,
+    )?;
     out += "/// Methods, per service.\npub mod method {\n";
     for (service, methods) in &constants.methods {
         out += &numbers(
