@@ -46,21 +46,26 @@ pub fn build(b: *std.Build) void {
             .strip = true,
         }),
     });
-    const programs = b.step("daemon", "ifrd, and the example that asks it");
+    const programs = b.step("daemon", "ifrd, and the programs that ask it");
     programs.dependOn(&b.addInstallArtifact(daemon, .{}).step);
 
     const client = b.createModule(.{ .root_source_file = b.path("src/ifr_client.zig"), .target = target, .optimize = optimize });
-    const example = b.addExecutable(.{
-        .name = "ifr-example",
-        .root_module = b.createModule(.{
-            .root_source_file = b.path("examples/ifrd.zig"),
-            .target = target,
-            .optimize = optimize,
-            .strip = true,
-            .imports = &.{.{ .name = "ifr_client", .module = client }},
-        }),
-    });
-    programs.dependOn(&b.addInstallArtifact(example, .{}).step);
+    for ([_][2][]const u8{
+        .{ "ifr-example", "examples/ifrd.zig" },
+        .{ "ifr-bench", "examples/bench.zig" },
+    }) |program| {
+        const example = b.addExecutable(.{
+            .name = program[0],
+            .root_module = b.createModule(.{
+                .root_source_file = b.path(program[1]),
+                .target = target,
+                .optimize = optimize,
+                .strip = true,
+                .imports = &.{.{ .name = "ifr_client", .module = client }},
+            }),
+        });
+        programs.dependOn(&b.addInstallArtifact(example, .{}).step);
+    }
 
     const header = b.addTranslateC(.{
         .root_source_file = b.path("../ffi/include/mfn/ifr.h"),

@@ -12,6 +12,7 @@ const bodies = @import("body.zig");
 const calling = @import("ipc/client.zig");
 const protocol = @import("gen/protocol.zig");
 
+pub const monotonicNs = @import("ipc/sys.zig").monotonicNs;
 pub const Key = bodies.Key;
 pub const Value = [bodies.value_bytes]u8;
 pub const Digest = [bodies.digest_bytes]u8;

@@ -13,7 +13,7 @@ const PEER: &str = "std HashMap (SipHash)";
 const BATCH: usize = 64;
 
 /// Digests of numbers: as evenly spread as the ids of blocks are.
-fn keys(from: u64, count: usize) -> Vec<[u8; 32]> {
+pub(crate) fn keys(from: u64, count: usize) -> Vec<[u8; 32]> {
     (from..)
         .take(count)
         .map(|number| *blake3::hash(&number.to_le_bytes()).as_bytes())

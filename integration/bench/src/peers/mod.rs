@@ -2,5 +2,6 @@
 
 pub(crate) mod bare;
 pub(crate) mod quic;
+pub(crate) mod redis;
 pub(crate) mod restic;
 pub(crate) mod unix;
