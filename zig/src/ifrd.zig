@@ -2,10 +2,13 @@
 //! line is wrong.
 
 const std = @import("std");
+const protocol = @import("gen/protocol.zig");
 const root = @import("root.zig");
 const serving = @import("ipc/server.zig");
 const sockets = @import("ipc/socket.zig");
 const sys = @import("ipc/sys.zig");
+const Journal = @import("journal.zig").Journal;
+const Durability = @import("journal.zig").Durability;
 const Log = @import("ipc/log.zig").Log;
 const Service = @import("service.zig").Service;
 
@@ -28,7 +31,7 @@ const usage =
     \\  --dir DIR              directory of the snapshot and the log
     \\  --bytes-max N          most memory of the table, with K, M or G for 2^10, 2^20 or 2^30 (default 1G)
     \\  --durability sync      answer a change when the disk has it (default)
-    \\  --durability none      answer at once; a crash of the machine may lose the newest changes
+    \\  --durability none      answer when the kernel has it; a crash of the machine may lose the newest changes
     \\  --connections-max N    most connections at once (default 1024)
     \\  --exit-on-stdin-eof    end when standard input does: with the program that started it
     \\  --log-time BOOL        begin log lines with the time (default true)
@@ -41,7 +44,7 @@ const Options = struct {
     socket: []const u8 = "",
     directory: []const u8 = "",
     bytes_max: u64 = 1 << 30,
-    durability: enum { sync, none } = .sync,
+    durability: Durability = .sync,
     connections_max: u32 = 1024,
     exit_on_stdin_eof: bool = false,
     log_time: bool = true,
@@ -110,7 +113,7 @@ fn set(options: *Options, name: []const u8, value: []const u8) bool {
     if (is(name, "--socket")) options.socket = value;
     if (is(name, "--dir")) options.directory = value;
     if (is(name, "--bytes-max")) options.bytes_max = size(value) orelse return false;
-    if (is(name, "--durability")) options.durability = std.meta.stringToEnum(@TypeOf(options.durability), value) orelse return false;
+    if (is(name, "--durability")) options.durability = std.meta.stringToEnum(Durability, value) orelse return false;
     if (is(name, "--connections-max")) {
         options.connections_max = std.fmt.parseInt(u32, value, 10) catch return false;
         if (options.connections_max == 0) return false;
@@ -147,23 +150,39 @@ fn wrong(memory: []u8, comptime format: []const u8, values: anytype) Asked {
 const gpa = std.heap.smp_allocator;
 
 fn run(options: Options, log: Log) !void {
-    // A caller that is gone is an error of its write; nothing else should end us.
+    const signals = try sys.signals(&.{ .TERM, .INT });
+    defer sys.close(signals);
     var hash_key: [root.constants.hash_key_bytes]u8 = undefined;
     try sys.random(&hash_key);
     var ifr = try root.Ifr.init(gpa, .{ .bytes_max = options.bytes_max, .hash_key = hash_key, .filter = true });
     defer ifr.deinit();
     var bound = try sockets.bind(options.socket, listen_backlog);
     defer bound.close();
-    var service: Service = .init(&ifr);
+    var journal: Journal = undefined;
+    var service: Service = .init(&ifr, &journal);
+    try journal.open(gpa, options.directory, .{
+        .service = @intFromEnum(protocol.Service.ifr),
+        .durability = options.durability,
+        .log = log,
+    }, &service);
+    defer journal.close();
     var server: serving.Server(Service) = try .init(gpa, .{
         .service = .ifr,
         .software = "ifrd/" ++ version,
         .limits = .{ .connections_max = options.connections_max },
-    }, &bound, &service, log);
+    }, &bound, signals, &service, log);
     defer server.deinit();
     service.socket = &server.stats;
+    try server.watch(journal.bell());
     if (options.exit_on_stdin_eof) try server.endWith(0);
-    log.info("ifrd is up", .{ .socket = options.socket, .bytes_max = options.bytes_max, .durability = @tagName(options.durability) });
+    const held = ifr.stats();
+    log.info("ifrd is up", .{
+        .socket = options.socket,
+        .entries = held.digest_entries + held.bytes_entries,
+        .bytes = held.bytes,
+        .bytes_max = options.bytes_max,
+        .durability = @tagName(options.durability),
+    });
     try server.run();
     log.info("ifrd ends", .{ .requests = server.stats.requests });
 }
@@ -175,6 +194,8 @@ fn repair(err: anyerror) []const u8 {
         error.Unsafe => "something that is not ours is in the way; move it away",
         error.PathTooLong => "choose a path of at most 107 bytes",
         error.Limit => "give a larger --bytes-max",
+        error.DirectoryInUse => "another ifrd uses the directory; stop that one first",
+        error.Corrupt => "see the log line before this one",
         error.NoSpace => "free some room on the disk",
         error.Denied => "choose a directory that this user may write",
         else => "see the error",

@@ -10,6 +10,10 @@ test {
     _ = @import("wire.zig");
     _ = @import("body.zig");
     _ = @import("ipc/connection.zig");
+    _ = @import("journal/crc32.zig");
+    _ = @import("journal/format.zig");
+    _ = @import("journal.zig");
+    _ = @import("service.zig");
     _ = @import("ipc/log.zig");
     _ = @import("testing/vectors.zig");
     _ = @import("testing/model.zig");

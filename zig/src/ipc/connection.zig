@@ -93,6 +93,12 @@ pub const Reply = struct {
         reply.out.shrinkRetainingCapacity(reply.start + wire.head_bytes);
         return reply.out.addManyAsSlice(reply.gpa, bytes);
     }
+
+    /// Takes the body back.
+    pub fn noBody(reply: *Reply) void {
+        reply.content_type = .none;
+        reply.out.shrinkRetainingCapacity(reply.start + wire.head_bytes);
+    }
 };
 
 pub fn Connection(comptime Handler: type) type {

@@ -72,12 +72,17 @@ pub fn Server(comptime Handler: type) type {
             interest: sys.Poller.Interest = .{ .read = true },
         };
 
-        /// The socket is bound already; the server does not close it.
-        pub fn init(gpa: std.mem.Allocator, config: Config, bound: *sockets.Bound, handler: *Handler, log: Log) Error!Self {
+        /// The socket is bound already, and `signals` gives SIGTERM and SIGINT; the server closes neither.
+        pub fn init(
+            gpa: std.mem.Allocator,
+            config: Config,
+            bound: *sockets.Bound,
+            signals: sys.Fd,
+            handler: *Handler,
+            log: Log,
+        ) Error!Self {
             const poller = try sys.Poller.init();
             errdefer poller.deinit();
-            const signals = try sys.signals(&.{ .TERM, .INT });
-            errdefer sys.close(signals);
             try poller.add(signals, number_signals);
             try poller.add(bound.listener, number_listener);
             return .{
@@ -98,7 +103,6 @@ pub fn Server(comptime Handler: type) type {
             self.peers.deinit(self.gpa);
             self.free.deinit(self.gpa);
             if (self.reserve >= 0) sys.close(self.reserve);
-            sys.close(self.signals);
             self.poller.deinit();
             self.gpa.free(self.room);
             self.* = undefined;

@@ -101,6 +101,17 @@ pub fn writeAll(fd: Fd, bytes: []const u8) Error!void {
     while (done < bytes.len) done += try write(fd, bytes[done..]);
 }
 
+/// Two parts with one write, as far as the kernel goes along.
+pub fn writeParts(fd: Fd, first: []const u8, second: []const u8) Error!void {
+    const parts = [2]std.posix.iovec_const{
+        .{ .base = first.ptr, .len = first.len },
+        .{ .base = second.ptr, .len = second.len },
+    };
+    const done = try retry(linux.writev, .{ fd, @as([*]const std.posix.iovec_const, &parts), parts.len });
+    if (done < first.len) try writeAll(fd, first[done..]);
+    try writeAll(fd, second[done -| first.len..]);
+}
+
 /// Sends what the socket takes now; a lost other side is an error and no signal.
 pub fn send(fd: Fd, bytes: []const u8) Error!usize {
     const flags = linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL;
@@ -157,6 +168,52 @@ pub fn truncate(fd: Fd, length: u64) Error!void {
 pub fn reserve(fd: Fd, offset: u64, bytes: u64) Error!void {
     const keep_size = 1;
     _ = try retry(linux.fallocate, .{ fd, keep_size, @as(i64, @intCast(offset)), @as(i64, @intCast(bytes)) });
+}
+
+/// A whole file in memory, to read. It is not empty.
+pub fn map(fd: Fd, size: usize) Error![]const u8 {
+    const address_of = try check(linux.mmap(null, size, .{ .READ = true }, .{ .TYPE = .PRIVATE }, fd, 0));
+    return @as([*]const u8, @ptrFromInt(address_of))[0..size];
+}
+
+pub fn unmap(bytes: []const u8) void {
+    // It fails for memory that is not mapped only.
+    _ = linux.munmap(bytes.ptr, bytes.len);
+}
+
+pub fn readAt(fd: Fd, room: []u8, offset: u64) Error!usize {
+    return retry(linux.pread, .{ fd, room.ptr, room.len, @as(i64, @intCast(offset)) });
+}
+
+/// A copy of this process that has this one thread; null in the copy, which ends with it and holds none of its
+/// descriptors but those given.
+pub fn fork(kept: []const Fd) Error!?linux.pid_t {
+    const parent = linux.getpid();
+    const child = try check(linux.fork());
+    if (child != 0) return @intCast(child);
+    _ = linux.prctl(@intFromEnum(linux.PR.SET_PDEATHSIG), @intFromEnum(linux.SIG.KILL), 0, 0, 0);
+    // It may have died before that was asked.
+    if (linux.getppid() != parent) linux.exit_group(1);
+    var from: Fd = 3;
+    // In rising order: what lies between them is closed.
+    for (kept) |fd| {
+        if (fd > from) _ = linux.close_range(from, fd - 1, .{ .UNSHARE = false, .CLOEXEC = false });
+        from = fd + 1;
+    }
+    _ = linux.close_range(from, std.math.maxInt(Fd), .{ .UNSHARE = false, .CLOEXEC = false });
+    return null;
+}
+
+/// Ends a copy.
+pub fn exit(status: u8) noreturn {
+    linux.exit_group(status);
+}
+
+/// Waits for a copy to end and says whether it ended with status 0.
+pub fn waitFor(child: linux.pid_t) Error!bool {
+    var status: u32 = 0;
+    _ = try retry(linux.waitpid, .{ child, &status, 0 });
+    return linux.W.IFEXITED(status) and linux.W.EXITSTATUS(status) == 0;
 }
 
 /// What there is of a file or a path.
@@ -262,7 +319,8 @@ pub fn clearRing(fd: Fd) void {
     _ = read(fd, std.mem.asBytes(&count)) catch {};
 }
 
-/// From now on these signals are read from the descriptor.
+/// A descriptor from which these signals are read. Call it before any thread starts: one that does not block them would
+/// be ended by them, and all with it.
 pub fn signals(wanted: []const linux.SIG) Error!Fd {
     var set = linux.sigemptyset();
     for (wanted) |signal| linux.sigaddset(&set, signal);
