@@ -142,7 +142,7 @@ pub const Journal = struct {
     /// Writes what was appended and has the disk take it, unless that is under way already.
     pub fn commit(journal: *Journal) void {
         if (journal.pending.items.len == 0 or journal.syncing != null or journal.broken) return;
-        if (journal.snapshot) |snapshot| if (snapshot.isFinishing()) return;
+        if (journal.snapshot) |snapshot| if (!snapshot.allowsWrites()) return;
         journal.write() catch |err| return journal.breakDown("the log cannot be written", err);
         if (journal.options.durability == .none) {
             journal.durable = journal.appended;

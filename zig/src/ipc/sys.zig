@@ -242,11 +242,22 @@ fn statOf(fd: Fd, path: [*:0]const u8, flags: u32) Error!Stat {
     return .{ .mode = found.mode, .uid = found.uid, .size = found.size };
 }
 
-/// Locks a file for this process alone; `WouldBlock` when another holds it.
+/// Locks a file for this process alone; `WouldBlock` when another holds it on and on. A killed process may leave a copy of
+/// itself that holds it too, for the moment until that one has closed it or is ended by the kernel.
 pub fn lock(fd: Fd) Error!void {
     const exclusive_now = 2 | 4;
-    _ = try retry(linux.flock, .{ fd, exclusive_now });
+    const until = monotonicNs() + lock_patience_ns;
+    while (true) {
+        if (retry(linux.flock, .{ fd, exclusive_now })) |_| return else |err| {
+            if (err != error.WouldBlock or monotonicNs() > until) return err;
+        }
+        // No event tells of a lock that was let go.
+        const pause: linux.timespec = .{ .sec = 0, .nsec = 5 * std.time.ns_per_ms };
+        _ = linux.nanosleep(&pause, null);
+    }
 }
+
+const lock_patience_ns = std.time.ns_per_s;
 
 /// Who is at the other end of a Unix socket, as the kernel knows it.
 pub const Credentials = extern struct { pid: u32, uid: u32, gid: u32 };

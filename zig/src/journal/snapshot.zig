@@ -100,8 +100,13 @@ pub const Snapshot = struct {
         return snapshot.step.load(.acquire);
     }
 
-    pub fn isFinishing(snapshot: *const Snapshot) bool {
-        return snapshot.state() == .finishing;
+    /// Whether the log may still grow. From the last step on it stands still, until the serving thread has taken the new one
+    /// over: what went into the old one then would be lost with it.
+    pub fn allowsWrites(snapshot: *const Snapshot) bool {
+        return switch (snapshot.state()) {
+            .writing, .waiting => true,
+            .finishing, .done, .failed => false,
+        };
     }
 
     pub fn logGrew(snapshot: *Snapshot, bytes: u64) void {
