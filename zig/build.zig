@@ -89,6 +89,7 @@ pub fn build(b: *std.Build) void {
     for ([_][2][]const u8{
         .{ "vectors", "../integration/vectors/wire.txt" },
         .{ "canary", "../integration/vectors/canary.json" },
+        .{ "ifr_vectors", "../integration/vectors/ifr.txt" },
     }) |file| {
         unit_tests.root_module.addAnonymousImport(file[0], .{ .root_source_file = b.path(file[1]) });
     }
