@@ -187,6 +187,7 @@ pub const Journal = struct {
             .waiting => if (journal.syncing == null) snapshot.finish(journal.files.log_bytes),
             .done => {
                 const begun = snapshot.begun;
+                const fork_us = snapshot.fork_ns / std.time.ns_per_us;
                 sys.close(journal.files.log_fd);
                 journal.files.log_fd = begun.log_fd;
                 journal.files.generation += 1;
@@ -195,7 +196,7 @@ pub const Journal = struct {
                 journal.reserved_bytes = format.header_bytes;
                 journal.compact_after_bytes = 0;
                 journal.endSnapshot(snapshot, false);
-                journal.options.log.info("snapshot written", .{ .generation = journal.files.generation, .bytes = begun.snapshot_bytes });
+                journal.options.log.info("snapshot written", .{ .generation = journal.files.generation, .bytes = begun.snapshot_bytes, .fork_us = fork_us });
             },
             .failed => {
                 journal.options.log.warn("no snapshot could be written; the log grows on", .{ .reason = snapshot.reason });

@@ -20,7 +20,9 @@ pub const Service = struct {
     journal: *journaling.Journal,
     /// What the socket counts; set once it serves.
     socket: ?*const connections.Stats = null,
-    /// Bytes of all byte keys.
+    /// Entries with a digest, and with a byte key, and the bytes of the latter.
+    digests: u64 = 0,
+    byte_keys: u64 = 0,
     key_bytes: u64 = 0,
     /// Of the change that the call under way has made.
     ticket: ?connections.Ticket = null,
@@ -119,11 +121,17 @@ pub const Service = struct {
 
     fn insert(service: *Service, key: bodies.Key, value: *const root.Value) root.Error!?root.Value {
         switch (key) {
-            .digest => |digest| return service.ifr.insert(digest, value),
+            .digest => |digest| {
+                const replaced = try service.ifr.insert(digest, value);
+                service.digests += @intFromBool(replaced == null);
+                return replaced;
+            },
             .bytes => |bytes| {
                 const replaced = try service.ifr.insertBytes(bytes, value);
-                if (replaced == null) service.key_bytes += bytes.len;
-                return replaced;
+                if (replaced != null) return replaced;
+                service.byte_keys += 1;
+                service.key_bytes += bytes.len;
+                return null;
             },
         }
     }
@@ -139,9 +147,14 @@ pub const Service = struct {
 
     fn take(service: *Service, key: bodies.Key) ?root.Value {
         switch (key) {
-            .digest => |digest| return service.ifr.remove(digest),
+            .digest => |digest| {
+                const removed = service.ifr.remove(digest) orelse return null;
+                service.digests -= 1;
+                return removed;
+            },
             .bytes => |bytes| {
                 const removed = service.ifr.removeBytes(bytes) orelse return null;
+                service.byte_keys -= 1;
                 service.key_bytes -= bytes.len;
                 return removed;
             },
@@ -296,7 +309,7 @@ pub const Service = struct {
     fn liveBytes(service: *const Service) u64 {
         const per_bytes_key = bodies.value_bytes + 4;
         const per_digest = bodies.value_bytes + bodies.digest_bytes;
-        return service.ifr.digests.live * per_digest + service.ifr.byte_keys.live * per_bytes_key + service.key_bytes;
+        return service.digests * per_digest + service.byte_keys * per_bytes_key + service.key_bytes;
     }
 
     // What the server asks for.

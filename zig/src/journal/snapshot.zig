@@ -24,6 +24,8 @@ pub const Snapshot = struct {
     fd: sys.Fd,
     room: []u8,
     thread: std.Thread,
+    /// How long everybody waited for the copy.
+    fork_ns: u64,
     /// How long the log is now.
     log_bytes: std.atomic.Value(u64),
     step: std.atomic.Value(State) = .init(.writing),
@@ -65,6 +67,7 @@ pub const Snapshot = struct {
         errdefer sys.close(fd);
         const header: format.Header = .{ .kind = .snapshot, .service = about.service, .generation = about.generation };
         try sys.writeAll(fd, &header.encode());
+        const before = sys.monotonicNs();
         const child = try sys.fork(&.{fd}) orelse {
             var writer: Writer = .{ .fd = fd, .room = room };
             writeAll(context, &writer) catch sys.exit(1);
@@ -77,6 +80,7 @@ pub const Snapshot = struct {
             .room = room,
             .thread = undefined,
             .log_bytes = .init(about.log_bytes),
+            .fork_ns = sys.monotonicNs() - before,
             .go = go,
         };
         snapshot.thread = std.Thread.spawn(.{ .stack_size = 128 << 10 }, run, .{snapshot}) catch {
