@@ -150,6 +150,9 @@ fn wrong(memory: []u8, comptime format: []const u8, values: anytype) Asked {
 const gpa = std.heap.smp_allocator;
 
 fn run(options: Options, log: Log) !void {
+    sys.raiseDescriptors(@as(u64, options.connections_max) + descriptors_own);
+    // A file that may not grow is an error of its write, and no end.
+    try sys.block(&.{.XFSZ});
     const signals = try sys.signals(&.{ .TERM, .INT });
     defer sys.close(signals);
     var hash_key: [root.constants.hash_key_bytes]u8 = undefined;
@@ -203,3 +206,5 @@ fn repair(err: anyerror) []const u8 {
 }
 
 const listen_backlog = 1024;
+/// Descriptors that are no connections.
+const descriptors_own = 32;

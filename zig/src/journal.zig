@@ -111,17 +111,23 @@ pub const Journal = struct {
         if (!journal.can_reserve) return;
         const wanted = journal.files.log_bytes + journal.pending.items.len + bytes + record_overhead_max;
         if (wanted <= journal.reserved_bytes) return;
-        const step = @max(reserve_step_bytes, wanted - journal.reserved_bytes);
-        sys.reserve(journal.files.log_fd, journal.reserved_bytes, step) catch |err| switch (err) {
-            error.NoSpace => return error.NoSpace,
-            // Not every file system can; a full disk then ends the program.
-            error.Unsupported => {
-                journal.can_reserve = false;
+        const least = wanted - journal.reserved_bytes;
+        for ([_]u64{ @max(reserve_step_bytes, least), least }) |step| {
+            if (sys.reserve(journal.files.log_fd, journal.reserved_bytes, step)) {
+                journal.reserved_bytes += step;
                 return;
-            },
-            else => return error.Io,
-        };
-        journal.reserved_bytes += step;
+            } else |err| switch (err) {
+                // Perhaps there is room for less.
+                error.NoSpace => {},
+                // Not every file system can; a full disk then ends the program.
+                error.Unsupported => {
+                    journal.can_reserve = false;
+                    return;
+                },
+                else => return error.Io,
+            }
+        }
+        return error.NoSpace;
     }
 
     /// Appends one change, in parts that `reserve` made room for, and answers its number.

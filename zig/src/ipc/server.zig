@@ -126,10 +126,12 @@ pub fn Server(comptime Handler: type) type {
                 const now = sys.monotonicNs();
                 const timer = @min(self.timer_ns, self.drain_ns, self.accept_again_ns);
                 const wait: ?u64 = if (timer == never) null else timer -| now;
+                // After the others of the turn: a place that was left just now is free then.
+                var to_accept = false;
                 for (try self.poller.wait(&events, wait)) |event| {
                     const number = event.data.u64;
                     if (number == number_listener) {
-                        self.acceptAll();
+                        to_accept = true;
                     } else if (number == number_signals) {
                         if (self.signalled()) return;
                     } else if (number & number_lifeline == number_lifeline) {
@@ -147,6 +149,7 @@ pub fn Server(comptime Handler: type) type {
                         self.turn(peer, .read);
                     }
                 }
+                if (to_accept and !self.stopping) self.acceptAll();
                 self.handler.endTurn();
                 self.releaseAll();
                 if (self.handler.isBroken()) return error.Broken;
@@ -198,7 +201,10 @@ pub fn Server(comptime Handler: type) type {
         // Accepting.
 
         fn acceptAll(self: *Self) void {
-            for (0..accepts_per_turn) |_| {
+            for (0..accepts_per_turn) |number| {
+                // Who left before a caller came is seen out before that one is turned away: the first of a turn comes
+                // behind all that the wait told of, a later one may not.
+                if (number > 0 and self.isFull()) return;
                 const fd = sys.accept(self.bound.listener) catch |err| switch (err) {
                     error.WouldBlock => return,
                     error.Gone => continue,
@@ -239,7 +245,7 @@ pub fn Server(comptime Handler: type) type {
                 self.log.warn("refused another user", .{ .uid = credentials.uid, .pid = credentials.pid });
                 return self.turnAway(fd, .denied, "this socket serves another user");
             }
-            if (self.stats.connections >= self.config.limits.connections_max) {
+            if (self.isFull()) {
                 return self.turnAway(fd, .busy, "all connections of this socket are taken; close one and try again");
             }
             const peer = self.newPeer(fd, credentials) catch {
@@ -250,6 +256,10 @@ pub fn Server(comptime Handler: type) type {
             peer.connection.start();
             self.setTimer(peer.hello_by_ns);
             self.turn(peer, .keep);
+        }
+
+        fn isFull(self: *const Self) bool {
+            return self.stats.connections >= self.config.limits.connections_max;
         }
 
         fn newPeer(self: *Self, fd: sys.Fd, credentials: sys.Credentials) Error!*Peer {

@@ -35,7 +35,7 @@ fn check(result: usize) Error!usize {
     return switch (number) {
         .AGAIN => error.WouldBlock,
         .MFILE, .NFILE, .NOMEM, .NOBUFS => error.Exhausted,
-        .NOSPC, .DQUOT => error.NoSpace,
+        .NOSPC, .DQUOT, .FBIG => error.NoSpace,
         .NOENT => error.NotFound,
         .EXIST, .ADDRINUSE => error.Exists,
         .CONNREFUSED => error.Refused,
@@ -330,12 +330,29 @@ pub fn clearRing(fd: Fd) void {
     _ = read(fd, std.mem.asBytes(&count)) catch {};
 }
 
+/// From now on these signals are not delivered, to this thread and those that it starts.
+pub fn block(wanted: []const linux.SIG) Error!void {
+    var set = linux.sigemptyset();
+    for (wanted) |signal| linux.sigaddset(&set, signal);
+    _ = try check(linux.sigprocmask(linux.SIG.BLOCK, &set, null));
+}
+
+/// Asks for so many descriptors, as far as the hard limit goes.
+pub fn raiseDescriptors(wanted: u64) void {
+    var limit: linux.rlimit = undefined;
+    _ = check(linux.getrlimit(.NOFILE, &limit)) catch return;
+    if (limit.cur >= wanted) return;
+    limit.cur = @min(wanted, limit.max);
+    // Without them, accepting says so in its time.
+    _ = check(linux.setrlimit(.NOFILE, &limit)) catch {};
+}
+
 /// A descriptor from which these signals are read. Call it before any thread starts: one that does not block them would
 /// be ended by them, and all with it.
 pub fn signals(wanted: []const linux.SIG) Error!Fd {
     var set = linux.sigemptyset();
     for (wanted) |signal| linux.sigaddset(&set, signal);
-    _ = try check(linux.sigprocmask(linux.SIG.BLOCK, &set, null));
+    try block(wanted);
     return @intCast(try check(linux.signalfd(-1, &set, linux.SFD.CLOEXEC | linux.SFD.NONBLOCK)));
 }
 

@@ -39,6 +39,7 @@ const IO: &[&str] = &[
     "hypermesh-node",
     "mfn-alm",
     "mfn-ifr",
+    "mfn-ifr-client",
 ];
 
 /// Do I/O, and know nothing of each other.

@@ -282,3 +282,44 @@ fn one_directory_has_one_user() -> Outcome {
     // The first one is undisturbed.
     ifrd.client().map(drop)
 }
+
+#[test]
+fn a_full_disk_changes_nothing_and_ends_nothing() -> Outcome {
+    // Its directory is on a disk of 2 MiB, in a name space of its own.
+    let mount = "mount -t tmpfs -o size=2m,mode=700 tmpfs";
+    let may = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", &format!("{mount} /mnt")])
+        .output();
+    if !may.is_ok_and(|output| output.status.success()) {
+        return crate::could_not("a small disk cannot be mounted here");
+    }
+    let shell = format!(
+        "mkdir -p \"$4\"; exec unshare --mount sh -c '{mount} \"$4\"; exec \"$0\" \"$@\"' \"$0\" \"$@\""
+    );
+    let ifrd = Ifrd::start_under(&shell, &[])?;
+    let mut client = ifrd.client()?;
+    let mut done = Vec::new();
+    let mut refused = None;
+    for first in (0..200_000u64).step_by(1_000) {
+        let items: Vec<Vec<u8>> = (first..first + 1_000)
+            .map(|number| [value(number).as_slice(), &key(number)].concat())
+            .collect();
+        let answer = client.call(PUT_MANY, &batch_body(items.iter().map(Vec::as_slice)))?;
+        if answer.kind != REPLY {
+            refused = Some((answer.status, first));
+            break;
+        }
+        done.push(first);
+    }
+    let (status, first) = refused.ok_or("the disk is never full")?;
+    assert_eq!(status, -17, "QUOTA");
+    assert!(done.len() > 10, "{}", done.len());
+    // Nothing of that batch is there, all of the others is, and no snapshot fits.
+    assert_eq!(client.get(&key(first))?, None);
+    for number in done {
+        assert_eq!(client.get(&key(number + 999))?, Some(value(number + 999)));
+    }
+    assert_eq!(client.call(SNAPSHOT, &[])?.status, -14, "IO");
+    assert_eq!(client.get(&key(0))?, Some(value(0)));
+    Ok(())
+}

@@ -40,6 +40,7 @@ fn failed(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
 struct Ifrd {
     program: PathBuf,
     place: tempfile::TempDir,
+    shell: String,
     options: Vec<String>,
     child: Option<Child>,
 }
@@ -53,6 +54,11 @@ impl Drop for Ifrd {
 impl Ifrd {
     /// One that runs.
     fn start(options: &[&str]) -> Result<Ifrd> {
+        Ifrd::start_under("", options)
+    }
+
+    /// One that runs behind this line of shell, such as a limit.
+    fn start_under(shell: &str, options: &[&str]) -> Result<Ifrd> {
         let program = Programs::find()?.hypermesh.with_file_name("ifrd");
         let place = tempfile::Builder::new()
             .prefix("ifrd")
@@ -61,6 +67,7 @@ impl Ifrd {
         let mut ifrd = Ifrd {
             program,
             place,
+            shell: shell.to_owned(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             child: None,
         };
@@ -82,8 +89,11 @@ impl Ifrd {
 
     fn command(&self) -> Result<Command> {
         let log = File::create(self.place.path().join("log")).map_err(failed("log"))?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new("sh");
         command
+            .arg("-c")
+            .arg(format!("{}\nexec \"$0\" \"$@\"", self.shell))
+            .arg(&self.program)
             .arg("--socket")
             .arg(self.socket())
             .arg("--dir")

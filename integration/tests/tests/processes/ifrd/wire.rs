@@ -1,6 +1,6 @@
 //! The socket of `ifrd` under callers that lie, wait, vanish, or do not read.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use hypermesh_testkit::{Random, until};
@@ -200,19 +200,7 @@ fn who_does_not_read_is_not_read_either() -> Outcome {
 
 #[test]
 fn it_survives_without_descriptors() -> Outcome {
-    let mut ifrd = Ifrd::start(&[])?;
-    ifrd.kill();
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 24; exec \"$0\" \"$@\""])
-        .arg(&ifrd.program)
-        .arg("--socket")
-        .arg(ifrd.socket())
-        .arg("--dir")
-        .arg(ifrd.place.path().join("ifr"))
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    until("ifrd", WAIT, || Ok(ifrd.client().ok().map(drop)))?;
+    let ifrd = Ifrd::start_under("ulimit -n 24", &[])?;
     let mut clients = Vec::new();
     let mut turned_away = 0;
     for _ in 0..40 {
@@ -247,8 +235,24 @@ fn it_survives_without_descriptors() -> Outcome {
         };
         Ok(client.get(&key(1)).ok())
     })?;
-    child.kill().map_err(|error| error.to_string())?;
-    child.wait().map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+#[test]
+fn a_thousand_connections_are_served() -> Outcome {
+    let ifrd = Ifrd::start(&[])?;
+    let mut clients: Vec<Client> = (0..1_000)
+        .map(|_| ifrd.client())
+        .collect::<Result<_, _>>()?;
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.request(PUT, 1, &put_body(&key(number as u64), &value(7)))?;
+    }
+    for client in &mut clients {
+        let answer = client.read()?.ok_or("closed")?;
+        assert_eq!((answer.kind, answer.id), (REPLY, 1));
+    }
+    let resident = ifrd.resident_bytes();
+    assert!(resident < 48 << 20, "{resident} bytes resident");
     Ok(())
 }
 
@@ -318,7 +322,7 @@ fn a_full_table_says_how_far_it_came() -> Outcome {
 fn examples_put_and_get() -> Outcome {
     let ifrd = Ifrd::start(&[])?;
     let built = ifrd.program.parent().unwrap();
-    for program in ["ifr-example", "ffi/ffi-examples-ifrd"] {
+    for program in ["ifr-example", "examples/ifrd", "ffi/ffi-examples-ifrd"] {
         let path = built.join(program);
         if !path.is_file() {
             crate::could_not(&format!(
