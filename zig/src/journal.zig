@@ -278,7 +278,7 @@ const Syncer = struct {
         const work = try sys.eventFd(.{ .blocking = true });
         errdefer sys.close(work);
         syncer.* = .{ .bell = bell, .work = work, .thread = undefined };
-        syncer.thread = std.Thread.spawn(.{ .stack_size = 128 << 10 }, run, .{syncer}) catch return error.Exhausted;
+        syncer.thread = std.Thread.spawn(.{ .stack_size = thread_stack_bytes }, run, .{syncer}) catch return error.Exhausted;
     }
 
     fn stop(syncer: *Syncer) void {
@@ -324,3 +324,5 @@ const pending_kept_bytes = 1 << 20;
 const reserve_step_bytes = 1 << 20;
 /// Heads of records and of the change, with room to spare.
 const record_overhead_max = 256;
+/// Reserved, not used: whoever links large thread-local data needs room for it.
+const thread_stack_bytes = 1 << 20;

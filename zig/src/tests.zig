@@ -18,6 +18,7 @@ test {
     _ = @import("testing/vectors.zig");
     _ = @import("testing/bodies.zig");
     _ = @import("testing/connection.zig");
+    _ = @import("testing/journal.zig");
     _ = @import("testing/model.zig");
     _ = @import("testing/layout.zig");
     _ = @import("testing/border.zig");

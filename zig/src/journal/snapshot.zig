@@ -83,7 +83,7 @@ pub const Snapshot = struct {
             .fork_ns = sys.monotonicNs() - before,
             .go = go,
         };
-        snapshot.thread = std.Thread.spawn(.{ .stack_size = 128 << 10 }, run, .{snapshot}) catch {
+        snapshot.thread = std.Thread.spawn(.{ .stack_size = thread_stack_bytes }, run, .{snapshot}) catch {
             _ = linux.kill(child, .KILL);
             _ = sys.waitFor(child) catch {};
             return error.Exhausted;
@@ -184,3 +184,5 @@ pub const Snapshot = struct {
 const room_bytes = 1 << 20;
 const rounds_max = 8;
 const small_bytes = 1 << 20;
+/// Reserved, not used: whoever links large thread-local data needs room for it.
+const thread_stack_bytes = 1 << 20;
