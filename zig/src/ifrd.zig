@@ -194,7 +194,7 @@ fn run(options: Options, log: Log) !void {
 fn repair(err: anyerror) []const u8 {
     return switch (err) {
         error.InUse => "another process serves the socket; stop that one first",
-        error.Unsafe => "something that is not ours is in the way; move it away",
+        error.Unsafe => "something that is not ours is in the way, or the directory is shared; choose one of our own",
         error.PathTooLong => "choose a path of at most 107 bytes",
         error.Limit => "give a larger --bytes-max",
         error.DirectoryInUse => "another ifrd uses the directory; stop that one first",

@@ -40,14 +40,18 @@ fn beside(name: &str) -> Result<PathBuf, BenchError> {
     Err(BenchError::new(text))
 }
 
-fn start(place: &Path, processor: usize) -> Result<(Daemon, PathBuf), BenchError> {
+fn start(
+    place: &Path,
+    processor: usize,
+    durability: &str,
+) -> Result<(Daemon, PathBuf), BenchError> {
     let socket = place.join("run/mfn_ifr.sock");
     let child = Command::new(beside("ifrd")?)
         .arg("--socket")
         .arg(&socket)
         .arg("--dir")
         .arg(place.join("ifr"))
-        .args(["--durability", "none"])
+        .args(["--durability", durability])
         .stderr(Stdio::null())
         .spawn()?;
     let daemon = Daemon(child);
@@ -160,6 +164,20 @@ impl Pipe {
         Ok(found)
     }
 
+    fn put(&mut self, keys: &[[u8; 32]], depth: usize) -> Result<(), BenchError> {
+        let mut body = Vec::new();
+        for keys in keys.chunks(depth) {
+            for key in keys {
+                body.clear();
+                ifr::encode_put(0, Key::Digest(key), &VALUE, &mut body);
+                self.request(method::ifr::PUT, &body)?;
+            }
+            self.send()?;
+            self.replies(keys.len(), |_| ())?;
+        }
+        Ok(())
+    }
+
     fn get_many(&mut self, keys: &[[u8; 32]], count: usize) -> Result<usize, BenchError> {
         let (mut found, mut body) = (0, Vec::new());
         for keys in keys.chunks(count) {
@@ -194,8 +212,8 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         .ok_or_else(|| BenchError::new("no processor"))?;
     let server = *allowed.get(1).unwrap_or(&client);
     let keys = keys(0, if ctx.quick { 10_000 } else { 200_000 });
-    let (_daemon, socket) = start(place.path(), server)?;
-    let mut redis = redis::Redis::start(place.path(), server)?;
+    let (_daemon, socket) = start(place.path(), server, "none")?;
+    let mut redis = redis::Redis::start(place.path(), server, false)?;
     cpu::pin(client)?;
     let ifr = IfrClient::connect(&socket, Options::default())?;
     for keys in keys.chunks(4_096) {
@@ -207,7 +225,48 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     }
     rates(ctx, &socket, redis.as_mut(), &keys)?;
     drop(redis);
-    round_trips(ctx, place.path(), &socket, &ifr, &keys, server)
+    round_trips(ctx, place.path(), &socket, &ifr, &keys, server)?;
+    durable(ctx, &keys, server)
+}
+
+/// Puts that the disk has before they are acknowledged: one sync for all that are under way.
+fn durable(ctx: &mut Ctx, keys: &[[u8; 32]], server: usize) -> Result<(), BenchError> {
+    let place = tempfile::tempdir()?;
+    let (_daemon, socket) = start(place.path(), server, "sync")?;
+    let mut redis = redis::Redis::start(place.path(), server, true)?;
+    let mut pipe = Pipe::connect(&socket)?;
+    let keys = keys.get(..DEPTH * 100).unwrap_or(keys);
+    let [mut ours, mut theirs] = [const { Samples(Vec::new()) }; 2];
+    for _ in 0..ctx.rounds() {
+        let rate = |start: Instant| keys.len() as f64 / start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        pipe.put(keys, DEPTH)?;
+        ours.push(rate(start));
+        if let Some(redis) = &mut redis {
+            let start = Instant::now();
+            redis.load(keys, &VALUE)?;
+            theirs.push(rate(start));
+        }
+    }
+    let note = format!(
+        "{} puts, {DEPTH} in flight, each acknowledged when the disk has it{}",
+        keys.len(),
+        absent(redis.is_some())
+    );
+    let peer = redis
+        .is_some()
+        .then_some(("Redis SET, appendfsync always", &theirs));
+    let metric = "over the socket, durable puts";
+    ctx.row(metric, "1/s", &ours, peer, Must::Report, &note)
+}
+
+/// What a row says when it stands alone.
+fn absent(is_here: bool) -> &'static str {
+    if is_here {
+        ""
+    } else {
+        "; redis-server is not installed, so nothing stands beside it"
+    }
 }
 
 fn rates(
@@ -235,11 +294,7 @@ fn rates(
             their_batch.push(rate(start));
         }
     }
-    let absent = if redis.is_some() {
-        ""
-    } else {
-        "; redis-server is not installed, so nothing stands beside it"
-    };
+    let absent = absent(redis.is_some());
     let count = keys.len();
     let with = |name, samples| redis.is_some().then_some((name, samples));
     let note = format!(

@@ -76,6 +76,8 @@ pub fn ensureDirectory(path: []const u8) Error!void {
     }
     const there = try sys.statPath(&buffer);
     if (!there.is(linux.S.IFDIR) or there.uid != linux.geteuid()) return error.Unsafe;
+    // A directory that many share, such as /tmp, is not ours to close.
+    if (there.mode & linux.S.ISVTX != 0) return error.Unsafe;
     if (there.mode & 0o077 != 0) try sys.changeMode(&buffer, 0o700);
 }
 

@@ -1,4 +1,5 @@
-//! Redis over its Unix socket: started without persistence, asked in pipelines, as its users do for speed.
+//! Redis over its Unix socket, without persistence or with a log that is synced, asked in pipelines, as its users do for
+//! speed.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -28,11 +29,17 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    /// Starts `redis-server` on one processor; `None` when it is not installed.
-    pub(crate) fn start(place: &Path, processor: usize) -> Result<Option<Self>, BenchError> {
+    /// Starts `redis-server` on one processor; `None` when it is not installed. Durable: each pipeline waits for the disk.
+    pub(crate) fn start(
+        place: &Path,
+        processor: usize,
+        durable: bool,
+    ) -> Result<Option<Self>, BenchError> {
         let path = place.join("redis.sock");
+        let log = if durable { "yes" } else { "no" };
         let spawned = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no"])
+            .args(["--port", "0", "--save", "", "--appendfsync", "always"])
+            .args(["--appendonly", log])
             .arg("--unixsocket")
             .arg(&path)
             .current_dir(place)
