@@ -1,4 +1,4 @@
-//! Builds the IFR archive (`zig build`) and runs its tests (`zig build test --summary all`).
+//! Builds the IFR archive (`zig build`), its daemon (`zig build daemon`), and runs its tests (`zig build test --summary all`).
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -39,6 +39,36 @@ pub fn build(b: *std.Build) void {
     });
     b.installArtifact(archive);
 
+    const daemon = b.addExecutable(.{
+        .name = "ifrd",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/ifrd.zig"),
+            .target = target,
+            .optimize = optimize,
+            .strip = true,
+        }),
+    });
+    const programs = b.step("daemon", "ifrd, and the programs that ask it");
+    programs.dependOn(&b.addInstallArtifact(daemon, .{}).step);
+
+    const client = b.createModule(.{ .root_source_file = b.path("src/ifr_client.zig"), .target = target, .optimize = optimize });
+    for ([_][2][]const u8{
+        .{ "ifr-example", "examples/ifrd.zig" },
+        .{ "ifr-bench", "examples/bench.zig" },
+    }) |program| {
+        const example = b.addExecutable(.{
+            .name = program[0],
+            .root_module = b.createModule(.{
+                .root_source_file = b.path(program[1]),
+                .target = target,
+                .optimize = optimize,
+                .strip = true,
+                .imports = &.{.{ .name = "ifr_client", .module = client }},
+            }),
+        });
+        programs.dependOn(&b.addInstallArtifact(example, .{}).step);
+    }
+
     const header = b.addTranslateC(.{
         .root_source_file = b.path("../ffi/include/mfn/ifr.h"),
         .target = target,
@@ -61,6 +91,7 @@ pub fn build(b: *std.Build) void {
     for ([_][2][]const u8{
         .{ "vectors", "../integration/vectors/wire.txt" },
         .{ "canary", "../integration/vectors/canary.json" },
+        .{ "ifr_vectors", "../integration/vectors/ifr.txt" },
     }) |file| {
         unit_tests.root_module.addAnonymousImport(file[0], .{ .root_source_file = b.path(file[1]) });
     }

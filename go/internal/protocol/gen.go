@@ -15,10 +15,14 @@ const (
 	ConnectionsMax = 4096
 	// ErrorTextBytesMax Longest text of an error frame.
 	ErrorTextBytesMax = 4096
+	// IFRBatchKeysMax Keys in one batch request of the ifr service.
+	IFRBatchKeysMax = 4096
 	// RequestsInFlightMax Requests in flight per connection.
 	RequestsInFlightMax = 4096
 	// CreditMax Most event frames a caller may allow at once.
 	CreditMax = 65536
+	// IFRKeyBytesMax Longest byte key of the ifr service.
+	IFRKeyBytesMax = 65536
 	// TLVAreaBytesMax Longest TLV area, its own 4-byte length not counted.
 	TLVAreaBytesMax = 65536
 	// FrameBytesMax Longest frame, the 4-byte length not counted.
@@ -140,6 +144,12 @@ const (
 const (
 	// FeatureSharedMemory Reserved: frames by a ring in shared memory. Nobody announces it yet.
 	FeatureSharedMemory uint64 = 1
+// What a key of the ifr service is.
+const (
+	// IFRKeyDigest 32 bytes that are evenly spread, such as a BLAKE3 hash.
+	IFRKeyDigest uint8 = 1
+	// IFRKeyBytes Bytes of any form and length up to the limit.
+	IFRKeyBytes uint8 = 2
 )
 
 // Methods of the transport service.
@@ -202,6 +212,28 @@ const (
 	MethodMetricsStatus uint16 = 1
 	// MethodMetricsScrape Prometheus text.
 	MethodMetricsScrape uint16 = 2
+)
+
+// Methods of the ifr service.
+const (
+	// MethodIFRStats IfrStats: entries, memory, requests, journal.
+	MethodIFRStats uint16 = 1
+	// MethodIFRGet IfrKey; the value, or no body when the key is not here.
+	MethodIFRGet uint16 = 2
+	// MethodIFRPut IfrPut; the value that it replaced, or no body.
+	MethodIFRPut uint16 = 3
+	// MethodIFRRemove IfrKey; the value that was removed, or no body.
+	MethodIFRRemove uint16 = 4
+	// MethodIFRGetMany IfrKeys; IfrValues.
+	MethodIFRGetMany uint16 = 5
+	// MethodIFRPutMany IfrEntries; IfrDone.
+	MethodIFRPutMany uint16 = 6
+	// MethodIFRRemoveMany IfrKeys; IfrFound: which were here.
+	MethodIFRRemoveMany uint16 = 7
+	// MethodIFRMayContain IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+	MethodIFRMayContain uint16 = 8
+	// MethodIFRSnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
+	MethodIFRSnapshot uint16 = 9
 )
 
 // Methods of the alm service.

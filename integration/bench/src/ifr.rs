@@ -42,7 +42,7 @@ impl Hasher for OwnBits {
 type Map<S> = hashbrown::HashMap<Digest, Value, S>;
 
 /// Digests of numbers: as evenly spread as the ids of blocks are.
-fn keys(from: u64, count: usize) -> Vec<Digest> {
+pub(crate) fn keys(from: u64, count: usize) -> Vec<Digest> {
     (from..)
         .take(count)
         .map(|number| *blake3::hash(&number.to_le_bytes()).as_bytes())

@@ -11,6 +11,7 @@ mod blocks;
 mod cpu;
 mod files;
 mod ifr;
+mod ifrd;
 mod local;
 mod local_load;
 mod node;
@@ -58,7 +59,10 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
     }
     let mut ctx = Ctx::new(&root, name, quick, large);
     match name {
-        "ifr" => ifr::run(&mut ctx)?,
+        "ifr" => {
+            ifr::run(&mut ctx)?;
+            ifrd::run(&mut ctx)?;
+        }
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,

@@ -194,9 +194,8 @@ impl Flows {
             WhenFull::Refuse => sys::MFN_IFR_POOL_REFUSES,
         };
         // SAFETY: the handle is live and ours alone.
-        let status = unsafe {
-            sys::mfn_ifr_flows_add_pool(self.handle.as_ptr(), pool, bytes_max, flags)
-        };
+        let status =
+            unsafe { sys::mfn_ifr_flows_add_pool(self.handle.as_ptr(), pool, bytes_max, flags) };
         done(status, bytes_max)
     }
 
@@ -206,7 +205,10 @@ impl Flows {
     /// [`IfrError::NoPool`].
     pub fn drop_pool(&mut self, pool: u32) -> Result<(), IfrError> {
         // SAFETY: the handle is live and ours alone.
-        done(unsafe { sys::mfn_ifr_flows_drop_pool(self.handle.as_ptr(), pool) }, 0)
+        done(
+            unsafe { sys::mfn_ifr_flows_drop_pool(self.handle.as_ptr(), pool) },
+            0,
+        )
     }
 
     /// Sets a record and returns the one that it replaces.
@@ -214,13 +216,25 @@ impl Flows {
     /// # Errors
     /// [`IfrError::NoPool`], [`IfrError::Limit`] from a pool that refuses, [`IfrError::OutOfMemory`];
     /// [`IfrError::Unexpected`] for a priority over 7.
-    pub fn put(&mut self, pool: u32, record: &FlowRecord, now_ns: u64) -> Result<Option<FlowRecord>, IfrError> {
+    pub fn put(
+        &mut self,
+        pool: u32,
+        record: &FlowRecord,
+        now_ns: u64,
+    ) -> Result<Option<FlowRecord>, IfrError> {
         let raw = record.to_raw();
         let mut old = FlowRecord::default().to_raw();
         let mut replaced = 0;
         // SAFETY: the handle is live and ours alone; the pointers are of live, distinct variables.
         let status = unsafe {
-            sys::mfn_ifr_flows_put(self.handle.as_ptr(), pool, &raw, now_ns, &mut old, &mut replaced)
+            sys::mfn_ifr_flows_put(
+                self.handle.as_ptr(),
+                pool,
+                &raw,
+                now_ns,
+                &mut old,
+                &mut replaced,
+            )
         };
         done(status, 0)?;
         Ok((replaced != 0).then(|| FlowRecord::from_raw(&old)))
@@ -231,7 +245,13 @@ impl Flows {
         let mut record = FlowRecord::default().to_raw();
         // SAFETY: the handle is live and may be read by many; the key has its length.
         let status = unsafe {
-            sys::mfn_ifr_flows_get(self.handle.as_ptr(), pool, key.as_ptr(), now_ns, &mut record)
+            sys::mfn_ifr_flows_get(
+                self.handle.as_ptr(),
+                pool,
+                key.as_ptr(),
+                now_ns,
+                &mut record,
+            )
         };
         (status == mfn_status::MFN_OK).then(|| FlowRecord::from_raw(&record))
     }
@@ -271,9 +291,20 @@ impl Flows {
         };
         // SAFETY: the handle is live and may be read by many; the key has its length; on an error `raw` stays as it is.
         unsafe {
-            sys::mfn_ifr_flows_route(self.handle.as_ptr(), pool, key.as_ptr(), kind.into(), now_ns, &mut raw)
+            sys::mfn_ifr_flows_route(
+                self.handle.as_ptr(),
+                pool,
+                key.as_ptr(),
+                kind.into(),
+                now_ns,
+                &mut raw,
+            )
         };
-        let (record, next, confidence) = (FlowRecord::from_raw(&raw.record), Layer::of(raw.next_layer), raw.confidence);
+        let (record, next, confidence) = (
+            FlowRecord::from_raw(&raw.record),
+            Layer::of(raw.next_layer),
+            raw.confidence,
+        );
         match raw.outcome {
             sys::MFN_IFR_FOUND_EXACT => RoutingDecision::FoundExact(record),
             sys::MFN_IFR_FOUND_PARTIAL => RoutingDecision::FoundPartial {
@@ -289,7 +320,12 @@ impl Flows {
     pub fn learn(&mut self, kind: u16, layer: Layer, found: bool) {
         // SAFETY: the handle is live and ours alone.
         unsafe {
-            sys::mfn_ifr_flows_learn(self.handle.as_ptr(), kind.into(), layer.number(), found.into())
+            sys::mfn_ifr_flows_learn(
+                self.handle.as_ptr(),
+                kind.into(),
+                layer.number(),
+                found.into(),
+            )
         };
     }
 
@@ -308,7 +344,10 @@ impl Flows {
             expirations: 0,
         };
         // SAFETY: the handle is live and may be read by many; `raw` is as long as it says.
-        done(unsafe { sys::mfn_ifr_flows_pool_stats(self.handle.as_ptr(), pool, &mut raw) }, 0)?;
+        done(
+            unsafe { sys::mfn_ifr_flows_pool_stats(self.handle.as_ptr(), pool, &mut raw) },
+            0,
+        )?;
         Ok(PoolStats {
             records: raw.records,
             bytes: raw.bytes,

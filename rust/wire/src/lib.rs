@@ -3,6 +3,7 @@
 //! - [`Header`], [`Frame`]: a frame's fixed fields, and a whole frame borrowed from its bytes.
 //! - [`frame_length`]: how long the frame at the start of a buffer is, for readers of a stream.
 //! - [`decode`], [`encode`]: bytes to frame and back; [`WireError`] names the broken rule.
+//! - [`ifr`]: the fixed bodies of the ifr service.
 //! - [`pb`]: the messages in bodies (`ffi/protocol/local.proto`); [`descriptor`] describes them to tools.
 //! - [`Kind`], [`Service`], [`Status`], [`limits`], …: the numbers of `ffi/protocol/constants.toml`.
 //!
@@ -29,6 +30,7 @@ mod constants;
 // Written by a generator.
 pub mod descriptor;
 mod frame;
+pub mod ifr;
 #[rustfmt::skip]
 // Written by a generator that formats in its own way.
 pub mod pb;
@@ -36,7 +38,7 @@ mod tlv_area;
 
 pub use codec::{WireError, decode, encode, frame_length};
 pub use constants::{
-    ContentType, Kind, Service, Status, VERSION, feature, flag, limits, method, tlv,
+    ContentType, Kind, Service, Status, VERSION, feature, flag, ifr_key, limits, method, tlv,
 };
 pub use frame::{Frame, Header};
 pub use tlv_area::{Hello, Tlv, TlvArea, Tlvs};

@@ -19,9 +19,13 @@ const FOUND: i32 = 99;
 /// Arguments of the programs that want some, by file.
 const ARGUMENTS: &[(&str, &[&str])] = &[("ffi/tests/wire.c", &["integration/vectors/wire.txt"])];
 
-/// Programs that talk to a running node. Alone they must say how they are used, with status 1 or 2; with a node they
+/// Programs that talk to a running node, or to ifrd. Alone they must say how they are used, with status 1 or 2; with a node they
 /// are run by `integration/tests`.
-const NEED_A_NODE: &[&str] = &["ffi/examples/peers.c", "ffi/tests/client.c"];
+const NEED_A_NODE: &[&str] = &[
+    "ffi/examples/ifrd.c",
+    "ffi/examples/peers.c",
+    "ffi/tests/client.c",
+];
 
 /// All layers with a C header, for languages that load a shared library.
 const LIBRARY: &str = "libmfn.so";

@@ -4,5 +4,6 @@ pub(crate) mod bare;
 #[cfg(feature = "http-peers")]
 pub(crate) mod http;
 pub(crate) mod quic;
+pub(crate) mod redis;
 pub(crate) mod restic;
 pub(crate) mod unix;

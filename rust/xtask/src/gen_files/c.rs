@@ -91,6 +91,12 @@ fn protocol(constants: &Constants) -> String {
         "FEATURE_",
         &constants.features,
     );
+    defines(
+        &mut out,
+        "What a key of the ifr service is.",
+        "IFR_KEY_",
+        &constants.ifr_keys,
+    );
     for (service, methods) in &constants.methods {
         let prefix = format!("METHOD_{}_", service.to_uppercase());
         defines(

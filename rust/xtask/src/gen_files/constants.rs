@@ -17,6 +17,7 @@ struct Source {
     flag: BTreeMap<String, Number>,
     tlv: BTreeMap<String, Number>,
     feature: BTreeMap<String, Number>,
+    ifr_key: BTreeMap<String, Number>,
     method: BTreeMap<String, BTreeMap<String, Number>>,
     status: BTreeMap<String, StatusSource>,
 }
@@ -84,6 +85,7 @@ pub(crate) struct Constants {
     pub flags: Vec<Constant>,
     pub tlvs: Vec<Constant>,
     pub features: Vec<Constant>,
+    pub ifr_keys: Vec<Constant>,
     /// Service name and its methods, in the order of the services.
     pub methods: Vec<(String, Vec<Constant>)>,
     pub statuses: Vec<Status>,
@@ -116,6 +118,7 @@ pub(crate) fn load(root: &Path) -> Result<Constants, Box<dyn std::error::Error>>
         flags: list("flag", source.flag, u16::MAX.into())?,
         tlvs: list("tlv", source.tlv, u16::MAX.into())?,
         features: list("feature", source.feature, u64::MAX)?,
+        ifr_keys: list("ifr_key", source.ifr_key, u8::MAX.into())?,
         methods,
         statuses: statuses(source.status)?,
     })

@@ -79,6 +79,16 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
             feature.value
         )?;
     }
+    out += ")\n\n// What a key of the ifr service is.\nconst (\n";
+    for key in &constants.ifr_keys {
+        writeln!(
+            out,
+            "// {} {}\n{0} uint8 = {}",
+            name("IFRKey", &key.name),
+            key.text,
+            key.value
+        )?;
+    }
     out += ")\n\n";
     for (service, methods) in &constants.methods {
         writeln!(out, "// Methods of the {service} service.\nconst (")?;

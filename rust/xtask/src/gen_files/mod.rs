@@ -7,6 +7,7 @@ mod c;
 mod constants;
 mod go;
 mod header;
+mod ifr_vectors;
 mod messages;
 mod python;
 mod rust;
@@ -44,6 +45,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     files.extend(bindings::files(&root)?);
     files.push(header::file(&root)?);
     files.extend(vectors::files(&constants)?);
+    files.extend(ifr_vectors::files(&constants)?);
 
     let mut stale = Vec::new();
     for file in &files {

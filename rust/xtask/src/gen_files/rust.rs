@@ -47,6 +47,12 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
         "u64",
         &constants.features,
     )?;
+    out += &numbers(
+        "ifr_key",
+        "What a key of the ifr service is.",
+        "u8",
+        &constants.ifr_keys,
+    )?;
     out += "/// Methods, per service.\npub mod method {\n";
     for (service, methods) in &constants.methods {
         out += &numbers(

@@ -40,6 +40,7 @@ const IO: &[&str] = &[
     "mfn-alm",
     "mfn-ifr",
     "mfn-journal",
+    "mfn-ifr-client",
 ];
 
 /// Do I/O, and know nothing of each other.
