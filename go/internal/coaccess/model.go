@@ -201,9 +201,23 @@ func (m *Model) get(r ref) *item {
 	return nil
 }
 
-// Observe says that these keys were used together, at that moment. Keys that appear twice count once. It learns first from
-// the group what it should have predicted, then remembers the group.
-func (m *Model) Observe(keys [][]byte, now time.Time) error {
+// Limit changes the budget in bytes; the keys used longest ago go when it became smaller.
+func (m *Model) Limit(bytes int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	config := Config{Bytes: bytes}
+	if err := config.Validate(); err != nil {
+		return err
+	}
+	m.config = config
+	m.trim()
+	published := m.counted
+	m.stats.Store(&published)
+	return nil
+}
+
+// Check says what is wrong with a group, before it is observed.
+func Check(keys [][]byte) error {
 	if len(keys) > GroupMax {
 		return fmt.Errorf("%w, this one %d", ErrGroup, len(keys))
 	}
@@ -211,6 +225,15 @@ func (m *Model) Observe(keys [][]byte, now time.Time) error {
 		if len(key) == 0 || len(key) > KeyBytesMax {
 			return fmt.Errorf("%w, this one %d", ErrKey, len(key))
 		}
+	}
+	return nil
+}
+
+// Observe says that these keys were used together, at that moment. Keys that appear twice count once. It learns first from
+// the group what it should have predicted, then remembers the group.
+func (m *Model) Observe(keys [][]byte, now time.Time) error {
+	if err := Check(keys); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

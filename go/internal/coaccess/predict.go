@@ -62,7 +62,6 @@ type scratch struct {
 	place []place
 	stamp uint32
 	hubs  []int32
-	sum   float64
 	order []int32
 	// spread and touched belong to the second hop.
 	spread  []float32
