@@ -95,7 +95,7 @@ func pathsOn(name string, w *weighted, rounds int) error {
 		theirs.SetWeightedEdge(theirs.NewWeightedEdge(simple.Node(pair[0]), simple.Node(pair[1]), cost))
 	}
 	random := rand.New(rand.NewPCG(11, 11))
-	const questions = 8
+	const questions = 4
 	var plain, guided, peer samples
 	prepare := samples{}
 	for range rounds {
