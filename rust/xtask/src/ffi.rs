@@ -20,7 +20,11 @@ const ARGUMENTS: &[(&str, &[&str])] = &[("ffi/tests/wire.c", &["integration/vect
 
 /// Programs that talk to a running node. Alone they must say how they are used, with status 1 or 2; with a node they
 /// are run by `integration/tests`.
-const NEED_A_NODE: &[&str] = &["ffi/examples/peers.c", "ffi/tests/client.c"];
+const NEED_A_NODE: &[&str] = &[
+    "ffi/examples/alm.c",
+    "ffi/examples/peers.c",
+    "ffi/tests/client.c",
+];
 
 /// What is compiled, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
