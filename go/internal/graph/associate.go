@@ -106,9 +106,10 @@ type flow struct {
 
 type cell struct {
 	ended, residual float32
-	// links is the degree of a node that was met, 0 before.
-	links  uint32
-	queued bool
+	// links is the degree of the node, 0 while nobody had to know it: looking it up costs two cache misses, and the residual of
+	// most nodes is too small for any degree.
+	links       uint32
+	met, queued bool
 }
 
 type rankedNode struct {
@@ -145,11 +146,22 @@ func (p *flow) meet(node uint32) *cell {
 		p.grow()
 	}
 	c := &p.cells[node]
-	if c.links == 0 {
-		c.links = max(1, p.r.links(node, false).length.Load())
+	if !c.met {
+		c.met = true
 		p.touched = append(p.touched, node)
 	}
 	return c
+}
+
+// isDue says whether a node's residual is to be pushed on.
+func (p *flow) isDue(c *cell, node uint32, threshold float32) bool {
+	if c.residual <= threshold {
+		return false
+	}
+	if c.links == 0 {
+		c.links = max(1, p.r.links(node, false).length.Load())
+	}
+	return c.residual > threshold*float32(c.links)
 }
 
 func (p *flow) run(source uint32, q *Walks) Associates {
@@ -162,7 +174,7 @@ func (p *flow) run(source uint32, q *Walks) Associates {
 		c := &p.cells[node]
 		c.queued = false
 		residual := c.residual
-		if residual <= threshold*float32(c.links) {
+		if !p.isDue(c, node, threshold) {
 			continue
 		}
 		l := p.r.links(node, false)
@@ -227,16 +239,9 @@ func (p *flow) spread(l *list, length uint32, plain bool, factor, threshold floa
 		if other == nobody || !(plain || p.counts(l, at, word)) {
 			continue
 		}
-		if int(other) >= len(p.cells) {
-			p.grow()
-		}
-		c := &p.cells[other]
-		if c.links == 0 {
-			c.links = max(1, p.r.links(other, false).length.Load())
-			p.touched = append(p.touched, other)
-		}
+		c := p.meet(other)
 		c.residual += factor * wordShare(word)
-		if !c.queued && c.residual > threshold*float32(c.links) {
+		if !c.queued && p.isDue(c, other, threshold) {
 			c.queued = true
 			p.queue = append(p.queue, other)
 		}
