@@ -14,8 +14,8 @@ const (
 // weights are a feature's column after the other.
 type weights [features * perColumn]float32
 
-// describe computes a candidate's features.
-func describe(c *candidate, asked *item, v *view, now time.Time) {
+// describe computes a candidate's features. usual are the asked item's own rates now.
+func describe(c *candidate, asked *item, usual *[scales]float32, v *view, now time.Time) {
 	it := c.it
 	var together float32
 	var count, history uint32
@@ -25,7 +25,7 @@ func describe(c *candidate, asked *item, v *view, now time.Time) {
 		together, count = p.together, uint32(p.together)
 		gap = v.event - p.event
 		for s := range rates {
-			rates[s] = p.rates[s] * fade(s, gap) / (asked.rates[s]*fade(s, v.event-asked.event) + 0.3)
+			rates[s] = p.rates[s] * fade(s, gap) / usual[s]
 		}
 		history = p.historyAt(asked.count)
 	}

@@ -138,13 +138,24 @@ const scales = 3
 
 var timeConstants = [scales]float32{32, 256, 2048}
 
-// fade is the factor by which rates shrink in that many events.
+// fade is the factor by which rates shrink in that many events. It is the product of two entries of a table: a question needs
+// hundreds of them.
 func fade(scale int, events uint32) float32 {
-	if events == 0 {
-		return 1
+	if events >= 1<<16 {
+		return float32(math.Exp(-float64(events) / float64(timeConstants[scale])))
 	}
-	return float32(math.Exp(-float64(events) / float64(timeConstants[scale])))
+	return fades[scale].low[events&0xff] * fades[scale].high[events>>8]
 }
+
+var fades = func() (tables [scales]struct{ low, high [256]float32 }) {
+	for s := range tables {
+		for i := range 256 {
+			tables[s].low[i] = float32(math.Exp(-float64(i) / float64(timeConstants[s])))
+			tables[s].high[i] = float32(math.Exp(-float64(i<<8) / float64(timeConstants[s])))
+		}
+	}
+	return tables
+}()
 
 // What the budget in bytes counts. A test compares it with the heap.
 const (

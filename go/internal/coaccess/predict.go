@@ -140,14 +140,25 @@ func (s *scratch) gather(m *Model, v *view, asked *item, now time.Time) {
 			s.add(m, asked, r)
 		}
 	}
+	var usual [scales]float32
+	for scale := range usual {
+		usual[scale] = asked.rates[scale]*fade(scale, v.event-asked.event) + 0.3
+	}
+	// Candidates of one directory come in runs.
+	var directory *cluster
+	cousin := float32(0)
 	for i := range s.candidates {
 		c := &s.candidates[i]
-		for _, one := range relations {
-			if one.with == c.it.name.clusters[byDirectory] {
-				c.cousin = one.rate
+		if d := c.it.name.clusters[byDirectory]; d != directory {
+			directory, cousin = d, 0
+			for _, one := range relations {
+				if one.with == d {
+					cousin = one.rate
+				}
 			}
 		}
-		describe(c, asked, v, now)
+		c.cousin = cousin
+		describe(c, asked, &usual, v, now)
 	}
 }
 
