@@ -115,6 +115,14 @@
 #define MFN_METHOD_ALM_NEIGHBOURS 5u /* AlmNeighboursRequest; AlmEdges, strongest first. */
 #define MFN_METHOD_ALM_BEST_PATH 6u /* AlmPathRequest; AlmPath. */
 #define MFN_METHOD_ALM_RANK 7u /* AlmRankRequest; AlmRanking, best first. */
-#define MFN_METHOD_ALM_SNAPSHOT 8u /* Writes the graph to disk now. */
+#define MFN_METHOD_ALM_SNAPSHOT 8u /* Writes a snapshot to disk now. */
+#define MFN_METHOD_ALM_BEST_PATHS 9u /* AlmPathRequest; AlmPaths: the k best loopless ones, best first. */
+#define MFN_METHOD_ALM_ASSOCIATES 10u /* AlmAssociatesRequest; AlmAssociates, best first. */
+#define MFN_METHOD_ALM_OBSERVE 11u /* AlmGroup: keys that were used together; the predictor learns. */
+#define MFN_METHOD_ALM_PREDICT 12u /* AlmPredictRequest; AlmPredictions: what is used with a key, best first. */
+#define MFN_METHOD_ALM_POOL_SET 13u /* AlmPool: makes a pool, or changes its budgets. */
+#define MFN_METHOD_ALM_POOL_DROP 14u /* AlmPool: forgets a pool with all that is in it. */
+#define MFN_METHOD_ALM_POOLS 15u /* AlmPools. */
+#define MFN_METHOD_ALM_PREPARE 16u /* AlmPool: chooses landmarks that shorten searches until a link grows. */
 
 #endif

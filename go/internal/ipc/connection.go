@@ -102,7 +102,7 @@ func (c *connection) serve(lost context.Context) error {
 	}
 	greeted := false
 	for {
-		frame, err := c.read()
+		frame, err := readFrame(c.reader)
 		if err != nil {
 			if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 				return violated(protocol.StatusDeadline, "no HELLO arrived in time; send it first")
@@ -133,9 +133,9 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// read reads one frame. Its memory is its own.
-func (c *connection) read() (protocol.Frame, error) {
-	prefix, err := c.reader.Peek(protocol.LengthBytes)
+// readFrame reads one frame. Its memory is its own.
+func readFrame(reader *bufio.Reader) (protocol.Frame, error) {
+	prefix, err := reader.Peek(protocol.LengthBytes)
 	if err != nil {
 		return protocol.Frame{}, err
 	}
@@ -148,7 +148,7 @@ func (c *connection) read() (protocol.Frame, error) {
 		step := min(total-len(data), growStep)
 		start := len(data)
 		data = append(data, make([]byte, step)...)
-		if _, err := io.ReadFull(c.reader, data[start:]); err != nil {
+		if _, err := io.ReadFull(reader, data[start:]); err != nil {
 			return protocol.Frame{}, err
 		}
 	}

@@ -252,8 +252,24 @@ const (
 	MethodALMBestPath uint16 = 6
 	// MethodALMRank AlmRankRequest; AlmRanking, best first.
 	MethodALMRank uint16 = 7
-	// MethodALMSnapshot Writes the graph to disk now.
+	// MethodALMSnapshot Writes a snapshot to disk now.
 	MethodALMSnapshot uint16 = 8
+	// MethodALMBestPaths AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+	MethodALMBestPaths uint16 = 9
+	// MethodALMAssociates AlmAssociatesRequest; AlmAssociates, best first.
+	MethodALMAssociates uint16 = 10
+	// MethodALMObserve AlmGroup: keys that were used together; the predictor learns.
+	MethodALMObserve uint16 = 11
+	// MethodALMPredict AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+	MethodALMPredict uint16 = 12
+	// MethodALMPoolSet AlmPool: makes a pool, or changes its budgets.
+	MethodALMPoolSet uint16 = 13
+	// MethodALMPoolDrop AlmPool: forgets a pool with all that is in it.
+	MethodALMPoolDrop uint16 = 14
+	// MethodALMPools AlmPools.
+	MethodALMPools uint16 = 15
+	// MethodALMPrepare AlmPool: chooses landmarks that shorten searches until a link grows.
+	MethodALMPrepare uint16 = 16
 )
 
 // Status says how a call ended: 0 is success, errors are negative.

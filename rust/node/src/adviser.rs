@@ -88,6 +88,9 @@ impl Adviser {
             format!("{}s", config.alm_half_life.as_secs().max(1)).into(),
             "--exit-on-stdin-eof".into(),
             "--log-time=false".into(),
+            // Advice: a link that is forgotten is measured again, and a node must start whatever is stored.
+            "--durability=none".into(),
+            "--damaged=aside".into(),
         ];
         let supervisor = Supervisor::start(SupervisorOptions::new(program, arguments));
         Self {
@@ -105,11 +108,7 @@ impl Adviser {
             .iter()
             .filter_map(|link| {
                 let strength = strength_of(link.round_trip?);
-                Some(Edge {
-                    from: self.me.0.to_vec(),
-                    to: link.peer.0.to_vec(),
-                    strength,
-                })
+                Some(Edge::new(self.me.0, link.peer.0, strength))
             })
             .collect();
         if edges.is_empty() {

@@ -359,8 +359,24 @@ pub mod method {
         pub const BEST_PATH: u16 = 6;
         /// AlmRankRequest; AlmRanking, best first.
         pub const RANK: u16 = 7;
-        /// Writes the graph to disk now.
+        /// Writes a snapshot to disk now.
         pub const SNAPSHOT: u16 = 8;
+        /// AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+        pub const BEST_PATHS: u16 = 9;
+        /// AlmAssociatesRequest; AlmAssociates, best first.
+        pub const ASSOCIATES: u16 = 10;
+        /// AlmGroup: keys that were used together; the predictor learns.
+        pub const OBSERVE: u16 = 11;
+        /// AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+        pub const PREDICT: u16 = 12;
+        /// AlmPool: makes a pool, or changes its budgets.
+        pub const POOL_SET: u16 = 13;
+        /// AlmPool: forgets a pool with all that is in it.
+        pub const POOL_DROP: u16 = 14;
+        /// AlmPools.
+        pub const POOLS: u16 = 15;
+        /// AlmPool: chooses landmarks that shorten searches until a link grows.
+        pub const PREPARE: u16 = 16;
     }
 
     /// Name of a method, for people.
@@ -395,6 +411,14 @@ pub mod method {
             (super::Service::Alm, 6) => "best_path",
             (super::Service::Alm, 7) => "rank",
             (super::Service::Alm, 8) => "snapshot",
+            (super::Service::Alm, 9) => "best_paths",
+            (super::Service::Alm, 10) => "associates",
+            (super::Service::Alm, 11) => "observe",
+            (super::Service::Alm, 12) => "predict",
+            (super::Service::Alm, 13) => "pool_set",
+            (super::Service::Alm, 14) => "pool_drop",
+            (super::Service::Alm, 15) => "pools",
+            (super::Service::Alm, 16) => "prepare",
             _ => return None,
         })
     }

@@ -219,8 +219,24 @@ pub const method = struct {
         pub const best_path: u16 = 6;
         /// AlmRankRequest; AlmRanking, best first.
         pub const rank: u16 = 7;
-        /// Writes the graph to disk now.
+        /// Writes a snapshot to disk now.
         pub const snapshot: u16 = 8;
+        /// AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+        pub const best_paths: u16 = 9;
+        /// AlmAssociatesRequest; AlmAssociates, best first.
+        pub const associates: u16 = 10;
+        /// AlmGroup: keys that were used together; the predictor learns.
+        pub const observe: u16 = 11;
+        /// AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+        pub const predict: u16 = 12;
+        /// AlmPool: makes a pool, or changes its budgets.
+        pub const pool_set: u16 = 13;
+        /// AlmPool: forgets a pool with all that is in it.
+        pub const pool_drop: u16 = 14;
+        /// AlmPools.
+        pub const pools: u16 = 15;
+        /// AlmPool: chooses landmarks that shorten searches until a link grows.
+        pub const prepare: u16 = 16;
     };
 };
 

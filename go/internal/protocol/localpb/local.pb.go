@@ -2819,11 +2819,16 @@ func (x *NodeStatus) GetPools() []*PoolStatus {
 	return nil
 }
 
+// A pool is a memory of its own with its own budget; 0 is always there.
 type AlmEdge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            []byte                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Strength      float64                `protobuf:"fixed64,3,opt,name=strength,proto3" json:"strength,omitempty"`
+	Strength      float64                `protobuf:"fixed64,3,opt,name=strength,proto3" json:"strength,omitempty"`                                 // in (0, 1]
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`                                          // 0 to 255, of the callers' choice
+	Bandwidth     float64                `protobuf:"fixed64,5,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                               // in a unit of the callers' choice; 0: not known
+	ExpiresUnixNs uint64                 `protobuf:"varint,6,opt,name=expires_unix_ns,json=expiresUnixNs,proto3" json:"expires_unix_ns,omitempty"` // 0: never
+	Evidence      uint32                 `protobuf:"varint,7,opt,name=evidence,proto3" json:"evidence,omitempty"`                                  // in answers: how often it was set or strengthened
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2879,9 +2884,38 @@ func (x *AlmEdge) GetStrength() float64 {
 	return 0
 }
 
+func (x *AlmEdge) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *AlmEdge) GetBandwidth() float64 {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return 0
+}
+
+func (x *AlmEdge) GetExpiresUnixNs() uint64 {
+	if x != nil {
+		return x.ExpiresUnixNs
+	}
+	return 0
+}
+
+func (x *AlmEdge) GetEvidence() uint32 {
+	if x != nil {
+		return x.Evidence
+	}
+	return 0
+}
+
 type AlmEdges struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Edges         []*AlmEdge             `protobuf:"bytes,1,rep,name=edges,proto3" json:"edges,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,2,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2923,10 +2957,72 @@ func (x *AlmEdges) GetEdges() []*AlmEdge {
 	return nil
 }
 
+func (x *AlmEdges) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+// Which links a question may use: none given is all.
+type AlmFilter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kinds         []uint32               `protobuf:"varint,1,rep,packed,name=kinds,proto3" json:"kinds,omitempty"`
+	BandwidthMin  float64                `protobuf:"fixed64,2,opt,name=bandwidth_min,json=bandwidthMin,proto3" json:"bandwidth_min,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmFilter) Reset() {
+	*x = AlmFilter{}
+	mi := &file_local_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmFilter) ProtoMessage() {}
+
+func (x *AlmFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmFilter.ProtoReflect.Descriptor instead.
+func (*AlmFilter) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *AlmFilter) GetKinds() []uint32 {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *AlmFilter) GetBandwidthMin() float64 {
+	if x != nil {
+		return x.BandwidthMin
+	}
+	return 0
+}
+
 type AlmNeighboursRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Filter        *AlmFilter             `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2934,6 +3030,7 @@ type AlmNeighboursRequest struct {
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
 	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,6 +3043,7 @@ func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,6 +3057,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
 	return file_local_proto_rawDescGZIP(), []int{42}
+	return file_local_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -2975,11 +3074,28 @@ func (x *AlmNeighboursRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *AlmNeighboursRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmNeighboursRequest) GetFilter() *AlmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
 type AlmPathRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            []byte                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	HopsMax       uint32                 `protobuf:"varint,3,opt,name=hops_max,json=hopsMax,proto3" json:"hops_max,omitempty"`
+	HopsMax       uint32                 `protobuf:"varint,3,opt,name=hops_max,json=hopsMax,proto3" json:"hops_max,omitempty"` // 0: any number
+	PoolId        uint64                 `protobuf:"varint,4,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Filter        *AlmFilter             `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	Paths         uint32                 `protobuf:"varint,6,opt,name=paths,proto3" json:"paths,omitempty"` // best_paths: how many, 1 to 64, without hops_max
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2987,6 +3103,7 @@ type AlmPathRequest struct {
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
 	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,6 +3116,7 @@ func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,6 +3130,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
 	return file_local_proto_rawDescGZIP(), []int{43}
+	return file_local_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -3035,11 +3154,33 @@ func (x *AlmPathRequest) GetHopsMax() uint32 {
 	return 0
 }
 
+func (x *AlmPathRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmPathRequest) GetFilter() *AlmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *AlmPathRequest) GetPaths() uint32 {
+	if x != nil {
+		return x.Paths
+	}
+	return 0
+}
+
 type AlmPath struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Nodes         [][]byte               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	Strength      float64                `protobuf:"fixed64,2,opt,name=strength,proto3" json:"strength,omitempty"`
-	Cost          float64                `protobuf:"fixed64,3,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost          float64                `protobuf:"fixed64,3,opt,name=cost,proto3" json:"cost,omitempty"` // -ln(strength)
+	Links         []*AlmEdge             `protobuf:"bytes,4,rep,name=links,proto3" json:"links,omitempty"` // why: the links, one fewer than nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3047,6 +3188,7 @@ type AlmPath struct {
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
 	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,6 +3201,7 @@ func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
 	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,6 +3215,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
 	return file_local_proto_rawDescGZIP(), []int{44}
+	return file_local_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -3095,10 +3239,62 @@ func (x *AlmPath) GetCost() float64 {
 	return 0
 }
 
+func (x *AlmPath) GetLinks() []*AlmEdge {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+type AlmPaths struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paths         []*AlmPath             `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPaths) Reset() {
+	*x = AlmPaths{}
+	mi := &file_local_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPaths) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPaths) ProtoMessage() {}
+
+func (x *AlmPaths) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPaths.ProtoReflect.Descriptor instead.
+func (*AlmPaths) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AlmPaths) GetPaths() []*AlmPath {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
 type AlmRankRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	Candidates    [][]byte               `protobuf:"bytes,2,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3145,6 +3341,13 @@ func (x *AlmRankRequest) GetCandidates() [][]byte {
 		return x.Candidates
 	}
 	return nil
+}
+
+func (x *AlmRankRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
 }
 
 type AlmRanked struct {
@@ -3251,6 +3454,554 @@ func (x *AlmRanking) GetRanked() []*AlmRanked {
 	return nil
 }
 
+type AlmAssociatesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Filter        *AlmFilter             `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Spread        bool                   `protobuf:"varint,5,opt,name=spread,proto3" json:"spread,omitempty"`    // two hops of activation instead of random walks
+	Restart       float64                `protobuf:"fixed64,6,opt,name=restart,proto3" json:"restart,omitempty"` // 0: .15
+	Error         float64                `protobuf:"fixed64,7,opt,name=error,proto3" json:"error,omitempty"`     // 0: 2e-4
+	Work          uint32                 `protobuf:"varint,8,opt,name=work,proto3" json:"work,omitempty"`        // most links to look at; 0: 300000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmAssociatesRequest) Reset() {
+	*x = AlmAssociatesRequest{}
+	mi := &file_local_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmAssociatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmAssociatesRequest) ProtoMessage() {}
+
+func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmAssociatesRequest.ProtoReflect.Descriptor instead.
+func (*AlmAssociatesRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *AlmAssociatesRequest) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AlmAssociatesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetFilter() *AlmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *AlmAssociatesRequest) GetSpread() bool {
+	if x != nil {
+		return x.Spread
+	}
+	return false
+}
+
+func (x *AlmAssociatesRequest) GetRestart() float64 {
+	if x != nil {
+		return x.Restart
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetError() float64 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetWork() uint32 {
+	if x != nil {
+		return x.Work
+	}
+	return 0
+}
+
+type AlmAssociate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Score         float64                `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmAssociate) Reset() {
+	*x = AlmAssociate{}
+	mi := &file_local_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmAssociate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmAssociate) ProtoMessage() {}
+
+func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmAssociate.ProtoReflect.Descriptor instead.
+func (*AlmAssociate) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *AlmAssociate) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AlmAssociate) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+type AlmAssociates struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*AlmAssociate        `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	Bound         float64                `protobuf:"fixed64,2,opt,name=bound,proto3" json:"bound,omitempty"`
+	Looked        uint64                 `protobuf:"varint,3,opt,name=looked,proto3" json:"looked,omitempty"`
+	Cut           bool                   `protobuf:"varint,4,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmAssociates) Reset() {
+	*x = AlmAssociates{}
+	mi := &file_local_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmAssociates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmAssociates) ProtoMessage() {}
+
+func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmAssociates.ProtoReflect.Descriptor instead.
+func (*AlmAssociates) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *AlmAssociates) GetList() []*AlmAssociate {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *AlmAssociates) GetBound() float64 {
+	if x != nil {
+		return x.Bound
+	}
+	return 0
+}
+
+func (x *AlmAssociates) GetLooked() uint64 {
+	if x != nil {
+		return x.Looked
+	}
+	return 0
+}
+
+func (x *AlmAssociates) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+type AlmGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          [][]byte               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,2,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmGroup) Reset() {
+	*x = AlmGroup{}
+	mi := &file_local_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmGroup) ProtoMessage() {}
+
+func (x *AlmGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmGroup.ProtoReflect.Descriptor instead.
+func (*AlmGroup) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AlmGroup) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *AlmGroup) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+type AlmPredictRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPredictRequest) Reset() {
+	*x = AlmPredictRequest{}
+	mi := &file_local_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPredictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPredictRequest) ProtoMessage() {}
+
+func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPredictRequest.ProtoReflect.Descriptor instead.
+func (*AlmPredictRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AlmPredictRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AlmPredictRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AlmPredictRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+type AlmPrediction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Share         float64                `protobuf:"fixed64,2,opt,name=share,proto3" json:"share,omitempty"`
+	Together      uint32                 `protobuf:"varint,3,opt,name=together,proto3" json:"together,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPrediction) Reset() {
+	*x = AlmPrediction{}
+	mi := &file_local_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPrediction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPrediction) ProtoMessage() {}
+
+func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPrediction.ProtoReflect.Descriptor instead.
+func (*AlmPrediction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *AlmPrediction) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AlmPrediction) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *AlmPrediction) GetTogether() uint32 {
+	if x != nil {
+		return x.Together
+	}
+	return 0
+}
+
+type AlmPredictions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*AlmPrediction       `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPredictions) Reset() {
+	*x = AlmPredictions{}
+	mi := &file_local_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPredictions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPredictions) ProtoMessage() {}
+
+func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPredictions.ProtoReflect.Descriptor instead.
+func (*AlmPredictions) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *AlmPredictions) GetList() []*AlmPrediction {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+type AlmPool struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	PoolId          uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	LinksBytesMax   uint64                 `protobuf:"varint,2,opt,name=links_bytes_max,json=linksBytesMax,proto3" json:"links_bytes_max,omitempty"`
+	PredictBytesMax uint64                 `protobuf:"varint,3,opt,name=predict_bytes_max,json=predictBytesMax,proto3" json:"predict_bytes_max,omitempty"`
+	HalfLifeNs      uint64                 `protobuf:"varint,4,opt,name=half_life_ns,json=halfLifeNs,proto3" json:"half_life_ns,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AlmPool) Reset() {
+	*x = AlmPool{}
+	mi := &file_local_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPool) ProtoMessage() {}
+
+func (x *AlmPool) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPool.ProtoReflect.Descriptor instead.
+func (*AlmPool) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AlmPool) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmPool) GetLinksBytesMax() uint64 {
+	if x != nil {
+		return x.LinksBytesMax
+	}
+	return 0
+}
+
+func (x *AlmPool) GetPredictBytesMax() uint64 {
+	if x != nil {
+		return x.PredictBytesMax
+	}
+	return 0
+}
+
+func (x *AlmPool) GetHalfLifeNs() uint64 {
+	if x != nil {
+		return x.HalfLifeNs
+	}
+	return 0
+}
+
+type AlmPools struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         []*AlmPool             `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPools) Reset() {
+	*x = AlmPools{}
+	mi := &file_local_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPools) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPools) ProtoMessage() {}
+
+func (x *AlmPools) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPools.ProtoReflect.Descriptor instead.
+func (*AlmPools) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *AlmPools) GetPools() []*AlmPool {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
 type AlmStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Nodes         uint64                 `protobuf:"varint,1,opt,name=nodes,proto3" json:"nodes,omitempty"`
@@ -3260,6 +4011,12 @@ type AlmStats struct {
 	Snapshots     uint64                 `protobuf:"varint,5,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
 	LastSnapshot  uint64                 `protobuf:"varint,6,opt,name=last_snapshot,json=lastSnapshot,proto3" json:"last_snapshot,omitempty"`
 	Requests      uint64                 `protobuf:"varint,7,opt,name=requests,proto3" json:"requests,omitempty"`
+	Pools         uint64                 `protobuf:"varint,8,opt,name=pools,proto3" json:"pools,omitempty"`
+	Groups        uint64                 `protobuf:"varint,9,opt,name=groups,proto3" json:"groups,omitempty"` // observed
+	Keys          uint64                 `protobuf:"varint,10,opt,name=keys,proto3" json:"keys,omitempty"`    // of the predictors
+	Asked         uint64                 `protobuf:"varint,11,opt,name=asked,proto3" json:"asked,omitempty"`  // questions that the predictors put to themselves while learning
+	Hits          uint64                 `protobuf:"varint,12,opt,name=hits,proto3" json:"hits,omitempty"`    // and those whose best guess was right
+	LogBytes      uint64                 `protobuf:"varint,13,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3267,6 +4024,7 @@ type AlmStats struct {
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
 	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3279,6 +4037,7 @@ func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
 	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3292,6 +4051,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
 	return file_local_proto_rawDescGZIP(), []int{48}
+	return file_local_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -3339,6 +4099,48 @@ func (x *AlmStats) GetLastSnapshot() uint64 {
 func (x *AlmStats) GetRequests() uint64 {
 	if x != nil {
 		return x.Requests
+	}
+	return 0
+}
+
+func (x *AlmStats) GetPools() uint64 {
+	if x != nil {
+		return x.Pools
+	}
+	return 0
+}
+
+func (x *AlmStats) GetGroups() uint64 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *AlmStats) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *AlmStats) GetAsked() uint64 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *AlmStats) GetHits() uint64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
+func (x *AlmStats) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
 	}
 	return 0
 }
@@ -3593,35 +4395,91 @@ const file_local_proto_rawDesc = "" +
 	"components\x127\n" +
 	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\x124\n" +
 	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\"I\n" +
+	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\"\xbf\x01\n" +
 	"\aAlmEdge\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1a\n" +
-	"\bstrength\x18\x03 \x01(\x01R\bstrength\"=\n" +
+	"\bstrength\x18\x03 \x01(\x01R\bstrength\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x1c\n" +
+	"\tbandwidth\x18\x05 \x01(\x01R\tbandwidth\x12&\n" +
+	"\x0fexpires_unix_ns\x18\x06 \x01(\x04R\rexpiresUnixNs\x12\x1a\n" +
+	"\bevidence\x18\a \x01(\rR\bevidence\"V\n" +
 	"\bAlmEdges\x121\n" +
-	"\x05edges\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmEdgeR\x05edges\"@\n" +
+	"\x05edges\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmEdgeR\x05edges\x12\x17\n" +
+	"\apool_id\x18\x02 \x01(\x04R\x06poolId\"F\n" +
+	"\tAlmFilter\x12\x14\n" +
+	"\x05kinds\x18\x01 \x03(\rR\x05kinds\x12#\n" +
+	"\rbandwidth_min\x18\x02 \x01(\x01R\fbandwidthMin\"\x90\x01\n" +
 	"\x14AlmNeighboursRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"O\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\x125\n" +
+	"\x06filter\x18\x04 \x01(\v2\x1d.hypermesh.local.v1.AlmFilterR\x06filter\"\xb5\x01\n" +
 	"\x0eAlmPathRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x19\n" +
-	"\bhops_max\x18\x03 \x01(\rR\ahopsMax\"O\n" +
+	"\bhops_max\x18\x03 \x01(\rR\ahopsMax\x12\x17\n" +
+	"\apool_id\x18\x04 \x01(\x04R\x06poolId\x125\n" +
+	"\x06filter\x18\x05 \x01(\v2\x1d.hypermesh.local.v1.AlmFilterR\x06filter\x12\x14\n" +
+	"\x05paths\x18\x06 \x01(\rR\x05paths\"\x82\x01\n" +
 	"\aAlmPath\x12\x14\n" +
 	"\x05nodes\x18\x01 \x03(\fR\x05nodes\x12\x1a\n" +
 	"\bstrength\x18\x02 \x01(\x01R\bstrength\x12\x12\n" +
-	"\x04cost\x18\x03 \x01(\x01R\x04cost\"D\n" +
+	"\x04cost\x18\x03 \x01(\x01R\x04cost\x121\n" +
+	"\x05links\x18\x04 \x03(\v2\x1b.hypermesh.local.v1.AlmEdgeR\x05links\"=\n" +
+	"\bAlmPaths\x121\n" +
+	"\x05paths\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmPathR\x05paths\"]\n" +
 	"\x0eAlmRankRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\x02 \x03(\fR\n" +
-	"candidates\"I\n" +
+	"candidates\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\"I\n" +
 	"\tAlmRanked\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x12\n" +
 	"\x04cost\x18\x03 \x01(\x01R\x04cost\"C\n" +
 	"\n" +
 	"AlmRanking\x125\n" +
-	"\x06ranked\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.AlmRankedR\x06ranked\"\xc5\x01\n" +
+	"\x06ranked\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.AlmRankedR\x06ranked\"\xec\x01\n" +
+	"\x14AlmAssociatesRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\x125\n" +
+	"\x06filter\x18\x04 \x01(\v2\x1d.hypermesh.local.v1.AlmFilterR\x06filter\x12\x16\n" +
+	"\x06spread\x18\x05 \x01(\bR\x06spread\x12\x18\n" +
+	"\arestart\x18\x06 \x01(\x01R\arestart\x12\x14\n" +
+	"\x05error\x18\a \x01(\x01R\x05error\x12\x12\n" +
+	"\x04work\x18\b \x01(\rR\x04work\"8\n" +
+	"\fAlmAssociate\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
+	"\x05score\x18\x02 \x01(\x01R\x05score\"\x85\x01\n" +
+	"\rAlmAssociates\x124\n" +
+	"\x04list\x18\x01 \x03(\v2 .hypermesh.local.v1.AlmAssociateR\x04list\x12\x14\n" +
+	"\x05bound\x18\x02 \x01(\x01R\x05bound\x12\x16\n" +
+	"\x06looked\x18\x03 \x01(\x04R\x06looked\x12\x10\n" +
+	"\x03cut\x18\x04 \x01(\bR\x03cut\"7\n" +
+	"\bAlmGroup\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\fR\x04keys\x12\x17\n" +
+	"\apool_id\x18\x02 \x01(\x04R\x06poolId\"T\n" +
+	"\x11AlmPredictRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\"S\n" +
+	"\rAlmPrediction\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05share\x18\x02 \x01(\x01R\x05share\x12\x1a\n" +
+	"\btogether\x18\x03 \x01(\rR\btogether\"G\n" +
+	"\x0eAlmPredictions\x125\n" +
+	"\x04list\x18\x01 \x03(\v2!.hypermesh.local.v1.AlmPredictionR\x04list\"\x98\x01\n" +
+	"\aAlmPool\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12&\n" +
+	"\x0flinks_bytes_max\x18\x02 \x01(\x04R\rlinksBytesMax\x12*\n" +
+	"\x11predict_bytes_max\x18\x03 \x01(\x04R\x0fpredictBytesMax\x12 \n" +
+	"\fhalf_life_ns\x18\x04 \x01(\x04R\n" +
+	"halfLifeNs\"=\n" +
+	"\bAlmPools\x121\n" +
+	"\x05pools\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmPoolR\x05pools\"\xce\x02\n" +
 	"\bAlmStats\x12\x14\n" +
 	"\x05nodes\x18\x01 \x01(\x04R\x05nodes\x12\x14\n" +
 	"\x05edges\x18\x02 \x01(\x04R\x05edges\x12\x14\n" +
@@ -3629,7 +4487,14 @@ const file_local_proto_rawDesc = "" +
 	"\aevicted\x18\x04 \x01(\x04R\aevicted\x12\x1c\n" +
 	"\tsnapshots\x18\x05 \x01(\x04R\tsnapshots\x12#\n" +
 	"\rlast_snapshot\x18\x06 \x01(\x04R\flastSnapshot\x12\x1a\n" +
-	"\brequests\x18\a \x01(\x04R\brequestsB3Z1hypermesh.dev/hypermesh/internal/protocol/localpbb\x06proto3"
+	"\brequests\x18\a \x01(\x04R\brequests\x12\x14\n" +
+	"\x05pools\x18\b \x01(\x04R\x05pools\x12\x16\n" +
+	"\x06groups\x18\t \x01(\x04R\x06groups\x12\x12\n" +
+	"\x04keys\x18\n" +
+	" \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05asked\x18\v \x01(\x04R\x05asked\x12\x12\n" +
+	"\x04hits\x18\f \x01(\x04R\x04hits\x12\x1b\n" +
+	"\tlog_bytes\x18\r \x01(\x04R\blogBytesB3Z1hypermesh.dev/hypermesh/internal/protocol/localpbb\x06proto3"
 
 var (
 	file_local_proto_rawDescOnce sync.Once
@@ -3644,6 +4509,7 @@ func file_local_proto_rawDescGZIP() []byte {
 }
 
 var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -3694,6 +4560,28 @@ var file_local_proto_goTypes = []any{
 	(*AlmRanked)(nil),            // 46: hypermesh.local.v1.AlmRanked
 	(*AlmRanking)(nil),           // 47: hypermesh.local.v1.AlmRanking
 	(*AlmStats)(nil),             // 48: hypermesh.local.v1.AlmStats
+	(*LayerStatus)(nil),          // 36: hypermesh.local.v1.LayerStatus
+	(*NodeStatus)(nil),           // 37: hypermesh.local.v1.NodeStatus
+	(*AlmEdge)(nil),              // 38: hypermesh.local.v1.AlmEdge
+	(*AlmEdges)(nil),             // 39: hypermesh.local.v1.AlmEdges
+	(*AlmFilter)(nil),            // 40: hypermesh.local.v1.AlmFilter
+	(*AlmNeighboursRequest)(nil), // 41: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 42: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 43: hypermesh.local.v1.AlmPath
+	(*AlmPaths)(nil),             // 44: hypermesh.local.v1.AlmPaths
+	(*AlmRankRequest)(nil),       // 45: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 46: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 47: hypermesh.local.v1.AlmRanking
+	(*AlmAssociatesRequest)(nil), // 48: hypermesh.local.v1.AlmAssociatesRequest
+	(*AlmAssociate)(nil),         // 49: hypermesh.local.v1.AlmAssociate
+	(*AlmAssociates)(nil),        // 50: hypermesh.local.v1.AlmAssociates
+	(*AlmGroup)(nil),             // 51: hypermesh.local.v1.AlmGroup
+	(*AlmPredictRequest)(nil),    // 52: hypermesh.local.v1.AlmPredictRequest
+	(*AlmPrediction)(nil),        // 53: hypermesh.local.v1.AlmPrediction
+	(*AlmPredictions)(nil),       // 54: hypermesh.local.v1.AlmPredictions
+	(*AlmPool)(nil),              // 55: hypermesh.local.v1.AlmPool
+	(*AlmPools)(nil),             // 56: hypermesh.local.v1.AlmPools
+	(*AlmStats)(nil),             // 57: hypermesh.local.v1.AlmStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -3713,6 +4601,23 @@ var file_local_proto_depIdxs = []int32{
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
+	35, // 6: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
+	36, // 7: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
+	38, // 8: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
+	40, // 9: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	40, // 10: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	38, // 11: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
+	43, // 12: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
+	46, // 13: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	40, // 14: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	49, // 15: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
+	53, // 16: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
+	55, // 17: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -3727,6 +4632,7 @@ func file_local_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   49,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
