@@ -1,12 +1,13 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <cpe|ifr|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod cpe;
 mod cpu;
 mod files;
 mod ifr;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use record::{BenchError, Ctx};
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <cpe|ifr|local|blocks|stoq|node> [--quick] [--large]
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -52,6 +53,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
     }
     let mut ctx = Ctx::new(&root, name, quick, large);
     match name {
+        "cpe" => cpe::run(&mut ctx)?,
         "ifr" => ifr::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,

@@ -5,6 +5,7 @@
 //! of their last occurrence and carry counts, so both recency and frequency can be read off. Slots live in buckets of
 //! four, one cache line; a full bucket gives up its least used context, a full pool the one under its hand.
 
+use crate::grow::{make_room, room};
 use crate::hash::mix;
 
 /// Most successors that one context keeps.
@@ -15,8 +16,8 @@ pub(crate) const SLOTS_MIN: usize = 1024;
 /// Counts are halved when one reaches this, which keeps them near the present.
 const COUNT_MAX: u8 = 255;
 const FREE: u8 = 0;
-const INLINE: u8 = 1;
-const POOLED: u8 = 2;
+pub(crate) const INLINE: u8 = 1;
+pub(crate) const POOLED: u8 = 2;
 
 /// One context in its bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,15 +46,17 @@ pub(crate) struct Node {
     pub(crate) used: bool,
 }
 
-const NO_NODE: Node = Node {
-    next: [0; SUCCESSORS_MAX],
-    counts: [0; SUCCESSORS_MAX],
-    len: 0,
-    novel: 0,
-    total: 0,
-    owner: 0,
-    used: false,
-};
+impl Node {
+    pub(crate) const EMPTY: Node = Node {
+        next: [0; SUCCESSORS_MAX],
+        counts: [0; SUCCESSORS_MAX],
+        len: 0,
+        novel: 0,
+        total: 0,
+        owner: 0,
+        used: false,
+    };
+}
 
 /// What a context says: a copy, so that the tables are free while candidates are weighed.
 #[derive(Clone, Copy, Debug)]
@@ -103,13 +106,17 @@ impl Contexts {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>()
-            + self.nodes.capacity() * size_of::<Node>()
-            + self.free_nodes.capacity() * size_of::<u32>()
+        self.slots.len() * size_of::<Slot>()
+            + room(self.nodes.len(), self.nodes_max) * (size_of::<Node>() + size_of::<u32>())
     }
 
     fn bucket(&self, check: u32) -> usize {
         (check as usize & (self.slots.len() / WAYS - 1)) * WAYS
+    }
+
+    /// Whether a context with this check may stand at this place.
+    pub(crate) fn belongs(&self, at: usize, check: u32) -> bool {
+        at / WAYS * WAYS == self.bucket(check)
     }
 
     fn find(&self, key: u64) -> Option<usize> {
@@ -203,6 +210,7 @@ impl Contexts {
         let slot = self.slots[at];
         if slot.kind == POOLED {
             self.nodes[slot.next[0] as usize].len = 0;
+            make_room(&mut self.free_nodes, self.nodes_max);
             self.free_nodes.push(slot.next[0]);
         }
     }
@@ -228,13 +236,14 @@ impl Contexts {
         let place = match self.free_nodes.pop() {
             Some(place) => place,
             None if self.nodes.len() < self.nodes_max => {
-                self.nodes.push(NO_NODE);
+                make_room(&mut self.nodes, self.nodes_max);
+                self.nodes.push(Node::EMPTY);
                 (self.nodes.len() - 1) as u32
             }
             None => self.demote(),
         };
         let slot = &mut self.slots[at];
-        let mut node = NO_NODE;
+        let mut node = Node::EMPTY;
         node.next[..2].copy_from_slice(&slot.next);
         node.counts[..2].copy_from_slice(&slot.counts);
         node.len = 2;

@@ -30,7 +30,7 @@ pub enum CpeError {
     /// There is no such pool, stream or series.
     #[error("{what} {id} does not exist; write to it first")]
     Absent {
-        /// `pool`, `stream` or `series`.
+        /// `pool`, `stream`, `series` or `member`.
         what: &'static str,
         /// Its number.
         id: u64,
@@ -47,14 +47,14 @@ pub enum CpeError {
     },
     /// A pool is too small for one stream.
     #[error(
-        "pool {pool} has a budget of {budget} bytes and one stream takes {needed}; raise the budget"
+        "pool {pool} has {budget} bytes and one stream may take {needed}; raise the one or lower the other"
     )]
     Budget {
         /// The pool.
         pool: u32,
         /// Its budget in bytes.
         budget: u64,
-        /// Bytes of an empty stream.
+        /// Byte budget of one stream.
         needed: u64,
     },
     /// There are as many pools as there may be.

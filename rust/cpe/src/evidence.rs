@@ -68,6 +68,26 @@ impl Rates {
     }
 }
 
+impl Rates {
+    /// All rates, in the order of their encoding.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rate> {
+        self.lengths
+            .iter()
+            .chain(&self.runs)
+            .chain(&self.ranks)
+            .chain(&self.steps)
+    }
+
+    pub(crate) fn all_mut(&mut self) -> impl Iterator<Item = &mut Rate> {
+        let runs = self.runs.iter_mut();
+        self.lengths
+            .iter_mut()
+            .chain(runs)
+            .chain(&mut self.ranks)
+            .chain(&mut self.steps)
+    }
+}
+
 /// A symbol that may come next.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {

@@ -40,8 +40,7 @@ impl History {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.ring.capacity() * size_of::<Event>()
-            + (self.seen.capacity() + self.due.capacity()) * size_of::<u32>()
+        self.ring.len() * Self::BYTES_EACH + self.due.len() * size_of::<u32>()
     }
 
     /// The event at a place (1 + position), unless it is none or too long ago.
@@ -54,7 +53,10 @@ impl History {
     /// Writes down an event; `before` is the place of the lane's previous one. Returns its place.
     pub(crate) fn push(&mut self, handle: u32, before: u32) -> u32 {
         if self.events as usize == self.ring.len() && self.ring.len() < self.ring_max {
-            self.ring.resize(self.ring.len() * 2, Event::default());
+            let more = self.ring.len();
+            self.ring.reserve_exact(more);
+            self.seen.reserve_exact(more);
+            self.ring.resize(more * 2, Event::default());
             // A key's place is its low bits: what was at one place is now at it or at its twin.
             self.seen.extend_from_within(..);
         }

@@ -8,7 +8,7 @@
 use crate::features::{Row, SILENT, WEIGHTS, prior};
 
 /// Size of a step before there is experience.
-const RATE: f32 = 0.25;
+pub(crate) const RATE: f32 = 0.25;
 /// A smaller error is either dropped or rounded up to this, by lot and in proportion: right on the average, at a part
 /// of the work, since most candidates are nearly hopeless and known to be.
 const ERROR_MIN: f32 = 1.0 / 24.0;

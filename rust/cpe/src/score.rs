@@ -57,6 +57,19 @@ impl Scores {
         self.hits_at_5 as f64 / self.events.max(1) as f64
     }
 
+    /// All counters that are whole numbers, in the order of their encoding.
+    pub(crate) fn counters(&self) -> [u64; 7] {
+        [
+            self.events,
+            self.hits_at_1,
+            self.hits_at_5,
+            self.none,
+            self.unseen,
+            self.silent,
+            self.backwards,
+        ]
+    }
+
     /// Counts one event: the outcomes' probabilities ("none of these" last), which one came, and the best one's place.
     pub(crate) fn add(&mut self, given: &[f32], actual: usize, best: usize, claim_min: f32) {
         self.events += 1;

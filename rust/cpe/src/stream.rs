@@ -5,6 +5,7 @@ use crate::error::CpeError;
 use crate::evidence::{CANDIDATES_MAX, Evidence, Moment, Rates, near_key};
 use crate::features::{CONTEXTS, NEAR, ORDERS};
 use crate::gaps::Wait;
+use crate::grow::{make_room, room};
 use crate::hash::mix;
 use crate::history::History;
 use crate::lane::Lane;
@@ -115,6 +116,8 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub(crate) options: StreamOptions,
+    /// Lanes as asked for, of which the options hold what the budget allows.
+    pub(crate) asked_lanes: usize,
     pub(crate) symbols: Symbols,
     pub(crate) contexts: Contexts,
     pub(crate) history: History,
@@ -165,18 +168,19 @@ impl Stream {
         // so each may take up to its share and never more; lanes have their own.
         let fixed = Mixer::BYTES + History::BYTES_MIN + Self::SCRATCH_BYTES;
         let lanes = (bytes_max / 16).min(lanes_max * size_of::<Lane>());
-        let room = bytes_max.saturating_sub(fixed + lanes);
+        let free = bytes_max.saturating_sub(fixed + lanes);
         Ok(Self {
             options: StreamOptions {
                 lanes_max: (lanes / size_of::<Lane>()).max(1),
                 ..options
             },
-            symbols: Symbols::new(room / 5 / Symbols::BYTES_EACH),
+            asked_lanes: lanes_max,
+            symbols: Symbols::new(free / 5 / Symbols::BYTES_EACH),
             contexts: Contexts::new(
-                (room * 2 / 5 / size_of::<Slot>()).max(SLOTS_MIN),
-                room / 4 / (size_of::<Node>() + size_of::<u32>()),
+                (free * 2 / 5 / size_of::<Slot>()).max(SLOTS_MIN),
+                free / 4 / (size_of::<Node>() + size_of::<u32>()),
             ),
-            history: History::new(room / 8 / History::BYTES_EACH),
+            history: History::new(free / 8 / History::BYTES_EACH),
             mixer: Mixer::new(),
             correction: Correction::new(),
             rates: Rates::new(),
@@ -197,13 +201,13 @@ impl Stream {
         &self.options
     }
 
-    /// Bytes that are held now; at most `bytes_max`.
+    /// Bytes that are held now; at most `bytes_max`. While a table doubles, its old half is there as well.
     pub fn bytes(&self) -> usize {
         self.symbols.bytes()
             + self.contexts.bytes()
             + self.history.bytes()
             + Mixer::BYTES
-            + self.lanes.capacity() * size_of::<Lane>()
+            + room(self.lanes.len(), self.options.lanes_max) * size_of::<Lane>()
             + Self::SCRATCH_BYTES
     }
 
@@ -378,14 +382,7 @@ impl Stream {
         }
         self.scratch.lane = None;
         if self.lanes.len() < self.options.lanes_max {
-            if self.lanes.len() == self.lanes.capacity() {
-                let more = self
-                    .lanes
-                    .len()
-                    .max(1)
-                    .min(self.options.lanes_max - self.lanes.len());
-                self.lanes.reserve_exact(more);
-            }
+            make_room(&mut self.lanes, self.options.lanes_max);
             self.lanes.push(Lane::new(id));
             return self.lanes.len() - 1;
         }

@@ -1,5 +1,6 @@
 //! Numbers for symbols: a bounded table that gives each symbol a short handle and forgets the least useful ones.
 
+use crate::grow::{make_room, room};
 use crate::hash::mix;
 
 /// No symbol.
@@ -42,8 +43,8 @@ pub(crate) struct Symbols {
 }
 
 impl Symbols {
-    /// Bytes of one record with its share of the index.
-    pub(crate) const BYTES_EACH: usize = size_of::<Record>() + 2 * size_of::<u32>();
+    /// Most bytes of one record with its share of the index, which has two to four places for each.
+    pub(crate) const BYTES_EACH: usize = size_of::<Record>() + 4 * size_of::<u32>();
 
     pub(crate) fn new(records_max: usize) -> Self {
         Self {
@@ -56,7 +57,8 @@ impl Symbols {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.index.capacity() * size_of::<u32>() + self.records.capacity() * size_of::<Record>()
+        self.index.len() * size_of::<u32>()
+            + room(self.records.len(), self.records_max) * size_of::<Record>()
     }
 
     /// How many symbols are known.
@@ -132,6 +134,7 @@ impl Symbols {
             if (self.records.len() + 1) * 2 > self.index.len() {
                 self.grow();
             }
+            make_room(&mut self.records, self.records_max);
             self.records.push(fresh);
             self.records.len() - 1
         } else {
@@ -152,6 +155,25 @@ impl Symbols {
         }
         self.index[at] = place as u32;
         self.handle(place)
+    }
+
+    /// Takes in a record as it was, behind those that are there; false when there is no room or the symbol is known.
+    pub(crate) fn restore(&mut self, record: Record) -> bool {
+        if self.records.len() == self.records_max || self.find(record.value).is_some() {
+            return false;
+        }
+        if (self.records.len() + 1) * 2 > self.index.len() {
+            self.grow();
+        }
+        self.occurrences += u64::from(record.count);
+        make_room(&mut self.records, self.records_max);
+        self.records.push(record);
+        let mut at = self.home(record.value);
+        while self.index[at] != EMPTY {
+            at = (at + 1) & self.mask();
+        }
+        self.index[at] = (self.records.len() - 1) as u32;
+        true
     }
 
     fn grow(&mut self) {

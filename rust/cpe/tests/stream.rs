@@ -1,5 +1,10 @@
 //! The panel's bound on adversarial sequences, bounded memory, and that the same events give the same stream.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot make its stream fails"
+)]
+
 use mfn_cpe::{CpeError, ITEMS_MAX, STREAM_BYTES_MIN, Stream, StreamOptions};
 use proptest::prelude::*;
 
