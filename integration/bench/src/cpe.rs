@@ -192,8 +192,11 @@ fn play(trace: &Trace, method: &mut impl Method) -> Reached {
     }
 }
 
+/// One of the figures.
+type Figure = fn(&Reached) -> f64;
+
 /// The best single method by one of its figures.
-fn best(singles: &[(&'static str, Reached)], figure: fn(&Reached) -> f64) -> (&'static str, f64) {
+fn best(singles: &[(&'static str, Reached)], figure: Figure) -> (&'static str, f64) {
     let best = singles
         .iter()
         .max_by(|a, b| figure(&a.1).total_cmp(&figure(&b.1)));
@@ -207,7 +210,7 @@ fn report(
     singles: &[(&'static str, Reached)],
     gate: bool,
 ) -> Result<(), BenchError> {
-    let figures: [(&str, &str, fn(&Reached) -> f64); 3] = [
+    let figures: [(&str, &str, Figure); 3] = [
         ("hit@1", "%", |reached| reached.first),
         ("hit@5", "%", |reached| reached.five),
         ("code length", "bit/event", |reached| -reached.bits),
@@ -286,7 +289,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, trace: &Trace, ours: &Ours, singles: &[(&'static str, Reached)]) {
         self.streams += 1;
-        let figures: [fn(&Reached) -> f64; 2] = [|reached| reached.first, |reached| reached.five];
+        let figures: [Figure; 2] = [|reached| reached.first, |reached| reached.five];
         for (at, figure) in figures.into_iter().enumerate() {
             let (name, theirs) = best(singles, figure);
             let short = theirs - figure(&ours.reached);

@@ -136,7 +136,7 @@ impl Stream {
         let lanes = reader.count(64, stream.options.lanes_max)?;
         for _ in 0..lanes {
             let lane = read_lane(reader)?;
-            reader.check(stream.lanes.iter().all(|known| known.id != lane.id))?;
+            reader.check(stream.places.insert(lane.id, stream.lanes.len()).is_none())?;
             make_room(&mut stream.lanes, stream.options.lanes_max);
             stream.lanes.push(lane);
         }

@@ -1,5 +1,7 @@
 //! One stream of symbols: predict, observe, explain.
 
+use std::collections::BTreeMap;
+
 use crate::contexts::{Contexts, Node, SLOTS_MIN, Slot};
 use crate::error::CpeError;
 use crate::evidence::{CANDIDATES_MAX, Evidence, Moment, Rates, near_key};
@@ -28,6 +30,9 @@ pub const LANES_MAX: usize = 4096;
 const NOVELTY_EVENTS: f32 = 32.0;
 /// A symbol whose count is at least this share of its budget never leaves the confidence range of the correction.
 const CONFIDENCE_EDGE: f32 = 1e-4;
+
+/// A lane with its place in the index.
+const LANE_BYTES: usize = size_of::<Lane>() + 32;
 
 /// How to make a [`Stream`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,6 +131,8 @@ pub struct Stream {
     pub(crate) rates: Rates,
     pub(crate) panel: Panel,
     pub(crate) lanes: Vec<Lane>,
+    /// Where each lane is.
+    pub(crate) places: BTreeMap<u32, usize>,
     pub(crate) scores: Scores,
     /// Recent share of events that nobody proposed, and of these the share that was never seen.
     pub(crate) novelty: f32,
@@ -167,11 +174,11 @@ impl Stream {
         // What is there in any case, then a half for contexts and an eighth or a quarter for the rest. Tables double,
         // so each may take up to its share and never more; lanes have their own.
         let fixed = Mixer::BYTES + History::BYTES_MIN + Self::SCRATCH_BYTES;
-        let lanes = (bytes_max / 16).min(lanes_max * size_of::<Lane>());
+        let lanes = (bytes_max / 16).min(lanes_max * LANE_BYTES);
         let free = bytes_max.saturating_sub(fixed + lanes);
         Ok(Self {
             options: StreamOptions {
-                lanes_max: (lanes / size_of::<Lane>()).max(1),
+                lanes_max: (lanes / LANE_BYTES).max(1),
                 ..options
             },
             asked_lanes: lanes_max,
@@ -186,6 +193,7 @@ impl Stream {
             rates: Rates::new(),
             panel: Panel::new(),
             lanes: Vec::new(),
+            places: BTreeMap::new(),
             scores: Scores::default(),
             novelty: 0.5,
             unseen: 0.5,
@@ -207,7 +215,7 @@ impl Stream {
             + self.contexts.bytes()
             + self.history.bytes()
             + Mixer::BYTES
-            + room(self.lanes.len(), self.options.lanes_max) * size_of::<Lane>()
+            + room(self.lanes.len(), self.options.lanes_max) * LANE_BYTES
             + Self::SCRATCH_BYTES
     }
 
@@ -237,10 +245,9 @@ impl Stream {
     ///
     /// A lane that is not followed is predicted as one that starts.
     pub fn predict(&mut self, lane: u32, count: usize, now: u64) -> Prediction {
-        let wait = self
-            .lanes
-            .iter()
-            .find(|known| known.id == lane && known.events > 0)
+        let known = self.places.get(&lane).map(|at| &self.lanes[*at]);
+        let wait = known
+            .filter(|known| known.events > 0)
             .and_then(|known| known.gaps.wait(now.saturating_sub(known.time)));
         self.prepare(lane);
         let Scratch {
@@ -377,25 +384,28 @@ impl Stream {
 
     /// The place of a lane; a new one is made, at the expense of the one that was silent longest.
     fn lane(&mut self, id: u32) -> usize {
-        if let Some(at) = self.lanes.iter().position(|lane| lane.id == id) {
-            return at;
+        if let Some(at) = self.places.get(&id) {
+            return *at;
         }
         self.scratch.lane = None;
         if self.lanes.len() < self.options.lanes_max {
             make_room(&mut self.lanes, self.options.lanes_max);
+            self.places.insert(id, self.lanes.len());
             self.lanes.push(Lane::new(id));
             return self.lanes.len() - 1;
         }
         let oldest = (0..self.lanes.len())
             .min_by_key(|at| self.lanes[*at].used)
             .unwrap_or(0);
+        self.places.remove(&self.lanes[oldest].id);
+        self.places.insert(id, oldest);
         self.lanes[oldest] = Lane::new(id);
         oldest
     }
 
     /// Gathers and weighs the evidence for the next event of a lane, unless that is done.
     fn prepare(&mut self, id: u32) {
-        let at = self.lanes.iter().position(|lane| lane.id == id);
+        let at = self.places.get(&id).copied();
         if at.is_some() && self.scratch.lane == at {
             return;
         }

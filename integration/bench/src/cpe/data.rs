@@ -133,31 +133,24 @@ pub(super) fn load(data: &Path, at: usize, events_max: usize) -> Result<Trace, B
         });
         events.len() < events_max
     };
-    'lines: for line in text.lines() {
+    for line in text.lines() {
         let numbers: Vec<i64> = line
             .split_ascii_whitespace()
             .map_while(|word| word.parse().ok())
             .collect();
-        match (form, &numbers[..]) {
+        let more = match (form, &numbers[..]) {
             (Form::Git, [time, region, path, ..]) => {
-                if !push(*region as u32, *path, Some(*time as u64)) {
-                    break 'lines;
-                }
+                push(*region as u32, *path, Some(*time as u64))
             }
-            (Form::Lirs, [address]) => {
-                if !push(0, *address, None) {
-                    break 'lines;
-                }
-            }
+            (Form::Lirs, [address]) => push(0, *address, None),
             (Form::Arc, [address, count, ..]) => {
-                for block in *address..address + count {
-                    if !push(0, block, None) {
-                        break 'lines;
-                    }
-                }
+                (*address..address + count).all(|block| push(0, block, None))
             }
             // Some traces end with a line of another kind.
-            _ => {}
+            _ => true,
+        };
+        if !more {
+            break;
         }
     }
     if events.is_empty() {

@@ -59,7 +59,9 @@ fn ripe(data: &Path, few: usize) -> Result<Vec<Lane>, BenchError> {
                 if *label > 0.0 {
                     lane.labels.push(lane.values.len());
                 }
-                lane.times.push(*time as u64);
+                // Two probes' clocks were set back by seconds.
+                let last = lane.times.last().copied().unwrap_or(0);
+                lane.times.push(last.max(*time as u64));
                 lane.values.push(value.ln());
             }
         }

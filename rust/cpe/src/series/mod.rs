@@ -9,7 +9,7 @@ mod levels;
 mod snapshot;
 mod window;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::error::CpeError;
 use crate::grow::{make_room, room};
@@ -139,6 +139,8 @@ struct Lane {
 pub struct Series {
     options: SeriesOptions,
     lanes: Vec<Lane>,
+    /// Where each lane is.
+    places: BTreeMap<u32, usize>,
     weights: [[[f64; FORECASTERS]; SCALES]; HORIZONS.len()],
     /// Mean loss by horizon and quantile.
     scale: [[f64; SCALES]; HORIZONS.len()],
@@ -169,6 +171,7 @@ impl Series {
         Ok(Self {
             options,
             lanes: Vec::new(),
+            places: BTreeMap::new(),
             weights: [[[1.0 / FORECASTERS as f64; FORECASTERS]; SCALES]; HORIZONS.len()],
             scale: [[0.0; SCALES]; HORIZONS.len()],
             scores: SeriesScores::default(),
@@ -189,7 +192,7 @@ impl Series {
     /// Bytes that are held: at most about 45 kB per lane.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
-            + room(self.lanes.len(), self.options.lanes_max) * size_of::<Lane>()
+            + room(self.lanes.len(), self.options.lanes_max) * (size_of::<Lane>() + 32)
             + self.bytes
     }
 
@@ -201,10 +204,7 @@ impl Series {
         if !value.is_finite() || value.abs() > SAMPLE_MAX {
             return Err(CpeError::NotFinite);
         }
-        if let Some(known) = self
-            .lanes
-            .iter()
-            .find(|known| known.id == lane && known.samples > 0)
+        if let Some(known) = self.known(lane)
             && time < known.time
         {
             return Err(CpeError::Backwards {
@@ -240,10 +240,7 @@ impl Series {
 
     /// What a lane will be at each horizon; `None` for a lane without samples.
     pub fn forecast(&self, lane: u32) -> Option<[Forecast; HORIZONS.len()]> {
-        let lane = self
-            .lanes
-            .iter()
-            .find(|known| known.id == lane && known.samples > 0)?;
+        let lane = self.known(lane)?;
         Some(std::array::from_fn(|horizon| Forecast {
             samples_ahead: HORIZONS[horizon],
             quantiles: self.mean(horizon, &lane.given(horizon)),
@@ -253,11 +250,7 @@ impl Series {
     /// What a lane will be `ahead` units of time after its last sample: the horizon whose usual time is nearest.
     pub fn forecast_at(&self, lane: u32, ahead: u64) -> Option<Forecast> {
         let all = self.forecast(lane)?;
-        let spacing = self
-            .lanes
-            .iter()
-            .find(|known| known.id == lane)
-            .map_or(1.0, |known| known.spacing);
+        let spacing = self.known(lane).map_or(1.0, |known| known.spacing);
         let samples = if spacing > 0.0 {
             ahead as f64 / spacing
         } else {
@@ -271,11 +264,18 @@ impl Series {
         all.into_iter().min_by(|a, b| away(a).total_cmp(&away(b)))
     }
 
+    /// A lane that has samples.
+    fn known(&self, id: u32) -> Option<&Lane> {
+        let lane = &self.lanes[*self.places.get(&id)?];
+        (lane.samples > 0).then_some(lane)
+    }
+
     fn lane(&mut self, id: u32) -> usize {
-        if let Some(at) = self.lanes.iter().position(|lane| lane.id == id) {
-            return at;
+        if let Some(at) = self.places.get(&id) {
+            return *at;
         }
         if self.lanes.len() < self.options.lanes_max {
+            self.places.insert(id, self.lanes.len());
             let lane = Lane::new(id);
             self.bytes += lane.heap_bytes();
             make_room(&mut self.lanes, self.options.lanes_max);
@@ -286,6 +286,8 @@ impl Series {
             .min_by_key(|at| self.lanes[*at].used)
             .unwrap_or(0);
         self.bytes -= self.lanes[oldest].heap_bytes();
+        self.places.remove(&self.lanes[oldest].id);
+        self.places.insert(id, oldest);
         self.lanes[oldest] = Lane::new(id);
         self.bytes += self.lanes[oldest].heap_bytes();
         oldest

@@ -111,7 +111,7 @@ impl Series {
         let lanes = reader.count(LANE_BYTES, series.options.lanes_max)?;
         for _ in 0..lanes {
             let lane = read_lane(reader)?;
-            reader.check(series.lanes.iter().all(|known| known.id != lane.id))?;
+            reader.check(series.places.insert(lane.id, series.lanes.len()).is_none())?;
             series.bytes += lane.heap_bytes();
             make_room(&mut series.lanes, series.options.lanes_max);
             series.lanes.push(lane);
