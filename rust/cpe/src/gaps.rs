@@ -69,45 +69,41 @@ impl Gaps {
             &self.sizes[1 - self.class()]
         };
         let passed = elapsed as f64;
-        // The part of a size that is still possible, and its mean: gaps of one size are taken as evenly spread.
-        let open = |size: usize| {
-            let (weight, sum) = (f64::from(sizes[size].0), f64::from(sizes[size].1));
-            if weight <= 0.0 {
-                return (0.0, 0.0);
+        // The parts that are still possible: weight and mean of each.
+        let mut open = [(0.0, 0.0); SIZES];
+        let mut count = 0;
+        let (mut total, mut sum) = (0.0, 0.0);
+        for (size, (weight, gaps)) in sizes.iter().enumerate() {
+            if *weight <= 0.0 {
+                continue;
             }
+            // A size has the gaps from 2^(size - 1) to 2^size, taken as evenly spread.
             let low = if size == 0 {
                 0.0
             } else {
-                2_f64.powi(size as i32 - 1)
+                (1_u64 << (size - 1)) as f64
             };
-            let high = low * 2.0;
-            let mean = sum / weight;
-            if passed <= low {
-                (weight, mean)
-            } else if passed >= high {
-                (0.0, 0.0)
-            } else {
-                (
-                    weight * (high - passed) / (high - low),
-                    mean.max((passed + high) / 2.0),
-                )
+            let (mut weight, mut mean) = (f64::from(*weight), f64::from(gaps / weight));
+            if passed >= low * 2.0 && passed > 0.0 {
+                continue;
             }
-        };
-        let (mut total, mut sum) = (0.0, 0.0);
-        for size in 0..SIZES {
-            let (weight, mean) = open(size);
+            if passed > low {
+                weight *= (low * 2.0 - passed) / low;
+                mean = mean.max((passed + low * 2.0) / 2.0);
+            }
             total += weight;
             sum += weight * (mean - passed).max(0.0);
+            open[count] = (weight, mean);
+            count += 1;
         }
         if total <= 0.0 {
             return None;
         }
         let quantile = |share: f64| {
             let mut below = 0.0;
-            for size in 0..SIZES {
-                let (weight, mean) = open(size);
+            for (weight, mean) in &open[..count] {
                 below += weight;
-                if weight > 0.0 && below >= share * total {
+                if below >= share * total {
                     return (mean - passed).max(0.0);
                 }
             }

@@ -254,15 +254,7 @@ impl Stream {
             evidence, table, ..
         } = &self.scratch;
         let none = evidence.candidates.len();
-        let mut order: Vec<usize> = (0..none).collect();
-        let count = count.min(none);
-        let likelier =
-            |a: &usize, b: &usize| table.mixed[*b].total_cmp(&table.mixed[*a]).then(a.cmp(b));
-        if count < none && count > 0 {
-            order.select_nth_unstable_by(count - 1, likelier);
-        }
-        order.truncate(count);
-        order.sort_unstable_by(likelier);
+        let order = likeliest(&table.mixed[..none], count.min(none));
         let items: Vec<Item> = order
             .iter()
             .map(|at| Item {
@@ -588,4 +580,21 @@ fn most(values: &[f32]) -> Option<usize> {
         }
     }
     best
+}
+
+/// The places of the `count` greatest, the greatest first, the first of equals first.
+fn likeliest(values: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::with_capacity(count + 1);
+    for (at, value) in values.iter().enumerate() {
+        if order.len() == count && order.last().is_none_or(|last| values[*last] >= *value) {
+            continue;
+        }
+        let mut to = order.len();
+        while to > 0 && values[order[to - 1]] < *value {
+            to -= 1;
+        }
+        order.insert(to, at);
+        order.truncate(count);
+    }
+    order
 }
