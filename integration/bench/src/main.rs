@@ -1,6 +1,6 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|alm|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <ifr|alm|cpe|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
@@ -9,6 +9,7 @@
 mod allocations;
 mod alm;
 mod blocks;
+mod cpe;
 mod cpu;
 mod files;
 mod ifr;
@@ -31,7 +32,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|alm|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|alm|cpe|local|blocks|stoq|node> [--quick] [--large]
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -65,6 +66,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
             ifrd::run(&mut ctx)?;
         }
         "alm" => alm::run(&mut ctx)?,
+        "cpe" => cpe::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,

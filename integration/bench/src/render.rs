@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -37,6 +37,10 @@ const SECTIONS: [(&str, &str); 6] = [
     (
         "alm",
         "Association in memory: what is used together, what is near, which way; in Go, called in-process.",
+    ),
+    (
+        "cpe",
+        "Prediction: the next symbol of real streams, quantiles of real series.",
     ),
 ];
 

@@ -182,7 +182,7 @@ fn program(
     if text.contains("mfn/ifr.h") {
         command.arg(zig_archive(root)?);
     }
-    if text.contains("mfn/client.h") {
+    if text.contains("mfn/client.h") || text.contains("mfn/cpe.h") {
         command.arg(rust_archive(root, target, mode)?);
     }
     if text.contains("mfn/alm.h") {
@@ -220,7 +220,7 @@ fn go_archive(root: &Path, target: &Path) -> Result<PathBuf, String> {
     Ok(archive)
 }
 
-/// Builds the archive of the socket client.
+/// Builds the archive of what is written in Rust.
 fn rust_archive(root: &Path, target: &Path, mode: Mode) -> Result<PathBuf, String> {
     let mut command = Command::new("cargo");
     command
