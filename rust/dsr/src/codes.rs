@@ -90,7 +90,7 @@ impl Codebook {
 
     /// Bytes that the book takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.centroids.capacity() * size_of::<f32>()
+        self.centroids.len() * size_of::<f32>()
     }
 
     /// Writes the code of a vector, two parts to a byte, and gives the squared distance of what it stands for.

@@ -21,6 +21,9 @@ pub enum DsrError {
     /// A vector without a direction: its length is zero, or too small or too large to divide by.
     #[error("the vector's length is zero or out of range, so it has no direction to compare")]
     NoDirection,
+    /// The least similarity of an answer is NaN.
+    #[error("the least similarity is NaN; -1 takes all")]
+    Threshold,
     /// A setting is outside what is accepted.
     #[error("{what} is {found}, it must be in {least}..={most}")]
     Setting {

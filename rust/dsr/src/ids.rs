@@ -22,8 +22,29 @@ impl Ids {
         }
     }
 
+    /// Places, used or not.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Makes an empty table of that many places, a power of two or none.
+    pub(crate) fn reserve(&mut self, places: usize) {
+        self.places = vec![EMPTY; places];
+        self.count = 0;
+    }
+
     pub(crate) fn bytes(&self) -> usize {
-        self.places.capacity() * size_of::<u32>()
+        self.places.len() * size_of::<u32>()
+    }
+
+    /// Bytes that one more id may add.
+    pub(crate) fn growth(&self) -> usize {
+        let full = (self.count + 1) * 8 > self.places.len() * 7;
+        if full {
+            self.places.len().max(16) * size_of::<u32>()
+        } else {
+            0
+        }
     }
 
     fn home(&self, id: u64) -> usize {

@@ -12,6 +12,7 @@
 //! neurons again, and splits a neuron that owns too much. `w` and the number of candidates are measured on held-out
 //! entries so that the asked recall is reached.
 //!
+//! - [`Registry`]: many wells in pools with budgets and times to live, changed by [`Op`]s.
 //! - [`Encoder`]: what this form and the one for bytes have in common.
 //! - [`DsrError`]: what is refused, and why.
 //!
@@ -31,12 +32,14 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod codec;
 mod codes;
 mod encoder;
 mod error;
 mod ids;
 mod neurons;
 mod random;
+mod registry;
 mod rows;
 mod scan;
 mod simd;
@@ -45,6 +48,7 @@ mod well;
 pub use encoder::{Encoder, WinnerCode};
 pub use error::DsrError;
 pub use neurons::Spike;
+pub use registry::{Applied, Op, POOLS_MAX, PoolOptions, PoolStats, Registry, WhenFull};
 pub use rows::Precision;
 pub use well::{
     DIMS_MAX, EXACT_ROWS, Effort, Explanation, K_MAX, Match, Options, ROWS_MAX, Scratch, Stats,

@@ -11,6 +11,8 @@
 //! The ideas are BioHash (Ryali et al. 2020), the fly's olfactory circuit (Dasgupta, Stevens, Navlakha 2017) and
 //! conscience in competitive learning (DeSieno 1988).
 
+use crate::codec::{Reader, Writer};
+use crate::error::DsrError;
 use crate::simd::{GROUP, Level, excite, kernel};
 
 /// What a membrane keeps from step to step.
@@ -89,7 +91,8 @@ impl Neurons {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        (self.weights.capacity() + self.thresholds.capacity() + self.adaptation.capacity()) * 4
+        // The room for one competition of its owner included.
+        (self.weights.len() + 5 * self.thresholds.len()) * 4
     }
 
     /// Adds a neuron, in a silent one's place where there is one.
@@ -243,7 +246,8 @@ impl Neurons {
                 row[lane] *= scale;
             }
         }
-        self.adaptation[usize::from(neuron)] += self.conscience;
+        let adaptation = &mut self.adaptation[usize::from(neuron)];
+        *adaptation = (*adaptation + self.conscience).min(2.0 * ADAPTATION_MAX);
         self.wins += 1;
         if self.wins >= self.count {
             self.sink();
@@ -332,23 +336,64 @@ fn charge_body(currents: &[f32], thresholds: &[f32], membranes: &mut [f32], over
     }
 }
 
-/// The numbers of the neurons, for snapshots.
+/// Snapshots.
 impl Neurons {
-    pub(crate) fn conscience(&self) -> f32 {
-        self.conscience
-    }
-
+    /// From now on one win adds that to a threshold.
     pub(crate) fn set_conscience(&mut self, conscience: f32) {
         self.conscience = conscience;
     }
 
-    pub(crate) fn wins(&self) -> usize {
-        self.wins
+    pub(crate) fn write(&self, out: &mut Writer) {
+        out.u64(self.count as u64);
+        out.f32(self.conscience);
+        out.u32(self.wins as u32);
+        for neuron in 0..self.count {
+            out.u8(u8::from(self.is_silent(neuron as u16)));
+            out.f32(self.adaptation[neuron]);
+            out.f32(if self.is_silent(neuron as u16) {
+                0.0
+            } else {
+                self.thresholds[neuron]
+            });
+            out.floats(&self.prototype(neuron as u16));
+        }
     }
 
-    /// Continues where another life stopped.
-    pub(crate) fn set_wins(&mut self, wins: usize) {
-        self.wins = wins;
+    pub(crate) fn read(from: &mut Reader<'_>, dims: usize, most: usize) -> Result<Self, DsrError> {
+        let count = from.count(9 + 4 * dims)?;
+        from.ensure(
+            count > 0 && count <= most,
+            "its neurons are none or too many",
+        )?;
+        let mut neurons = Self::new(dims, from.f32()?);
+        neurons.wins = from.u32()? as usize;
+        from.ensure(
+            (0.0..=1.0).contains(&neurons.conscience),
+            "its conscience is out of range",
+        )?;
+        let mut silent = Vec::new();
+        for neuron in 0..count {
+            if from.flag()? {
+                silent.push(neuron as u16);
+            }
+            let (adaptation, threshold) = (from.f32()?, from.f32()?);
+            let prototype = from.floats(dims)?;
+            let norm: f64 = prototype
+                .iter()
+                .map(|x| f64::from(*x) * f64::from(*x))
+                .sum();
+            let fits = norm < 1.01
+                && adaptation.abs() <= 2.0 * ADAPTATION_MAX
+                && (0.0..=4.0 * THRESHOLD).contains(&threshold);
+            from.ensure(fits, "a neuron is out of range")?;
+            neurons.add(&prototype, 0.0);
+            neurons.adaptation[neuron] = adaptation;
+            neurons.thresholds[neuron] = threshold;
+        }
+        for neuron in silent {
+            neurons.silence(neuron);
+        }
+        Ok(neurons)
     }
 }
 

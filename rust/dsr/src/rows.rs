@@ -1,6 +1,8 @@
 //! The vectors of a well, in rows: as 32-bit or 8-bit numbers, each with its id, its neuron and, where entries expire,
 //! its last moment.
 
+use crate::codec::{Reader, Writer};
+use crate::error::DsrError;
 use crate::simd::{Level, STRIDE, dot, dot_i8, prefetch};
 
 /// Rows of one chunk: what the store grows by.
@@ -9,6 +11,8 @@ const CHUNK: usize = 256;
 pub(crate) const UNOWNED: u16 = u16::MAX;
 /// The row is empty.
 const FREE: u16 = u16::MAX - 1;
+/// No further empty row.
+const END: u32 = u32::MAX;
 /// Most neurons: their numbers stay below the two marks above.
 pub(crate) const NEURONS_MAX: usize = 1 << 15;
 /// Greatest 16-bit number of a query: 4,096 products with 8-bit numbers add up within 31 bits.
@@ -77,7 +81,8 @@ pub(crate) struct Rows {
     precision: Precision,
     moments: bool,
     chunks: Vec<Chunk>,
-    free: Vec<u32>,
+    /// The first empty row; an empty row's id names the next. [`END`] closes the chain.
+    free: u32,
     used: usize,
 }
 
@@ -88,7 +93,7 @@ impl Rows {
             precision,
             moments,
             chunks: Vec::new(),
-            free: Vec::new(),
+            free: END,
             used: 0,
         }
     }
@@ -103,25 +108,24 @@ impl Rows {
         self.chunks.len() * CHUNK
     }
 
+    /// Bytes that it takes; a function of what happened, not of the allocator.
     pub(crate) fn bytes(&self) -> usize {
         let chunk = |chunk: &Chunk| {
             let numbers = match &chunk.numbers {
-                Numbers::Bytes(bytes, scales) => bytes.capacity() + scales.capacity() * 4,
-                Numbers::Floats(floats) => floats.capacity() * 4,
+                Numbers::Bytes(bytes, scales) => bytes.len() + scales.len() * 4,
+                Numbers::Floats(floats) => floats.len() * 4,
             };
-            numbers
-                + chunk.ids.capacity() * 8
-                + chunk.neurons.capacity() * 2
-                + chunk.moments.capacity() * 4
+            numbers + chunk.ids.len() * 8 + chunk.neurons.len() * 2 + chunk.moments.len() * 4
         };
-        self.chunks.iter().map(chunk).sum::<usize>()
-            + self.chunks.capacity() * size_of::<Chunk>()
-            + self.free.capacity() * size_of::<u32>()
+        self.chunks
+            .iter()
+            .map(|one| chunk(one) + size_of::<Chunk>())
+            .sum()
     }
 
     /// What one more entry may cost here at most, beside its share of the index.
     pub(crate) fn growth(&self) -> usize {
-        if !self.free.is_empty() {
+        if self.free != END {
             return 0;
         }
         let number = match self.precision {
@@ -152,20 +156,14 @@ impl Rows {
 
     /// Takes an empty row, a new chunk when there is none, and writes a vector of unit length to it.
     pub(crate) fn push(&mut self, id: u64, unit: &[f32], moment: u32) -> u32 {
-        let row = match self.free.pop() {
-            Some(row) => row,
-            None => {
-                let first = self.places() as u32;
-                self.chunks.push(self.chunk());
-                // The lowest row comes off first.
-                self.free.extend((first + 1..first + CHUNK as u32).rev());
-                first
-            }
-        };
+        if self.free == END {
+            self.grow();
+        }
+        let row = self.free;
+        self.free = self.id(row) as u32;
         self.used += 1;
         self.write(row, unit);
-        let (dims, at) = (self.chunks.len(), row as usize % CHUNK);
-        debug_assert!(row as usize / CHUNK < dims);
+        let at = row as usize % CHUNK;
         let chunk = &mut self.chunks[row as usize / CHUNK];
         chunk.ids[at] = id;
         chunk.neurons[at] = UNOWNED;
@@ -175,23 +173,33 @@ impl Rows {
         row
     }
 
+    /// A chunk of empty rows in front of the chain; the lowest comes off first.
+    fn grow(&mut self) {
+        let first = self.places() as u32;
+        let mut chunk = self.chunk();
+        let last = CHUNK as u32 - 1;
+        for (id, next) in chunk.ids.iter_mut().zip(first + 1..) {
+            *id = u64::from(if next > first + last { self.free } else { next });
+        }
+        self.chunks.push(chunk);
+        self.free = first;
+    }
+
     /// Replaces a row's vector.
     pub(crate) fn write(&mut self, row: u32, unit: &[f32]) {
         let at = row as usize % CHUNK;
         let place = at * self.dims..(at + 1) * self.dims;
         match &mut self.chunks[row as usize / CHUNK].numbers {
-            Numbers::Bytes(bytes, scales) => {
+            Numbers::Bytes(bytes, _) => {
                 let most = unit.iter().fold(0.0f32, |most, x| most.max(x.abs()));
                 let scale = 127.0 / most;
-                let mut norm = 0i32;
                 for (byte, x) in bytes[place].iter_mut().zip(unit) {
                     *byte = (x * scale).round() as i8;
-                    norm += i32::from(*byte) * i32::from(*byte);
                 }
-                scales[at] = 1.0 / (norm as f32).sqrt();
             }
             Numbers::Floats(floats) => floats[place].copy_from_slice(unit),
         }
+        self.rescale(row);
     }
 
     /// Empties a row.
@@ -199,7 +207,14 @@ impl Rows {
         let at = row as usize % CHUNK;
         let chunk = &mut self.chunks[row as usize / CHUNK];
         chunk.neurons[at] = FREE;
-        self.free.push(row);
+        chunk.ids[at] = u64::from(self.free);
+        // What was removed is gone, from snapshots too.
+        let place = at * self.dims..(at + 1) * self.dims;
+        match &mut chunk.numbers {
+            Numbers::Bytes(bytes, _) => bytes[place].fill(0),
+            Numbers::Floats(floats) => floats[place].fill(0.0),
+        }
+        self.free = row;
         self.used -= 1;
     }
 
@@ -263,41 +278,103 @@ impl Rows {
         }
     }
 
-    /// The row's numbers as bytes for a snapshot.
-    pub(crate) fn raw(&self, row: u32) -> impl Iterator<Item = u8> {
-        let at = row as usize % CHUNK;
-        let place = at * self.dims..(at + 1) * self.dims;
-        let (bytes, floats) = match &self.chunks[row as usize / CHUNK].numbers {
-            Numbers::Bytes(bytes, _) => (&bytes[place], &[][..]),
-            Numbers::Floats(floats) => (&[][..], &floats[place]),
-        };
-        let floats = floats.iter().flat_map(|x| x.to_le_bytes());
-        bytes.iter().map(|byte| *byte as u8).chain(floats)
+    /// Writes every row in full, the empty ones too: what is read back is as long as what it makes.
+    pub(crate) fn write_all(&self, out: &mut Writer) {
+        out.u64(self.chunks.len() as u64);
+        out.u32(self.free);
+        for chunk in &self.chunks {
+            match &chunk.numbers {
+                Numbers::Bytes(bytes, _) => {
+                    out.extend(bytes[..CHUNK * self.dims].iter().map(|x| *x as u8))
+                }
+                Numbers::Floats(floats) => out.floats(floats),
+            }
+            for (id, neuron) in chunk.ids.iter().zip(&chunk.neurons) {
+                out.u64(*id);
+                out.u16(*neuron);
+            }
+            for moment in &chunk.moments {
+                out.u32(*moment);
+            }
+        }
     }
 
-    /// Writes a snapshot's numbers to a row; whether they are a vector with a direction.
-    pub(crate) fn set_raw(&mut self, row: u32, raw: &[u8]) -> bool {
+    /// Reads what [`Rows::write_all`] wrote, or says what does not fit.
+    pub(crate) fn read_all(
+        from: &mut Reader<'_>,
+        dims: usize,
+        precision: Precision,
+        moments: bool,
+    ) -> Result<Self, DsrError> {
+        let mut rows = Self::new(dims, precision, moments);
+        let chunks = from.count(CHUNK * (dims + 10))?;
+        rows.free = from.u32()?;
+        for _ in 0..chunks {
+            let mut chunk = rows.chunk();
+            match &mut chunk.numbers {
+                Numbers::Bytes(bytes, _) => {
+                    for (byte, raw) in bytes.iter_mut().zip(from.take(CHUNK * dims)?) {
+                        *byte = *raw as i8;
+                        from.ensure(*byte != i8::MIN, "a number is outside its range")?;
+                    }
+                }
+                Numbers::Floats(floats) => *floats = from.floats(CHUNK * dims)?,
+            }
+            for at in 0..CHUNK {
+                chunk.ids[at] = from.u64()?;
+                chunk.neurons[at] = from.u16()?;
+            }
+            for moment in &mut chunk.moments {
+                *moment = from.u32()?;
+            }
+            rows.used += chunk
+                .neurons
+                .iter()
+                .filter(|neuron| **neuron != FREE)
+                .count();
+            rows.chunks.push(chunk);
+        }
+        for row in rows.all().collect::<Vec<u32>>() {
+            from.ensure(rows.rescale(row), "a vector has no direction")?;
+        }
+        // The chain must visit every empty row once: it has as many steps as there are, and ends.
+        let mut next = rows.free;
+        for _ in rows.used..rows.places() {
+            let empty = (next as usize) < rows.places() && !rows.holds(next);
+            from.ensure(empty, "the chain of empty rows is broken")?;
+            next = u32::try_from(rows.id(next))
+                .map_err(|_| from.wrong("the chain of empty rows is broken"))?;
+        }
+        from.ensure(next == END, "the chain of empty rows is broken")?;
+        Ok(rows)
+    }
+
+    /// The scale that makes a row of bytes a vector of unit length; whether there is one.
+    fn rescale(&mut self, row: u32) -> bool {
         let at = row as usize % CHUNK;
         let place = at * self.dims..(at + 1) * self.dims;
         match &mut self.chunks[row as usize / CHUNK].numbers {
             Numbers::Bytes(bytes, scales) => {
-                let mut norm = 0i32;
-                for (byte, raw) in bytes[place].iter_mut().zip(raw) {
-                    *byte = *raw as i8;
-                    norm += i32::from(*byte) * i32::from(*byte);
-                }
+                let norm: i32 = bytes[place]
+                    .iter()
+                    .map(|x| i32::from(*x) * i32::from(*x))
+                    .sum();
                 scales[at] = 1.0 / (norm.max(1) as f32).sqrt();
-                norm > 0 && !raw.contains(&0x80)
+                norm > 0
             }
             Numbers::Floats(floats) => {
-                let mut norm = 0.0;
-                for (x, raw) in floats[place].iter_mut().zip(raw.chunks_exact(4)) {
-                    *x = f32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
-                    norm += f64::from(*x) * f64::from(*x);
-                }
+                let norm: f64 = floats[place]
+                    .iter()
+                    .map(|x| f64::from(*x) * f64::from(*x))
+                    .sum();
                 (norm - 1.0).abs() < 1e-3
             }
         }
+    }
+
+    /// Whether no neuron owns any row.
+    pub(crate) fn none_owned(&self) -> bool {
+        self.all().all(|row| self.neuron(row) == UNOWNED)
     }
 
     /// Cosine of the probe and a row.

@@ -24,9 +24,9 @@ impl List {
         &self.rows
     }
 
-    /// Bytes that it takes, room for more included.
+    /// Bytes that it takes: whole blocks, and as many rows as they hold.
     pub(crate) fn bytes(&self) -> usize {
-        self.blocks.capacity() + self.rows.capacity() * size_of::<u32>()
+        self.blocks.len() + self.rows.len().next_multiple_of(BLOCK) * size_of::<u32>()
     }
 
     pub(crate) fn push(&mut self, row: u32, code: &[u8]) {
@@ -57,6 +57,13 @@ impl List {
         }
     }
 
+    /// Gives every member the row number that stands at its old one.
+    pub(crate) fn rename(&mut self, moved: &[u32]) {
+        for row in &mut self.rows {
+            *row = moved[*row as usize];
+        }
+    }
+
     /// Takes a row out; the last member moves to its place. Whether it was there.
     pub(crate) fn remove(&mut self, row: u32, code_bytes: usize) -> bool {
         let Some(at) = self.rows.iter().position(|other| *other == row) else {
@@ -74,10 +81,8 @@ impl List {
         self.rows.swap_remove(at);
         if last % BLOCK == 0 {
             self.blocks.truncate(self.blocks.len() - BLOCK * code_bytes);
-            if last % (4 * BLOCK) == 0 {
-                self.blocks.shrink_to_fit();
-                self.rows.shrink_to_fit();
-            }
+            self.blocks.shrink_to_fit();
+            self.rows.shrink_to_fit();
         }
         true
     }

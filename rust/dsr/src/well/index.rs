@@ -48,13 +48,22 @@ pub(super) struct Index {
 impl Index {
     pub(super) fn bytes(&self) -> usize {
         let lists = self.lists.iter().map(List::bytes).sum::<usize>();
-        self.neurons.bytes() + self.book.bytes() + lists + self.lists.capacity() * size_of::<List>()
+        self.neurons.bytes() + self.book.bytes() + lists + self.lists.len() * size_of::<List>()
     }
 
     /// A block in two lists, and a group of neurons.
     pub(super) fn growth(&self, dims: usize) -> usize {
         2 * crate::codes::BLOCK * (self.book.code_bytes() + 4) + crate::simd::GROUP * dims * 4
     }
+}
+
+/// Bytes of a first index, estimated from above.
+pub(super) fn first_bytes(dims: usize) -> usize {
+    let (parts, width) = crate::codes::shape(dims);
+    let entries = super::EXACT_ROWS;
+    let neurons = 2 * neurons_for(entries).next_multiple_of(crate::simd::GROUP);
+    let codes = (entries + neurons * crate::codes::BLOCK) * (parts / 2 + 4);
+    neurons * (dims * 4 + 20 + size_of::<List>()) + codes + parts * width * 64
 }
 
 impl Well {
@@ -201,6 +210,15 @@ impl Well {
         self.refresh();
     }
 
+    /// Gives a row to its winner and stops there.
+    #[cfg(test)]
+    pub(super) fn assign_row(&mut self, row: u32) {
+        let mut unit = Vec::new();
+        self.rows.read(row, &mut unit);
+        let neuron = self.winner(&unit);
+        self.own(row, neuron, &unit);
+    }
+
     /// Hebbian: the prototype is the mean over about as many inputs as the neuron has members.
     fn teach(&mut self, row: u32, neuron: u16, unit: &[f32]) {
         let held_out = self.held_out(row);
@@ -332,14 +350,15 @@ impl Well {
         }
     }
 
-    /// Learns codes and effort anew when the well has doubled or codes fit the stream no longer.
+    /// Learns codes and effort anew when the well has doubled, when as many entries came as there are, or when codes
+    /// fit the stream no longer.
     fn refresh(&mut self) {
         let entries = self.rows.len();
         let Some(index) = &mut self.index else { return };
         index.since += 1;
         // All entries are coded anew at a time: so it may happen once per quarter of them that came.
         let drifted = index.error_now > ERROR_GROWTH * index.error && index.since > entries / 4;
-        if entries < 2 * index.learned && !drifted {
+        if entries < 2 * index.learned && index.since < entries && !drifted {
             return;
         }
         let rows: Vec<u32> = self.rows.all().collect();

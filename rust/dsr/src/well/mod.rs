@@ -3,6 +3,7 @@
 mod calibrate;
 mod index;
 mod search;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -286,21 +287,51 @@ impl Well {
         gone
     }
 
-    /// Removes the oldest of up to 16 entries that a seeded walk looks at (Redis's approximate eviction); its id.
-    pub(crate) fn evict(&mut self) -> Option<u64> {
-        let places = self.rows.places();
-        if self.rows.len() == 0 {
-            return None;
+    /// Removes the `count` entries with the least moments, lower ids first among equals, and gives their room back:
+    /// what stays moves together. Time grows with the entries.
+    pub(crate) fn shed(&mut self, count: usize) -> usize {
+        let mut oldest: Vec<(u32, u64)> = self
+            .rows
+            .all()
+            .map(|row| (self.rows.moment(row), self.rows.id(row)))
+            .collect();
+        let count = count.min(oldest.len());
+        if count > 0 {
+            oldest.select_nth_unstable(count - 1);
         }
-        let start = self.random.below(places);
-        let held = (0..places)
-            .map(|step| ((start + step) % places) as u32)
-            .filter(|row| self.rows.holds(*row))
-            .take(16);
-        let oldest = held.min_by_key(|row| self.rows.moment(*row))?;
-        let id = self.rows.id(oldest);
-        self.remove(id);
-        Some(id)
+        for (_, id) in &oldest[..count] {
+            self.remove(*id);
+        }
+        self.compact();
+        count
+    }
+
+    /// Moves all entries to the lowest rows of a new store, in the order of their rows.
+    fn compact(&mut self) {
+        let mut rows = Rows::new(
+            self.options.dims,
+            self.options.precision,
+            self.options.expiring,
+        );
+        let mut ids = Ids::new(self.options.seed);
+        let mut moved = vec![0u32; self.rows.places()];
+        let mut unit = Vec::new();
+        for row in self.rows.all() {
+            self.rows.read(row, &mut unit);
+            let id = self.rows.id(row);
+            let place = rows.push(id, &unit, self.rows.moment(row));
+            rows.set_neuron(place, self.rows.neuron(row));
+            ids.insert(id, place, |row| rows.id(row));
+            moved[row as usize] = place;
+        }
+        if let Some(index) = &mut self.index {
+            for list in &mut index.lists {
+                list.rename(&moved);
+            }
+        }
+        self.rows = rows;
+        self.ids = ids;
+        self.cursor = 0;
     }
 
     /// Ids of all entries, in no order.
@@ -314,13 +345,14 @@ impl Well {
         self.rows.bytes() + self.ids.bytes() + index + size_of::<Self>()
     }
 
-    /// Bytes that one more insert may add at most to what [`Well::bytes`] says, but for a first index.
+    /// Bytes that one more insert may add to what [`Well::bytes`] says.
     pub(crate) fn growth(&self) -> usize {
-        self.rows.growth()
-            + self
-                .index
-                .as_ref()
-                .map_or(0, |index| index.growth(self.options.dims))
+        let index = match &self.index {
+            Some(index) => index.growth(self.options.dims),
+            None if self.options.exact || self.len() + 1 < EXACT_ROWS => 0,
+            None => index::first_bytes(self.options.dims),
+        };
+        self.rows.growth() + self.ids.growth() + index
     }
 
     /// What it holds.

@@ -115,7 +115,7 @@ impl Well {
     /// [`Options::recall`](super::Options::recall). The similarities themselves are always exact for what is kept.
     ///
     /// # Errors
-    /// [`DsrError::TooMany`] above [`K_MAX`], and what [`Well::insert`] says of vectors.
+    /// [`DsrError::TooMany`] above [`K_MAX`], [`DsrError::Threshold`] for NaN, and what [`Well::insert`] says of vectors.
     pub fn search(
         &self,
         scratch: &mut Scratch,
@@ -185,6 +185,9 @@ impl Well {
                 found: ask.k,
                 max: K_MAX,
             });
+        }
+        if ask.least.is_nan() {
+            return Err(DsrError::Threshold);
         }
         let mut unit = std::mem::take(&mut scratch.unit);
         let checked = direction(vector, self.options.dims, &mut unit);
