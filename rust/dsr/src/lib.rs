@@ -13,6 +13,7 @@
 //! entries so that the asked recall is reached.
 //!
 //! - [`Registry`]: many wells in pools with budgets and times to live, changed by [`Op`]s.
+//! - [`Detector`]: what is like nothing in a well, with a stated rate of false alarms.
 //! - [`Encoder`]: what this form and the one for bytes have in common.
 //! - [`DsrError`]: what is refused, and why.
 //!
@@ -32,6 +33,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod anomaly;
 mod codec;
 mod codes;
 mod encoder;
@@ -45,6 +47,7 @@ mod scan;
 mod simd;
 mod well;
 
+pub use anomaly::{Detector, Verdict};
 pub use encoder::{Encoder, WinnerCode};
 pub use error::DsrError;
 pub use neurons::Spike;

@@ -31,7 +31,7 @@ impl List {
 
     pub(crate) fn push(&mut self, row: u32, code: &[u8]) {
         let at = self.rows.len();
-        if at % BLOCK == 0 {
+        if at.is_multiple_of(BLOCK) {
             // One block more, not twice the room: codes are most of what an entry costs.
             self.blocks.reserve_exact(BLOCK * code.len());
             self.blocks
@@ -79,7 +79,7 @@ impl List {
         // What is unused is zero: equal lists have equal bytes.
         self.write(last, &code);
         self.rows.swap_remove(at);
-        if last % BLOCK == 0 {
+        if last.is_multiple_of(BLOCK) {
             self.blocks.truncate(self.blocks.len() - BLOCK * code_bytes);
             self.blocks.shrink_to_fit();
             self.rows.shrink_to_fit();
