@@ -1,6 +1,6 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <ifr|local|blocks|stoq|node|dsr> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
@@ -8,6 +8,7 @@
 
 mod blocks;
 mod cpu;
+mod dsr;
 mod files;
 mod ifr;
 mod local;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use record::{BenchError, Ctx};
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|local|blocks|stoq|node|dsr> [--quick] [--large]
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -57,6 +58,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
+        "dsr" => dsr::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(
                 "unknown benchmark '{other}'\n{USAGE}"

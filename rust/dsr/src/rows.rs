@@ -3,7 +3,7 @@
 
 use crate::codec::{Reader, Writer};
 use crate::error::DsrError;
-use crate::simd::{Level, STRIDE, dot, dot_i8, prefetch};
+use crate::simd::{Level, STRIDE, dot, dot_i8, dots, dots_i8, prefetch};
 
 /// Rows of one chunk: what the store grows by.
 const CHUNK: usize = 256;
@@ -392,16 +392,43 @@ impl Rows {
         cosine.clamp(-1.0, 1.0)
     }
 
+    /// Cosine of the probe and every row that is held, chunk by chunk: to the bit what [`Rows::similarity`] says.
+    pub(crate) fn similarities(
+        &self,
+        level: Level,
+        probe: &Probe,
+        mut visit: impl FnMut(u32, f32),
+    ) {
+        let (mut sums, mut cosines) = ([0i32; CHUNK], [0f32; CHUNK]);
+        for (first, chunk) in (0u32..).step_by(CHUNK).zip(&self.chunks) {
+            match &chunk.numbers {
+                Numbers::Bytes(bytes, scales) => {
+                    dots_i8(level, &probe.shorts, bytes, self.dims, &mut sums);
+                    for ((cosine, sum), scale) in cosines.iter_mut().zip(&sums).zip(scales) {
+                        *cosine = *sum as f32 * scale * probe.scale;
+                    }
+                }
+                Numbers::Floats(floats) => dots(level, &probe.floats, floats, &mut cosines),
+            }
+            for ((row, cosine), neuron) in (first..).zip(&cosines).zip(&chunk.neurons) {
+                if *neuron != FREE {
+                    visit(row, cosine.clamp(-1.0, 1.0));
+                }
+            }
+        }
+    }
+
     /// Brings a row closer before it is compared.
     #[inline]
     pub(crate) fn prefetch(&self, row: u32) {
         let start = row as usize % CHUNK * self.dims;
         if let Some(Chunk {
-            numbers: Numbers::Bytes(bytes, _),
+            numbers: Numbers::Bytes(bytes, scales),
             ..
         }) = self.chunks.get(row as usize / CHUNK)
         {
             prefetch(&bytes[start..], self.dims);
+            prefetch(&scales[row as usize % CHUNK..], 1);
         }
     }
 }

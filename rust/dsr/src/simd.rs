@@ -162,24 +162,48 @@ fn dot_i8_body(query: &[i16], row: &[i8]) -> i32 {
     sums.iter().sum()
 }
 
-/// Asks the processor to bring what `bytes` points at closer; changes nothing else.
+kernel! {
+    /// [`dot_i8`] of a query with rows that stand `dims` apart.
+    pub(crate) fn dots_i8(query: &[i16], rows: &[i8], dims: usize, out: &mut [i32]) = dots_i8_body
+}
+
+#[inline(always)]
+fn dots_i8_body(query: &[i16], rows: &[i8], dims: usize, out: &mut [i32]) {
+    for (at, sum) in out.iter_mut().enumerate() {
+        *sum = dot_i8_body(query, &rows[at * dims..][..query.len()]);
+    }
+}
+
+kernel! {
+    /// [`dot`] of a query with rows that stand side by side.
+    pub(crate) fn dots(query: &[f32], rows: &[f32], out: &mut [f32]) = dots_body
+}
+
+#[inline(always)]
+fn dots_body(query: &[f32], rows: &[f32], out: &mut [f32]) {
+    for (row, sum) in rows.chunks_exact(query.len()).zip(out) {
+        *sum = dot_body(query, row);
+    }
+}
+
+/// Asks the processor to bring the first `length` of some numbers closer; changes nothing else.
 #[inline]
 #[cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "the hint takes a pointer")
 )]
-pub(crate) fn prefetch(bytes: &[i8], length: usize) {
+pub(crate) fn prefetch<T>(numbers: &[T], length: usize) {
     #[cfg(target_arch = "x86_64")]
-    for at in (0..length.min(bytes.len())).step_by(64) {
+    for at in (0..length.min(numbers.len())).step_by(64 / size_of::<T>()) {
         // SAFETY: prefetching is a hint that reads nothing, and the address is inside the slice.
         unsafe {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-                bytes.as_ptr().add(at),
+                numbers.as_ptr().add(at).cast(),
             );
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (bytes, length);
+    let _ = (numbers, length);
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ const NEIGHBOURS: usize = 10;
 /// Of what may be missed, the share that competition may miss; the rest is for short codes.
 const COARSE_SHARE: f64 = 0.7;
 /// What comparing one candidate exactly costs, in scanned codes.
-const CANDIDATE_COST: usize = 16;
+const CANDIDATE_COST: usize = 48;
 
 impl Well {
     /// Finds the cheapest effort whose recall on a seeded sample of entries, asked for their own neighbours without
@@ -95,6 +95,7 @@ impl Well {
         let (effort, recall) = best.map_or(fallback, |(_, effort, recall)| (effort, recall));
         if let Some(index) = &mut self.index {
             index.effort = effort;
+            index.alive_then = index.alive;
             index.recall = recall as f32;
         }
     }

@@ -33,7 +33,9 @@ pub(super) struct Index {
     pub(super) lists: Vec<List>,
     /// Neurons that are not silent.
     pub(super) alive: usize,
+    /// What the last calibration chose, when there were `alive_then` neurons.
     pub(super) effort: Effort,
+    pub(super) alive_then: usize,
     /// Recall that the last calibration measured.
     pub(super) recall: f32,
     /// Entries when codes were last learned.
@@ -49,6 +51,15 @@ impl Index {
     pub(super) fn bytes(&self) -> usize {
         let lists = self.lists.iter().map(List::bytes).sum::<usize>();
         self.neurons.bytes() + self.book.bytes() + lists + self.lists.len() * size_of::<List>()
+    }
+
+    /// The effort of today: a well that has grown since the last calibration looks at as large a part of itself.
+    pub(super) fn effort_now(&self, entries: usize) -> Effort {
+        let grown = entries.saturating_sub(self.learned);
+        Effort {
+            winners: self.effort.winners * self.alive.max(self.alive_then) / self.alive_then.max(1),
+            refine: self.effort.refine + self.effort.refine * grown / (2 * self.learned.max(1)),
+        }
     }
 
     /// A block in two lists, and a group of neurons.
@@ -90,6 +101,7 @@ impl Well {
                 winners: 1,
                 refine: 1,
             },
+            alive_then: places,
             recall: 0.0,
             learned: rows.len(),
             error,

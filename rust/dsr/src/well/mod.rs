@@ -24,7 +24,7 @@ pub const K_MAX: usize = 16_384;
 /// The most entries of one well.
 pub const ROWS_MAX: usize = 1 << 30;
 /// From so many entries on a well is indexed: below, comparing with every one is as fast.
-pub const EXACT_ROWS: usize = 4_096;
+pub const EXACT_ROWS: usize = 1_024;
 
 /// How to make a [`Well`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -366,8 +366,9 @@ impl Well {
         };
         if let Some(index) = &self.index {
             stats.neurons = index.alive;
-            stats.winners = index.effort.winners;
-            stats.refine = index.effort.refine;
+            let effort = index.effort_now(self.len());
+            stats.winners = effort.winners;
+            stats.refine = effort.refine;
             stats.recall = index.recall;
             let longest = index
                 .lists

@@ -7,7 +7,7 @@ use crate::rows::Probe;
 use crate::scan::Best;
 
 /// Rows that are asked for ahead of their comparison.
-const AHEAD: usize = 8;
+const AHEAD: usize = 16;
 
 /// One entry that is like the query.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,7 +138,10 @@ impl Well {
         least: f32,
         since: u32,
     ) -> Result<Vec<Match>, DsrError> {
-        let effort = self.index.as_ref().map(|index| index.effort);
+        let effort = self
+            .index
+            .as_ref()
+            .map(|index| index.effort_now(self.len()));
         let effort = effort.map(|effort| scaled(effort, k));
         self.search_with(scratch, vector, Ask { k, least, since }, effort)
     }
@@ -243,13 +246,14 @@ impl Well {
     }
 
     fn compare_all(&self, scratch: &mut Scratch, ask: Ask) {
-        scratch.top.start(ask.k, ask.least);
-        for row in self.rows.all() {
-            if ask.since == 0 || self.rows.moment(row) >= ask.since {
-                let similarity = self.rows.similarity(self.level, &scratch.probe, row);
-                scratch.top.offer(similarity, || self.rows.id(row));
-            }
-        }
+        let Scratch { probe, top, .. } = scratch;
+        top.start(ask.k, ask.least);
+        self.rows
+            .similarities(self.level, probe, |row, similarity| {
+                if ask.since == 0 || self.rows.moment(row) >= ask.since {
+                    top.offer(similarity, || self.rows.id(row));
+                }
+            });
     }
 
     /// Says how a search for the vector would come to the entry, or why it would miss it.
@@ -285,14 +289,15 @@ impl Well {
         let Some(index) = &self.index else {
             return Ok(explanation);
         };
-        self.candidates(scratch, index.effort);
+        let effort = index.effort_now(self.len());
+        self.candidates(scratch, effort);
         explanation.compared = scratch.rows.contains(&row);
         explanation.fired.clone_from(&scratch.drive.spikes);
         let mut unit = Vec::new();
         self.rows.read(row, &mut unit);
         index
             .neurons
-            .compete(self.level, &unit, index.effort.winners, &mut scratch.drive);
+            .compete(self.level, &unit, effort.winners, &mut scratch.drive);
         explanation.entry_fired.clone_from(&scratch.drive.spikes);
         let fired = |neuron: u16| {
             explanation

@@ -59,6 +59,7 @@ impl Well {
             out.floats(index.book.centroids());
             out.u64(index.effort.winners as u64);
             out.u64(index.effort.refine as u64);
+            out.u64(index.alive_then as u64);
             out.f32(index.recall);
             out.u64(index.learned as u64);
             out.u64(index.since as u64);
@@ -133,12 +134,13 @@ impl Well {
             book,
             lists: Vec::new(),
             effort: Effort {
-                winners: from.u64()? as usize,
-                refine: from.u64()? as usize,
+                winners: bounded(from)?,
+                refine: bounded(from)?,
             },
+            alive_then: bounded(from)?,
             recall: from.f32()?,
-            learned: from.u64()? as usize,
-            since: from.u64()? as usize,
+            learned: bounded(from)?,
+            since: bounded(from)?,
             error: from.f32()?,
             error_now: from.f32()?,
         };
@@ -167,4 +169,11 @@ impl Well {
         self.index = Some(index);
         Ok(())
     }
+}
+
+/// A count that later arithmetic cannot overflow.
+fn bounded(from: &mut Reader<'_>) -> Result<usize, DsrError> {
+    let count = from.u64()?;
+    from.ensure(count <= super::ROWS_MAX as u64, "a count is out of range")?;
+    Ok(count as usize)
 }

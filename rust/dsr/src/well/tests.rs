@@ -51,11 +51,19 @@ fn fill(well: &mut Well, world: &mut World, ids: std::ops::Range<u64>) {
 
 /// Recall of the ten nearest over fresh queries.
 fn recall(well: &Well, world: &mut World, queries: usize) -> f64 {
+    recall_with(well, world, queries, None)
+}
+
+fn recall_with(well: &Well, world: &mut World, queries: usize, effort: Option<Effort>) -> f64 {
     let mut scratch = Scratch::default();
     let mut hits = 0;
     for _ in 0..queries {
         let query = world.draw();
-        let found = well.search(&mut scratch, &query, 10, -1.0).unwrap();
+        let found = match effort {
+            Some(effort) => well.search_effort(&mut scratch, &query, 10, -1.0, effort),
+            None => well.search(&mut scratch, &query, 10, -1.0),
+        };
+        let found = found.unwrap();
         let truth = well.search_exact(&mut scratch, &query, 10, -1.0).unwrap();
         hits += truth
             .iter()
@@ -232,22 +240,27 @@ fn a_well_follows_its_stream() {
         random: Random::new(5),
         ..World::new(4)
     };
-    let effort = well.index.as_ref().unwrap().effort;
     let mut rebuilt = well.clone();
     rebuilt.rebuild();
-    rebuilt.index.as_mut().unwrap().effort = effort;
-    let (followed, fresh) = (
-        recall(&well, &mut queries(), 200),
-        recall(&rebuilt, &mut queries(), 200),
-    );
+    // All look at the same share of their neurons and at as many candidates.
+    let measure = |other: &Well| {
+        let alive = |well: &Well| well.stats().neurons;
+        let effort = Effort {
+            winners: well.stats().winners * alive(other) / alive(&well),
+            refine: well.stats().refine,
+        };
+        recall_with(other, &mut queries(), 300, Some(effort))
+    };
+    let (followed, fresh, stood) = (measure(&well), measure(&rebuilt), measure(&frozen));
+    println!("followed {followed}, rebuilt {fresh}, frozen {stood}");
     assert!(
         followed >= 0.95 * fresh,
         "followed {followed}, rebuilt {fresh}"
     );
-    frozen.index.as_mut().unwrap().effort = effort;
-    let stood = recall(&frozen, &mut queries(), 200);
-    println!("followed {followed}, rebuilt {fresh}, frozen {stood}");
     assert!(stood < followed, "frozen {stood}, followed {followed}");
+    // And the well has noticed what it takes by itself.
+    let reached = recall(&well, &mut queries(), 300);
+    assert!(reached >= 0.93, "{reached}");
 }
 
 impl Well {
