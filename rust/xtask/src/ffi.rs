@@ -162,7 +162,7 @@ fn program(
     if text.contains("mfn/ifr.h") {
         command.arg(zig_archive(root)?);
     }
-    if text.contains("mfn/client.h") {
+    if text.contains("mfn/client.h") || text.contains("mfn/dsr.h") {
         command.arg(rust_archive(root, target, mode)?);
     }
     command.args(["-lpthread", "-ldl", "-lm"]);
@@ -177,7 +177,7 @@ fn zig_archive(root: &Path) -> Result<PathBuf, String> {
     Ok(root.join("zig/zig-out/lib/libmfn_ifr.a"))
 }
 
-/// Builds the archive of the socket client.
+/// Builds the archive of what Rust exports.
 fn rust_archive(root: &Path, target: &Path, mode: Mode) -> Result<PathBuf, String> {
     let mut command = Command::new("cargo");
     command

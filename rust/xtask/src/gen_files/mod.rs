@@ -40,7 +40,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     files.extend(c::files(&constants));
     files.extend(messages::files(&root)?);
     files.extend(bindings::files(&root)?);
-    files.push(header::file(&root)?);
+    files.extend(header::files(&root)?);
     files.extend(vectors::files(&constants)?);
 
     let mut stale = Vec::new();
