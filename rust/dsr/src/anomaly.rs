@@ -212,6 +212,34 @@ mod tests {
         }
     }
 
+    /// docs/memory/DSR.md, "Five minutes in Rust".
+    #[test]
+    fn the_tutorial_says_what_happens() {
+        let mut well = Well::new(Options::new(3)).unwrap();
+        well.insert(1, &[1.0, 0.0, 0.0]).unwrap();
+        well.insert(2, &[0.9, 0.1, 0.0]).unwrap();
+        well.insert(3, &[0.0, 0.0, 1.0]).unwrap();
+        let mut scratch = Scratch::default();
+        let found = well
+            .search(&mut scratch, &[1.0, 0.05, 0.0], 2, 0.85)
+            .unwrap();
+        let printed: Vec<String> = found
+            .iter()
+            .map(|m| format!("{} {:.3}", m.id, m.similarity))
+            .collect();
+        assert_eq!(printed, ["1 0.999", "2 0.998"]);
+        let held_out: Vec<[f32; 3]> = (0..19).map(|n| [1.0, 0.01 * n as f32, 0.0]).collect();
+        let vectors = held_out.iter().map(|vector| &vector[..]);
+        let detector = Detector::calibrate(&well, &mut scratch, vectors, 1, 0.05).unwrap();
+        assert!(
+            detector
+                .judge(&well, &mut scratch, &[0.0, -1.0, 0.0])
+                .unwrap()
+                .novel
+        );
+        assert_eq!(Well::restore(&well.snapshot()).unwrap().len(), 3);
+    }
+
     #[test]
     fn too_little_to_judge_by_is_an_error() {
         let mut well = Well::new(Options::new(2)).unwrap();
