@@ -8,8 +8,8 @@
 //! 2. **Short codes.** The members' 4-bit product codes are scanned in registers.
 //! 3. **Exact re-rank** of the best codes against the kept vectors.
 //!
-//! Everything is learned online and follows the stream: an insert teaches the winner, shows one old entry to the
-//! neurons again, and splits a neuron that owns too much. `w` and the number of candidates are measured on held-out
+//! Everything is learned online and follows the stream: an insert teaches the winner, shows some old entries to
+//! the neurons again, and splits a neuron that owns too much. `w` and the number of candidates are measured on held-out
 //! entries so that the asked recall is reached.
 //!
 //! - [`Registry`]: many wells in pools with budgets and times to live, changed by [`Op`]s.

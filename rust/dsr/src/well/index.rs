@@ -17,6 +17,8 @@ const EPOCHS: usize = 4;
 const SAMPLE_MAX: usize = 16_384;
 /// Codes are learned anew when their error stands so far above what it was.
 const ERROR_GROWTH: f32 = 1.15;
+/// Old entries that each insert shows to the neurons again.
+const REPLAYS: usize = 3;
 /// One entry in so many never teaches: such entries are the held-out questions of calibration.
 const HELD_OUT: u64 = 32;
 /// A neuron that owns more than this many times the mean is split.
@@ -209,8 +211,8 @@ impl Well {
         }
     }
 
-    /// A new entry: neurons compete for it, the winner owns it and learns from it. Then one old entry is shown again,
-    /// which moves it where the prototypes of today would put it.
+    /// A new entry: neurons compete for it, the winner owns it and learns from it. Then some old entries are shown again,
+    /// which moves them where the prototypes of today would put them.
     pub(super) fn learn_row(&mut self, row: u32) {
         let mut unit = Vec::new();
         self.rows.read(row, &mut unit);
@@ -218,7 +220,9 @@ impl Well {
         self.own(row, neuron, &unit);
         self.teach(row, neuron, &unit);
         self.split_if_long(neuron);
-        self.replay(&mut unit);
+        for _ in 0..REPLAYS {
+            self.replay(&mut unit);
+        }
         self.refresh();
     }
 

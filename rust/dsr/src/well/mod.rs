@@ -175,7 +175,7 @@ impl Well {
 
     /// Adds a vector, or replaces the one of that id; whether it was there.
     ///
-    /// Costs one competition, one more for an old entry that is shown to the neurons again, and now and then the
+    /// Costs one competition, three more for old entries that are shown to the neurons again, and now and then the
     /// split of one neuron's members.
     ///
     /// # Errors
@@ -409,5 +409,5 @@ pub(crate) fn direction(vector: &[f32], dims: usize, unit: &mut Vec<f32>) -> Res
 
 /// Neurons for that many entries: the work of the competition and of the scan grow alike, as the square root.
 fn neurons_for(entries: usize) -> usize {
-    ((1.6 * (entries as f64).sqrt()) as usize).clamp(32, NEURONS_MAX - 1)
+    ((2.2 * (entries as f64).sqrt()) as usize).clamp(32, NEURONS_MAX - 1)
 }
