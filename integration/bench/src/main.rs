@@ -1,6 +1,6 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|alm|cpe|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <ifr|dsr|alm|cpe|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
@@ -11,6 +11,7 @@ mod alm;
 mod blocks;
 mod cpe;
 mod cpu;
+mod dsr;
 mod files;
 mod ifr;
 mod ifrd;
@@ -32,7 +33,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|alm|cpe|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|alm|cpe|local|blocks|stoq|node> [--quick] [--large]
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -71,6 +72,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
+        "dsr" => dsr::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(
                 "unknown benchmark '{other}'\n{USAGE}"

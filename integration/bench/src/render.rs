@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -33,6 +33,10 @@ const SECTIONS: [(&str, &str); 7] = [
     (
         "ifr",
         "Exact match in memory: the Zig table through its C ABI.",
+    ),
+    (
+        "dsr",
+        "Similar vectors and novelty: competing neurons, beside hnswlib, faiss and scikit-learn.",
     ),
     (
         "alm",

@@ -1,5 +1,5 @@
-//! Exports what is written in Rust to C: the client of the local sockets (`ffi/include/mfn/client.h`) and layer 4,
-//! prediction (`ffi/include/mfn/cpe.h`).
+//! Exports what is written in Rust to C: the client of the local sockets (`ffi/include/mfn/client.h`), layer 2,
+//! similarity (`ffi/include/mfn/dsr.h`), and layer 4, prediction (`ffi/include/mfn/cpe.h`).
 //!
 //! The only Rust archive of a process. Headers are generated from this source by `./make gen`.
 #![expect(
@@ -9,3 +9,5 @@
 
 pub mod client;
 pub mod cpe;
+pub mod dsr;
+mod guard;

@@ -18,6 +18,8 @@ pub const TARGETS: &[Target] = &[
     ("token", token),
     ("texts", texts),
     ("manifests", manifests),
+    ("DSR operation", dsr_operation),
+    ("DSR snapshots", dsr_snapshots),
 ];
 
 /// A frame of the local wire; what decodes must encode.
@@ -83,4 +85,30 @@ pub fn manifests(data: &[u8]) {
             drop(manifest::decode_index(data, kind, &expected));
         }
     }
+}
+
+/// Gives a sealed message of layer 2 its frame, so that noise reaches the fields.
+fn sealed(magic: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&1u16.to_le_bytes());
+    bytes.extend_from_slice(data);
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}
+
+/// An operation of layer 2; what decodes must encode to the same, and apply.
+pub fn dsr_operation(data: &[u8]) {
+    drop(mfn_dsr::Op::decode(data));
+    let bytes = sealed(b"DSRO", data);
+    if let Ok(op) = mfn_dsr::Op::decode(&bytes) {
+        assert!(op.encode() == bytes, "an operation has two forms");
+        drop(mfn_dsr::Registry::new().apply(&op));
+    }
+}
+
+/// Snapshots of a well and of a registry.
+pub fn dsr_snapshots(data: &[u8]) {
+    drop(mfn_dsr::Well::restore(data));
+    drop(mfn_dsr::Well::restore(&sealed(b"DSRW", data)));
+    drop(mfn_dsr::Registry::restore(&sealed(b"DSRS", data)));
 }

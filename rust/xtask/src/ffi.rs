@@ -182,7 +182,10 @@ fn program(
     if text.contains("mfn/ifr.h") {
         command.arg(zig_archive(root)?);
     }
-    if text.contains("mfn/client.h") || text.contains("mfn/cpe.h") {
+    if ["mfn/client.h", "mfn/dsr.h", "mfn/cpe.h"]
+        .iter()
+        .any(|header| text.contains(header))
+    {
         command.arg(rust_archive(root, target, mode)?);
     }
     if text.contains("mfn/alm.h") {

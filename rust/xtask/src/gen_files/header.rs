@@ -1,34 +1,62 @@
-//! The C headers of what is written in Rust: `ffi/include/mfn/client.h` and `cpe.h` from `rust/capi`.
+//! The C headers of what is written in Rust: `ffi/include/mfn/*.h` from the modules of `rust/capi`.
 
 use std::path::Path;
 
+use super::Files;
 use super::Generated;
 
-const CLIENT: &str = "\
+/// A header: its name, what it is, what stands at its end beside what is generated.
+const HEADERS: &[(&str, &str, &str)] = &[
+    (
+        "client",
+        "\
 /* The client of the local sockets. Implemented in rust/capi; C11 and C++17.
  *
  * Generated from rust/capi/src/client.rs by `./make gen`; do not edit.
  *
  * Functions that return int32_t give MFN_OK or an error of mfn/status.h; outputs are written on success only, and
- * mfn_last_error has the text of the last error of the calling thread. */";
-
-const CPE: &str = "\
+ * mfn_last_error has the text of the last error of the calling thread. */",
+        "",
+    ),
+    (
+        "dsr",
+        "\
+/* Layer 2, the Dynamic Similarity Reservoir: similar vectors, and novelty. Implemented in rust/dsr; C11 and C++17.
+ *
+ * Generated from rust/capi/src/dsr.rs by `./make gen`; do not edit.
+ *
+ * Functions that return int32_t give MFN_OK or an error of mfn/status.h; outputs are written on success only, but for
+ * lengths that say what is needed, and mfn_dsr_last_error has the text of the last error of the calling thread. */",
+        "\
+#define MFN_DSR_OPTIONS_INIT {(uint32_t)sizeof(struct mfn_dsr_options), 0, 1, 0, MFN_DSR_PRECISION_BYTES, 0, {0, 0}}",
+    ),
+    (
+        "cpe",
+        "\
 /* Layer 4: predicts the next symbol of streams and the next values of series. Implemented in rust/capi; C11 and C++17.
  *
  * Generated from rust/capi/src/cpe.rs by `./make gen`; do not edit.
  *
  * Functions that return int32_t give MFN_OK or an error of mfn/status.h; outputs are written on success only, except
  * `needed`. Structs that are filled start with struct_size, which the caller sets; a shorter one gets what fits.
- * docs/memory/CPE.md has the idea and a tutorial. */";
+ * docs/memory/CPE.md has the idea and a tutorial. */",
+        "",
+    ),
+];
 
-pub(crate) fn files(root: &Path) -> super::Files {
-    Ok(vec![
-        header(root, "client", CLIENT)?,
-        header(root, "cpe", CPE)?,
-    ])
+pub(crate) fn files(root: &Path) -> Files {
+    HEADERS
+        .iter()
+        .map(|(name, head, tail)| file(root, name, head, tail))
+        .collect()
 }
 
-fn header(root: &Path, name: &str, head: &str) -> Result<Generated, Box<dyn std::error::Error>> {
+fn file(
+    root: &Path,
+    name: &str,
+    head: &str,
+    tail: &str,
+) -> Result<Generated, Box<dyn std::error::Error>> {
     let mut config = cbindgen::Config {
         language: cbindgen::Language::C,
         header: Some(head.into()),
@@ -37,6 +65,7 @@ fn header(root: &Path, name: &str, head: &str) -> Result<Generated, Box<dyn std:
         no_includes: true,
         sys_includes: vec!["stddef.h".into(), "stdint.h".into()],
         includes: vec!["status.h".into()],
+        trailer: (!tail.is_empty()).then(|| tail.into()),
         style: cbindgen::Style::Tag,
         usize_is_size_t: true,
         documentation_style: cbindgen::DocumentationStyle::C,

@@ -17,6 +17,7 @@ const UNSAFE_CRATES: &[&str] = &[
     "rust/ifr-sys",
     "rust/ifr",
     "rust/capi",
+    "rust/dsr",
     "rust/fuzz",
     "rust/local",
     // An allocator that counts.
