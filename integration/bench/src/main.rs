@@ -1,12 +1,14 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <ifr|local|blocks|stoq|node|dsr-bytes> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
+//! `hypermesh-bench corpus` fetches the packages that `blocks` and `dsr-bytes` need;
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
 #![forbid(unsafe_code)]
 
 mod blocks;
+mod corpus;
 mod cpu;
 mod files;
 mod ifr;
@@ -15,6 +17,7 @@ mod node;
 mod peers;
 mod record;
 mod render;
+mod similarity;
 mod stoq;
 
 use std::path::PathBuf;
@@ -23,7 +26,8 @@ use std::process::ExitCode;
 use record::{BenchError, Ctx};
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|local|blocks|stoq|node|dsr-bytes> [--quick] [--large]
+       hypermesh-bench corpus
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -50,6 +54,9 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
     if name == "render" {
         return render::render(&root);
     }
+    if name == "corpus" {
+        return corpus::fetch();
+    }
     let mut ctx = Ctx::new(&root, name, quick, large);
     match name {
         "ifr" => ifr::run(&mut ctx)?,
@@ -57,6 +64,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
+        "dsr-bytes" => similarity::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(
                 "unknown benchmark '{other}'\n{USAGE}"

@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -29,6 +29,10 @@ const SECTIONS: [(&str, &str); 5] = [
     (
         "local",
         "Between processes of one machine: the Unix sockets.",
+    ),
+    (
+        "dsr-bytes",
+        "Similarity of blocks: sketches of 96 bytes, on versions of real packages.",
     ),
     (
         "ifr",

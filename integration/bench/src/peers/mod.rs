@@ -3,4 +3,5 @@
 pub(crate) mod bare;
 pub(crate) mod quic;
 pub(crate) mod restic;
+pub(crate) mod sketches;
 pub(crate) mod unix;
