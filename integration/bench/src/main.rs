@@ -1,8 +1,8 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|local|blocks|stoq|node|dsr-bytes> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <ifr|local|blocks|stoq|node|versions|dsr-bytes> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
-//! `hypermesh-bench corpus` fetches the packages that `blocks` and `dsr-bytes` need;
+//! `hypermesh-bench corpus` fetches the packages that `versions` and `dsr-bytes` need;
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ mod record;
 mod render;
 mod similarity;
 mod stoq;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use record::{BenchError, Ctx};
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|local|blocks|stoq|node|dsr-bytes> [--quick] [--large]
+Usage: hypermesh-bench <ifr|local|blocks|stoq|node|versions|dsr-bytes> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -64,6 +65,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
+        "versions" => versions::run(&mut ctx)?,
         "dsr-bytes" => similarity::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(

@@ -16,10 +16,14 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
+    ),
+    (
+        "versions",
+        "Content: versions of packages, one after the other into one store; deltas on and off.",
     ),
     (
         "stoq",

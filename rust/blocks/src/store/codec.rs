@@ -6,7 +6,8 @@ use std::io;
 use hypermesh_id::BlockId;
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::record::{self, CODEC_RAW, CODEC_ZSTD};
+use super::record::{self, BASE_BYTES, CODEC_DELTA, CODEC_RAW, CODEC_ZSTD};
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective, compress_bound};
 
 /// Where zstd's own default stands; higher levels cost more than a disk saves.
 const LEVEL: i32 = 3;
@@ -49,26 +50,84 @@ fn samples_pay(compressor: &mut Compressor<'_>, raw: &[u8]) -> bool {
         })
 }
 
+/// Whether the bytes are worth compressing, by two samples if there are many.
+pub(crate) fn compressible(raw: &[u8]) -> bool {
+    raw.len() < SAMPLED_FROM_BYTES
+        || COMPRESSOR.with_borrow_mut(|slot| {
+            if slot.is_none() {
+                *slot = Compressor::new(LEVEL).ok();
+            }
+            let compressor = slot.as_mut();
+            compressor.is_some_and(|compressor| samples_pay(compressor, raw))
+        })
+}
+
+/// Makes deltas against bases that all live as long as it does.
+pub(crate) struct DeltaCoder<'a>(Option<CCtx<'a>>);
+
+impl<'a> DeltaCoder<'a> {
+    pub(crate) fn new() -> Self {
+        Self(CCtx::try_create())
+    }
+
+    /// The id of the base and the frame against it. `None` where zstd fails: no delta, then.
+    pub(crate) fn delta(
+        &mut self,
+        base: &BlockId,
+        prefix: &'a [u8],
+        raw: &[u8],
+    ) -> Option<Vec<u8>> {
+        let context = self.0.as_mut()?;
+        context.reset(ResetDirective::SessionAndParameters).ok()?;
+        context
+            .set_parameter(CParameter::CompressionLevel(LEVEL))
+            .ok()?;
+        context.ref_prefix(prefix).ok()?;
+        let mut frame = Vec::with_capacity(compress_bound(raw.len()));
+        context.compress2(&mut frame, raw).ok()?;
+        let mut stored = Vec::with_capacity(BASE_BYTES + frame.len());
+        stored.extend_from_slice(&base.0);
+        stored.extend_from_slice(&frame);
+        Some(stored)
+    }
+}
+
 fn pays(stored: usize, raw: usize) -> bool {
     stored.saturating_mul(100) <= raw.saturating_mul(94)
 }
 
 /// The block behind stored bytes. Lengths are checked first, so a hostile frame gets no more memory
 /// than a block may have.
-pub(crate) fn restore(codec: u8, raw_len: u32, stored: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn restore(
+    codec: u8,
+    raw_len: u32,
+    stored: &[u8],
+    base: Option<&[u8]>,
+) -> Result<Vec<u8>, &'static str> {
     record::check_lengths(codec, raw_len, stored.len())?;
-    match codec {
-        CODEC_RAW => Ok(stored.to_vec()),
-        CODEC_ZSTD => {
-            let raw = decompress(stored, raw_len as usize)
-                .map_err(|_| "its compressed bytes are not valid")?;
-            if raw.len() != raw_len as usize {
-                return Err("its length differs from the announced one");
-            }
-            Ok(raw)
+    let raw = match codec {
+        CODEC_RAW => return Ok(stored.to_vec()),
+        CODEC_ZSTD => decompress(stored, raw_len as usize)
+            .map_err(|_| "its compressed bytes are not valid")?,
+        CODEC_DELTA => {
+            let base = base.ok_or("it is a delta without its base")?;
+            let frame = &stored[BASE_BYTES..];
+            apply(base, frame, raw_len as usize).ok_or("its delta is not valid")?
         }
-        _ => Err("its codec is unknown"),
+        _ => return Err("its codec is unknown"),
+    };
+    if raw.len() != raw_len as usize {
+        return Err("its length differs from the announced one");
     }
+    Ok(raw)
+}
+
+fn apply(base: &[u8], frame: &[u8], capacity: usize) -> Option<Vec<u8>> {
+    let mut context = DCtx::try_create()?;
+    context.ref_prefix(base).ok()?;
+    let mut raw = Vec::with_capacity(capacity);
+    context.decompress(&mut raw, frame).ok()?;
+    Some(raw)
 }
 
 /// As [`restore`], and the bytes are those of `id`.
@@ -77,8 +136,9 @@ pub(crate) fn restore_checked(
     codec: u8,
     raw_len: u32,
     stored: &[u8],
+    base: Option<&[u8]>,
 ) -> Result<Vec<u8>, &'static str> {
-    let raw = restore(codec, raw_len, stored)?;
+    let raw = restore(codec, raw_len, stored, base)?;
     if BlockId::of(&raw) != *id {
         return Err("its bytes have another hash");
     }
