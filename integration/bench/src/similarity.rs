@@ -240,6 +240,9 @@ fn negative(
     })
 }
 
+/// A measure of similarity, by its name.
+type Method<'a> = (&'static str, &'a dyn Fn(&Pair) -> f64);
+
 /// Scores of the pairs that are decided, by half: (score, is it so).
 type Scores = [Vec<(f64, bool)>; 2];
 
@@ -262,7 +265,7 @@ fn decisions(
     };
     type Three = (Sketch, [u64; 12], [u32; 128]);
     let sketches: HashMap<usize, Three> = used.iter().map(each).collect();
-    let methods: [(&str, &dyn Fn(&Pair) -> f64); 4] = [
+    let methods: [Method<'_>; 4] = [
         ("ours", &|pair| {
             f64::from(resemblance(&sketches[&pair.a].0, &sketches[&pair.b].0))
         }),

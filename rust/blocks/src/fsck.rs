@@ -118,9 +118,9 @@ impl Check<'_, '_> {
         let inner = &self.store.inner;
         let error = match inner.fetch_at(id, location) {
             Ok((header, stored)) => match inner.unpack(id, &header, &stored)? {
-                Ok(raw) => {
+                Ok(unpacked) => {
                     inner.adopt(id, location, base_of(header.codec, &stored))?;
-                    inner.sketch_again(id, &raw);
+                    inner.sketch_again(id, &unpacked.raw);
                     return Ok(());
                 }
                 Err(reason) => inner.condemn(id, location, reason),

@@ -7,18 +7,22 @@ use hypermesh_id::BlockId;
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::record::{self, BASE_BYTES, CODEC_DELTA, CODEC_RAW, CODEC_ZSTD};
-use zstd::zstd_safe::{CCtx, CParameter, DCtx, ResetDirective, compress_bound};
+use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 /// Where zstd's own default stands; higher levels cost more than a disk saves.
 const LEVEL: i32 = 3;
 /// Blocks from this length on are sampled before they are compressed whole.
 const SAMPLED_FROM_BYTES: usize = 16 * 1024;
 const SAMPLE_BYTES: usize = 4 * 1024;
+/// How zstd's trained dictionaries begin (RFC 8878, 5). A base is never one.
+const DICTIONARY_MAGIC: [u8; 4] = 0xec30_a437_u32.to_le_bytes();
 
 thread_local! {
     // A context holds hundreds of kilobytes: one per thread, not one per block.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    static DELTA_COMPRESSOR: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
+    static DELTA_DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
 /// The compressed bytes, if they save at least 6 in 100.
@@ -62,34 +66,26 @@ pub(crate) fn compressible(raw: &[u8]) -> bool {
         })
 }
 
-/// Makes deltas against bases that all live as long as it does.
-pub(crate) struct DeltaCoder<'a>(Option<CCtx<'a>>);
-
-impl<'a> DeltaCoder<'a> {
-    pub(crate) fn new() -> Self {
-        Self(CCtx::try_create())
+/// The id of the base and a frame with the base as its prefix. `None` where zstd fails, or would
+/// take the base for one of its own dictionaries: no delta, then.
+pub(crate) fn delta(id: &BlockId, base: &[u8], raw: &[u8]) -> Option<Vec<u8>> {
+    if base.starts_with(&DICTIONARY_MAGIC) {
+        return None;
     }
-
-    /// The id of the base and the frame against it. `None` where zstd fails: no delta, then.
-    pub(crate) fn delta(
-        &mut self,
-        base: &BlockId,
-        prefix: &'a [u8],
-        raw: &[u8],
-    ) -> Option<Vec<u8>> {
-        let context = self.0.as_mut()?;
-        context.reset(ResetDirective::SessionAndParameters).ok()?;
-        context
-            .set_parameter(CParameter::CompressionLevel(LEVEL))
-            .ok()?;
-        context.ref_prefix(prefix).ok()?;
+    DELTA_COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = CCtx::try_create();
+        }
         let mut frame = Vec::with_capacity(compress_bound(raw.len()));
-        context.compress2(&mut frame, raw).ok()?;
+        let context = slot.as_mut()?;
+        context
+            .compress_using_dict(&mut frame, raw, base, LEVEL)
+            .ok()?;
         let mut stored = Vec::with_capacity(BASE_BYTES + frame.len());
-        stored.extend_from_slice(&base.0);
+        stored.extend_from_slice(&id.0);
         stored.extend_from_slice(&frame);
         Some(stored)
-    }
+    })
 }
 
 fn pays(stored: usize, raw: usize) -> bool {
@@ -123,11 +119,15 @@ pub(crate) fn restore(
 }
 
 fn apply(base: &[u8], frame: &[u8], capacity: usize) -> Option<Vec<u8>> {
-    let mut context = DCtx::try_create()?;
-    context.ref_prefix(base).ok()?;
-    let mut raw = Vec::with_capacity(capacity);
-    context.decompress(&mut raw, frame).ok()?;
-    Some(raw)
+    DELTA_DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = DCtx::try_create();
+        }
+        let mut raw = Vec::with_capacity(capacity);
+        let context = slot.as_mut()?;
+        context.decompress_using_dict(&mut raw, frame, base).ok()?;
+        Some(raw)
+    })
 }
 
 /// As [`restore`], and the bytes are those of `id`.

@@ -178,7 +178,7 @@ impl Store {
             return Ok(None);
         };
         match self.inner.unpack(id, &header, &stored)? {
-            Ok(raw) => Ok(Some(raw.into())),
+            Ok(unpacked) => Ok(Some(unpacked.raw.into())),
             Err(reason) => Err(self.inner.condemn(id, &location, reason)),
         }
     }
@@ -200,7 +200,7 @@ impl Store {
             }));
         }
         let raw = match self.inner.unpack(id, &header, &stored)? {
-            Ok(raw) => raw,
+            Ok(unpacked) => unpacked.raw,
             Err(reason) => return Err(self.inner.condemn(id, &location, reason)),
         };
         let (codec, bytes) = match compress(&raw) {

@@ -6,7 +6,6 @@ use hypermesh_id::BlockId;
 use mfn_dsr::bytes::Sketch;
 
 use super::append::{Appended, Base, Pending};
-use super::codec::DeltaCoder;
 use super::record::{CODEC_DELTA, Location};
 use super::similar::Similar;
 use super::{Inner, codec};
@@ -18,6 +17,9 @@ use crate::limits::{DELTA_BASE_RATIO_MAX, DELTA_BASES_BYTES_MAX, DELTA_DEPTH_MAX
 const PAYS_ONE_IN: usize = 8;
 /// and by at least this many bytes.
 const PAYS_BYTES: usize = 64;
+/// What the block's compressed bytes would be need not be tried if the delta is shorter than one part
+/// in this many of what the block would take if it compressed as what it stands on does.
+const CLEAR_ONE_IN: u64 = 2;
 
 /// What is known of a block before its bytes are packed.
 struct Plan<'a> {
@@ -34,6 +36,15 @@ struct Found {
     /// Deltas that it stands on.
     depth: usize,
     bytes: Vec<u8>,
+    /// Stored and plain length of the whole block at the bottom of its chain.
+    bottom: (u32, u32),
+}
+
+/// A block read through its chain of bases.
+pub(crate) struct Unpacked {
+    pub(crate) raw: Vec<u8>,
+    /// Stored and plain length of the whole block at the bottom of the chain.
+    bottom: (u32, u32),
 }
 
 impl Inner {
@@ -66,37 +77,20 @@ impl Inner {
     }
 
     fn store_planned(&self, similar: &Similar, plans: &[Plan<'_>]) -> Result<Appended, StoreError> {
-        let mut coder = DeltaCoder::new();
         let mut pending = Vec::with_capacity(plans.len());
         let (mut fresh, mut used) = (Vec::new(), Vec::new());
         for plan in plans {
-            let whole = Pending::whole(plan.id, plan.raw);
-            let delta = plan
-                .base
-                .as_ref()
-                .and_then(|base| Some((base, coder.delta(&base.id, &base.bytes, plan.raw)?)))
-                .filter(|(_, delta)| pays(delta.len(), whole.stored.len()));
-            let depth = delta.as_ref().map_or(0, |(base, _)| base.depth + 1);
-            fresh.extend(
-                plan.sketch
-                    .filter(|_| depth < DELTA_DEPTH_MAX)
-                    .map(|sketch| (plan.id, sketch)),
-            );
-            pending.push(match delta {
-                Some((base, stored)) => {
+            let packed = pack(plan);
+            let depth = match (&packed.base, &plan.base) {
+                (Some(_), Some(base)) => {
                     used.push(base.id);
-                    Pending {
-                        codec: CODEC_DELTA,
-                        stored: Cow::Owned(stored),
-                        base: Some(Base {
-                            id: base.id,
-                            made: Some((base.location, plan.raw)),
-                        }),
-                        ..whole
-                    }
+                    base.depth + 1
                 }
-                None => whole,
-            });
+                _ => 0,
+            };
+            let sketch = plan.sketch.filter(|_| depth < DELTA_DEPTH_MAX);
+            fresh.extend(sketch.map(|sketch| (plan.id, sketch)));
+            pending.push(packed);
         }
         let done = self.append(&pending)?;
         similar.add(&fresh, &used);
@@ -145,11 +139,12 @@ impl Inner {
             return Ok(None);
         };
         match self.unpack(id, &header, &stored)? {
-            Ok(bytes) => Ok(Some(Found {
+            Ok(Unpacked { raw, bottom }) => Ok(Some(Found {
                 id: *id,
                 location,
                 depth,
-                bytes,
+                bytes: raw,
+                bottom,
             })),
             Err(reason) => {
                 let error = self.condemn(id, &location, reason);
@@ -175,10 +170,10 @@ impl Inner {
         id: &BlockId,
         header: &super::record::Header,
         stored: &[u8],
-    ) -> Result<Result<Vec<u8>, &'static str>, StoreError> {
-        let first = super::record::base_of(header.codec, stored);
+    ) -> Result<Result<Unpacked, &'static str>, StoreError> {
+        let mut bottom = (header.stored_len, header.raw_len);
         let mut chain = Vec::new();
-        let mut next = first;
+        let mut next = super::record::base_of(header.codec, stored);
         while let Some(base) = next {
             if chain.len() >= crate::limits::DELTA_CHAIN_MAX {
                 return Ok(Err("it stands on too many deltas"));
@@ -187,6 +182,7 @@ impl Inner {
                 return Ok(Err("its base is not here"));
             };
             next = super::record::base_of(header.codec, &stored);
+            bottom = (header.stored_len, header.raw_len);
             chain.push((base, location, header, stored));
         }
         let mut below: Option<Vec<u8>> = None;
@@ -202,13 +198,8 @@ impl Inner {
             }
         }
         let (codec, raw_len) = (header.codec, header.raw_len);
-        Ok(codec::restore_checked(
-            id,
-            codec,
-            raw_len,
-            stored,
-            below.as_deref(),
-        ))
+        let raw = codec::restore_checked(id, codec, raw_len, stored, below.as_deref());
+        Ok(raw.map(|raw| Unpacked { raw, bottom }))
     }
 
     /// As [`Inner::fetch`]; a record whose header is damaged is as good as none.
@@ -224,6 +215,40 @@ impl Inner {
             other => other,
         }
     }
+}
+
+/// The block as a delta if it has a base and that pays, else whole.
+fn pack<'a>(plan: &'a Plan<'_>) -> Pending<'a> {
+    let found = plan
+        .base
+        .as_ref()
+        .and_then(|base| Some((base, codec::delta(&base.id, &base.bytes, plan.raw)?)));
+    let Some((base, delta)) = found else {
+        return Pending::whole(plan.id, plan.raw);
+    };
+    if !clear(base, delta.len(), plan.raw.len()) {
+        let whole = Pending::whole(plan.id, plan.raw);
+        if !pays(delta.len(), whole.stored.len()) {
+            return whole;
+        }
+    }
+    Pending {
+        id: plan.id,
+        codec: CODEC_DELTA,
+        raw_len: plan.raw.len() as u32,
+        stored: Cow::Owned(delta),
+        base: Some(Base {
+            id: base.id,
+            made: Some((base.location, plan.raw)),
+        }),
+        moved_from: None,
+    }
+}
+
+fn clear(base: &Found, delta: usize, raw: usize) -> bool {
+    let (stored, plain) = base.bottom;
+    let expected = raw as u64 * u64::from(stored) / u64::from(plain.max(1));
+    (delta + PAYS_BYTES) as u64 * CLEAR_ONE_IN <= expected
 }
 
 fn pays(delta: usize, whole: usize) -> bool {
