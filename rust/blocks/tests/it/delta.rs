@@ -221,7 +221,7 @@ fn chain(bench: &Bench) -> [BlockId; 3] {
         let middle = bases.get(id)?;
         Some([*bases.get(middle)?, *middle, *id])
     });
-    top.expect("versions make chains")
+    top.unwrap()
 }
 
 #[test]
