@@ -26,3 +26,18 @@ pub(crate) fn spent(process: u32) -> io::Result<f64> {
     ran.map(|ns| ns / 1e9)
         .ok_or_else(|| io::Error::other("/proc/PID/schedstat is not what it was"))
 }
+
+/// Processor time of the calling thread, in seconds.
+pub(crate) fn thread_time() -> f64 {
+    seconds(rustix::time::ClockId::ThreadCPUTime)
+}
+
+/// Processor time of this process, in seconds.
+pub(crate) fn process_time() -> f64 {
+    seconds(rustix::time::ClockId::ProcessCPUTime)
+}
+
+fn seconds(clock: rustix::time::ClockId) -> f64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

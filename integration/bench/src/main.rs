@@ -1,7 +1,8 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|dsr|alm|cpe|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <NAME> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
+//! `hypermesh-bench corpus` fetches the packages that `versions` and `dsr-bytes` need;
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
 #![deny(unsafe_code)]
@@ -9,6 +10,7 @@
 mod allocations;
 mod alm;
 mod blocks;
+mod corpus;
 mod cpe;
 mod cpu;
 mod dsr;
@@ -21,8 +23,10 @@ mod node;
 mod peers;
 mod record;
 mod render;
+mod similarity;
 mod stoq;
 mod syscalls;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,7 +37,8 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|alm|cpe|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|local|blocks|versions|stoq|node> [--quick] [--large]
+       hypermesh-bench corpus
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -60,6 +65,9 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
     if name == "render" {
         return render::render(&root);
     }
+    if name == "corpus" {
+        return corpus::fetch();
+    }
     let mut ctx = Ctx::new(&root, name, quick, large);
     match name {
         "ifr" => {
@@ -73,6 +81,8 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
         "dsr" => dsr::run(&mut ctx)?,
+        "versions" => versions::run(&mut ctx)?,
+        "dsr-bytes" => similarity::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(
                 "unknown benchmark '{other}'\n{USAGE}"

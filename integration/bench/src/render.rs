@@ -16,10 +16,14 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 10] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
+    ),
+    (
+        "versions",
+        "Content: versions of packages, one after the other into one store; deltas on and off.",
     ),
     (
         "stoq",
@@ -29,6 +33,10 @@ const SECTIONS: [(&str, &str); 8] = [
     (
         "local",
         "Between processes of one machine: the Unix sockets.",
+    ),
+    (
+        "dsr-bytes",
+        "Similarity of blocks: sketches of 96 bytes, on versions of real packages.",
     ),
     (
         "ifr",

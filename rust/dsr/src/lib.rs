@@ -12,6 +12,7 @@
 //! the neurons again, and splits a neuron that owns too much. `w` and the number of candidates are measured on held-out
 //! entries so that the asked recall is reached.
 //!
+//! - [`bytes`]: the form for blocks of bytes: sketches of 96 bytes, and an index of them.
 //! - [`Registry`]: many wells in pools with budgets and times to live, changed by [`Op`]s.
 //! - [`Detector`]: what is like nothing in a well, with a stated rate of false alarms.
 //! - [`Encoder`]: what this form and the one for bytes have in common.
@@ -34,6 +35,7 @@
 #![deny(unsafe_code)]
 
 mod anomaly;
+pub mod bytes;
 mod codec;
 mod codes;
 mod encoder;

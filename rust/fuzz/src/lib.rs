@@ -20,6 +20,8 @@ pub const TARGETS: &[Target] = &[
     ("manifests", manifests),
     ("DSR operation", dsr_operation),
     ("DSR snapshots", dsr_snapshots),
+    ("records", records),
+    ("sketches", sketches),
 ];
 
 /// A frame of the local wire; what decodes must encode.
@@ -63,6 +65,33 @@ pub fn texts(data: &[u8]) {
     drop(text.parse::<NodeId>());
     drop(text.parse::<Root>());
     drop(text.parse::<BlockId>());
+}
+
+/// What a store finds on its disk.
+pub fn records(data: &[u8]) {
+    use hypermesh_blocks::{record, sidecar};
+    if let Some(header) = record::Header::decode(data) {
+        assert_eq!(header.encode()[..], data[..record::HEADER_BYTES]);
+    }
+    for codec in 0..4 {
+        let _ = record::base_of(codec, data);
+        let _ = record::check_lengths(codec, 300, data.len());
+    }
+    drop(sidecar::decode(data, 0, 1 << 20));
+    // The same with a hash that fits, so that the rows are looked at.
+    let sealed = [data, &BlockId::of(data).0].concat();
+    drop(sidecar::decode(&sealed, 0, 1 << 20));
+}
+
+/// Sketches and their snapshots.
+pub fn sketches(data: &[u8]) {
+    use mfn_dsr::bytes::{Encoder, Options, Reservoir, SKETCH_BYTES, Sketch, explain};
+    let encoder = Encoder::new(0);
+    let sketch = encoder.sketch(data);
+    if let Some(bytes) = data.first_chunk::<SKETCH_BYTES>() {
+        drop(explain(&Sketch::from_bytes(*bytes), &sketch));
+    }
+    drop(Reservoir::from_bytes(data, Options::default()));
 }
 
 /// The manifests of content.

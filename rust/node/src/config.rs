@@ -30,6 +30,8 @@ pub struct Config {
     pub peers: Vec<PeerAddress>,
     /// Most bytes that the store may take on disk.
     pub quota: Option<u64>,
+    /// Whether new blocks are stored as deltas against similar ones.
+    pub deltas: bool,
     /// How long a `get` waits for a first peer to be connected.
     pub peer_wait: Duration,
     /// Whether `almd` is started and asked for advice.
@@ -78,6 +80,7 @@ impl Default for Config {
             advertise: Vec::new(),
             peers: Vec::new(),
             quota: None,
+            deltas: true,
             peer_wait: Duration::from_secs(10),
             alm_enabled: true,
             alm_program: None,
@@ -139,6 +142,12 @@ pub const KEYS: &[Key] = &[
         "quota",
         "\"none\"",
         "Most bytes on disk, such as \"50 GiB\". A put or get that needs more fails.",
+    ),
+    key(
+        "store",
+        "deltas",
+        "true",
+        "Store new blocks as deltas against similar ones. What is stored so is read in any case.",
     ),
     key(
         "get",
@@ -285,13 +294,9 @@ impl Config {
                     ),
                 };
             }
+            ("store", "deltas") => self.deltas = flag(value)?,
             ("get", "peer_wait") => self.peer_wait = duration(value)?,
-            ("alm", "enabled") => {
-                self.alm_enabled = value
-                    .get_ref()
-                    .as_bool()
-                    .ok_or_else(|| wrong(value, "write true or false".into()))?;
-            }
+            ("alm", "enabled") => self.alm_enabled = flag(value)?,
             ("alm", "program") => self.alm_program = path(value)?,
             ("alm", "half_life") => {
                 self.alm_half_life = duration(value)?;
@@ -351,6 +356,13 @@ fn string<'a>(value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Wrong> {
         .get_ref()
         .as_str()
         .ok_or_else(|| wrong(value, "write a text in quotes".into()))
+}
+
+fn flag(value: &Spanned<DeValue<'_>>) -> Result<bool, Wrong> {
+    value
+        .get_ref()
+        .as_bool()
+        .ok_or_else(|| wrong(value, "write true or false".into()))
 }
 
 fn duration(value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
@@ -545,13 +557,14 @@ mod tests {
         let node = hypermesh_id::NodeId([3; 32]);
         let text = format!(
             "[transport]\nlisten = [\"[::1]:0\", \"127.0.0.1:9\"]\npeers = [\"{node}@[::1]:4870\"]\n\
-             [store]\nquota = \"2 GiB\"\n[alm]\nenabled = false\nprogram = \"/usr/bin/almd\"\n\
+             [store]\nquota = \"2 GiB\"\ndeltas = false\n[alm]\nenabled = false\nprogram = \"/usr/bin/almd\"\n\
              [log]\nformat = \"json\"\nlevel = \"debug\"\n"
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.peers[0].node, node);
         assert_eq!(config.quota, Some(2 << 30));
+        assert!(!config.deltas);
         assert!(!config.alm_enabled);
         assert_eq!(config.log_format, LogFormat::Json);
     }
@@ -572,6 +585,7 @@ mod tests {
         check("[store]\nlisten = []\n", &["line 2", "[transport]"]);
         check("quota = \"1 GiB\"\n", &["line 1", "below [store]"]);
         check("[store]\nquota = 5\n", &["line 2", "quotes"]);
+        check("[store]\ndeltas = 1\n", &["line 2", "true or false"]);
         check("[store]\nquota = \"5 GB\"\n", &["line 2", "50 GiB", "none"]);
         check(
             "[transport]\nlisten = [\n \"[::1]:1\",\n \"nowhere\"]\n",
