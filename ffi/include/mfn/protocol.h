@@ -61,6 +61,7 @@
 
 /* Bits of the features that HELLO announces. */
 #define MFN_FEATURE_SHARED_MEMORY 1u /* Reserved: frames by a ring in shared memory. Nobody announces it yet. */
+
 /* What a key of the ifr service is. */
 #define MFN_IFR_KEY_DIGEST 1u /* 32 bytes that are evenly spread, such as a BLAKE3 hash. */
 #define MFN_IFR_KEY_BYTES 2u /* Bytes of any form and length up to the limit. */

@@ -144,6 +144,8 @@ const (
 const (
 	// FeatureSharedMemory Reserved: frames by a ring in shared memory. Nobody announces it yet.
 	FeatureSharedMemory uint64 = 1
+)
+
 // What a key of the ifr service is.
 const (
 	// IFRKeyDigest 32 bytes that are evenly spread, such as a BLAKE3 hash.

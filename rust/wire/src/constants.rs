@@ -13,10 +13,14 @@ pub mod limits {
     pub const CONNECTIONS_MAX: u32 = 4096;
     /// Longest text of an error frame.
     pub const ERROR_TEXT_BYTES_MAX: u32 = 4096;
+    /// Keys in one batch request of the ifr service.
+    pub const IFR_BATCH_KEYS_MAX: u32 = 4096;
     /// Requests in flight per connection.
     pub const REQUESTS_IN_FLIGHT_MAX: u32 = 4096;
     /// Most event frames a caller may allow at once.
     pub const CREDIT_MAX: u32 = 65536;
+    /// Longest byte key of the ifr service.
+    pub const IFR_KEY_BYTES_MAX: u32 = 65536;
     /// Longest TLV area, its own 4-byte length not counted.
     pub const TLV_AREA_BYTES_MAX: u32 = 65536;
     /// Longest frame, the 4-byte length not counted.
@@ -279,6 +283,14 @@ pub mod feature {
     pub const SHARED_MEMORY: u64 = 1;
 }
 
+/// What a key of the ifr service is.
+pub mod ifr_key {
+    /// 32 bytes that are evenly spread, such as a BLAKE3 hash.
+    pub const DIGEST: u8 = 1;
+    /// Bytes of any form and length up to the limit.
+    pub const BYTES: u8 = 2;
+}
+
 /// Methods, per service.
 pub mod method {
     /// Methods of the transport service.
@@ -343,6 +355,28 @@ pub mod method {
         pub const SCRAPE: u16 = 2;
     }
 
+    /// Methods of the ifr service.
+    pub mod ifr {
+        /// IfrStats: entries, memory, requests, journal.
+        pub const STATS: u16 = 1;
+        /// IfrKey; the value, or no body when the key is not here.
+        pub const GET: u16 = 2;
+        /// IfrPut; the value that it replaced, or no body.
+        pub const PUT: u16 = 3;
+        /// IfrKey; the value that was removed, or no body.
+        pub const REMOVE: u16 = 4;
+        /// IfrKeys; IfrValues.
+        pub const GET_MANY: u16 = 5;
+        /// IfrEntries; IfrDone.
+        pub const PUT_MANY: u16 = 6;
+        /// IfrKeys; IfrFound: which were here.
+        pub const REMOVE_MANY: u16 = 7;
+        /// IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+        pub const MAY_CONTAIN: u16 = 8;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const SNAPSHOT: u16 = 9;
+    }
+
     /// Methods of the alm service.
     pub mod alm {
         /// AlmStats.
@@ -403,6 +437,15 @@ pub mod method {
             (super::Service::Consensus, 1) => "status",
             (super::Service::Metrics, 1) => "status",
             (super::Service::Metrics, 2) => "scrape",
+            (super::Service::Ifr, 1) => "stats",
+            (super::Service::Ifr, 2) => "get",
+            (super::Service::Ifr, 3) => "put",
+            (super::Service::Ifr, 4) => "remove",
+            (super::Service::Ifr, 5) => "get_many",
+            (super::Service::Ifr, 6) => "put_many",
+            (super::Service::Ifr, 7) => "remove_many",
+            (super::Service::Ifr, 8) => "may_contain",
+            (super::Service::Ifr, 9) => "snapshot",
             (super::Service::Alm, 1) => "stats",
             (super::Service::Alm, 2) => "add",
             (super::Service::Alm, 3) => "reinforce",
@@ -631,6 +674,87 @@ pub mod method {
             reply: "text",
         },
         Description {
+            service: super::Service::Ifr,
+            method: 1,
+            name: "stats",
+            text: "IfrStats: entries, memory, requests, journal.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 2,
+            name: "get",
+            text: "IfrKey; the value, or no body when the key is not here.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 3,
+            name: "put",
+            text: "IfrPut; the value that it replaced, or no body.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 4,
+            name: "remove",
+            text: "IfrKey; the value that was removed, or no body.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 5,
+            name: "get_many",
+            text: "IfrKeys; IfrValues.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 6,
+            name: "put_many",
+            text: "IfrEntries; IfrDone.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 7,
+            name: "remove_many",
+            text: "IfrKeys; IfrFound: which were here.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 8,
+            name: "may_contain",
+            text: "IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 9,
+            name: "snapshot",
+            text: "Writes a snapshot now and begins a new log; answers when it is on disk.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
             service: super::Service::Alm,
             method: 1,
             name: "stats",
@@ -697,8 +821,80 @@ pub mod method {
             service: super::Service::Alm,
             method: 8,
             name: "snapshot",
-            text: "Writes the graph to disk now.",
+            text: "Writes a snapshot to disk now.",
             request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 9,
+            name: "best_paths",
+            text: "AlmPathRequest; AlmPaths: the k best loopless ones, best first.",
+            request: "AlmPathRequest",
+            event: "",
+            reply: "AlmPaths",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 10,
+            name: "associates",
+            text: "AlmAssociatesRequest; AlmAssociates, best first.",
+            request: "AlmAssociatesRequest",
+            event: "",
+            reply: "AlmAssociates",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 11,
+            name: "observe",
+            text: "AlmGroup: keys that were used together; the predictor learns.",
+            request: "AlmGroup",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 12,
+            name: "predict",
+            text: "AlmPredictRequest; AlmPredictions: what is used with a key, best first.",
+            request: "AlmPredictRequest",
+            event: "",
+            reply: "AlmPredictions",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 13,
+            name: "pool_set",
+            text: "AlmPool: makes a pool, or changes its budgets.",
+            request: "AlmPool",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 14,
+            name: "pool_drop",
+            text: "AlmPool: forgets a pool with all that is in it.",
+            request: "AlmPool",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 15,
+            name: "pools",
+            text: "AlmPools.",
+            request: "",
+            event: "",
+            reply: "AlmPools",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 16,
+            name: "prepare",
+            text: "AlmPool: chooses landmarks that shorten searches until a link grows.",
+            request: "AlmPool",
             event: "",
             reply: "",
         },

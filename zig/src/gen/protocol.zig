@@ -109,6 +109,8 @@ pub const tlv = struct {
 pub const feature = struct {
     /// Reserved: frames by a ring in shared memory. Nobody announces it yet.
     pub const shared_memory: u64 = 1;
+};
+
 /// What a key of the ifr service is.
 pub const ifr_key = struct {
     /// 32 bytes that are evenly spread, such as a BLAKE3 hash.

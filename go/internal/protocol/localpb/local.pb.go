@@ -2975,7 +2975,7 @@ type AlmFilter struct {
 
 func (x *AlmFilter) Reset() {
 	*x = AlmFilter{}
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +2987,7 @@ func (x *AlmFilter) String() string {
 func (*AlmFilter) ProtoMessage() {}
 
 func (x *AlmFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3000,7 @@ func (x *AlmFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmFilter.ProtoReflect.Descriptor instead.
 func (*AlmFilter) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{40}
+	return file_local_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AlmFilter) GetKinds() []uint32 {
@@ -3029,8 +3029,7 @@ type AlmNeighboursRequest struct {
 
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
-	mi := &file_local_proto_msgTypes[42]
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,8 +3041,7 @@ func (x *AlmNeighboursRequest) String() string {
 func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[42]
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3056,8 +3054,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{42}
-	return file_local_proto_rawDescGZIP(), []int{41}
+	return file_local_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -3102,8 +3099,7 @@ type AlmPathRequest struct {
 
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
-	mi := &file_local_proto_msgTypes[43]
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,8 +3111,7 @@ func (x *AlmPathRequest) String() string {
 func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[43]
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,8 +3124,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{43}
-	return file_local_proto_rawDescGZIP(), []int{42}
+	return file_local_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -3187,8 +3181,7 @@ type AlmPath struct {
 
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
-	mi := &file_local_proto_msgTypes[44]
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3200,8 +3193,7 @@ func (x *AlmPath) String() string {
 func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[44]
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3214,8 +3206,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{44}
-	return file_local_proto_rawDescGZIP(), []int{43}
+	return file_local_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -3255,7 +3246,7 @@ type AlmPaths struct {
 
 func (x *AlmPaths) Reset() {
 	*x = AlmPaths{}
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3258,7 @@ func (x *AlmPaths) String() string {
 func (*AlmPaths) ProtoMessage() {}
 
 func (x *AlmPaths) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3271,7 @@ func (x *AlmPaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPaths.ProtoReflect.Descriptor instead.
 func (*AlmPaths) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{44}
+	return file_local_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AlmPaths) GetPaths() []*AlmPath {
@@ -3301,7 +3292,7 @@ type AlmRankRequest struct {
 
 func (x *AlmRankRequest) Reset() {
 	*x = AlmRankRequest{}
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3313,7 +3304,7 @@ func (x *AlmRankRequest) String() string {
 func (*AlmRankRequest) ProtoMessage() {}
 
 func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3326,7 +3317,7 @@ func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRankRequest.ProtoReflect.Descriptor instead.
 func (*AlmRankRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{45}
+	return file_local_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AlmRankRequest) GetFrom() []byte {
@@ -3361,7 +3352,7 @@ type AlmRanked struct {
 
 func (x *AlmRanked) Reset() {
 	*x = AlmRanked{}
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3373,7 +3364,7 @@ func (x *AlmRanked) String() string {
 func (*AlmRanked) ProtoMessage() {}
 
 func (x *AlmRanked) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3386,7 +3377,7 @@ func (x *AlmRanked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanked.ProtoReflect.Descriptor instead.
 func (*AlmRanked) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{46}
+	return file_local_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AlmRanked) GetNode() []byte {
@@ -3419,7 +3410,7 @@ type AlmRanking struct {
 
 func (x *AlmRanking) Reset() {
 	*x = AlmRanking{}
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3422,7 @@ func (x *AlmRanking) String() string {
 func (*AlmRanking) ProtoMessage() {}
 
 func (x *AlmRanking) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3435,7 @@ func (x *AlmRanking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanking.ProtoReflect.Descriptor instead.
 func (*AlmRanking) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{47}
+	return file_local_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AlmRanking) GetRanked() []*AlmRanked {
@@ -3470,7 +3461,7 @@ type AlmAssociatesRequest struct {
 
 func (x *AlmAssociatesRequest) Reset() {
 	*x = AlmAssociatesRequest{}
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3482,7 +3473,7 @@ func (x *AlmAssociatesRequest) String() string {
 func (*AlmAssociatesRequest) ProtoMessage() {}
 
 func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3495,7 +3486,7 @@ func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociatesRequest.ProtoReflect.Descriptor instead.
 func (*AlmAssociatesRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{48}
+	return file_local_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *AlmAssociatesRequest) GetNode() []byte {
@@ -3564,7 +3555,7 @@ type AlmAssociate struct {
 
 func (x *AlmAssociate) Reset() {
 	*x = AlmAssociate{}
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3567,7 @@ func (x *AlmAssociate) String() string {
 func (*AlmAssociate) ProtoMessage() {}
 
 func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3580,7 @@ func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociate.ProtoReflect.Descriptor instead.
 func (*AlmAssociate) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{49}
+	return file_local_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *AlmAssociate) GetNode() []byte {
@@ -3618,7 +3609,7 @@ type AlmAssociates struct {
 
 func (x *AlmAssociates) Reset() {
 	*x = AlmAssociates{}
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3630,7 +3621,7 @@ func (x *AlmAssociates) String() string {
 func (*AlmAssociates) ProtoMessage() {}
 
 func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3643,7 +3634,7 @@ func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociates.ProtoReflect.Descriptor instead.
 func (*AlmAssociates) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{50}
+	return file_local_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *AlmAssociates) GetList() []*AlmAssociate {
@@ -3684,7 +3675,7 @@ type AlmGroup struct {
 
 func (x *AlmGroup) Reset() {
 	*x = AlmGroup{}
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3696,7 +3687,7 @@ func (x *AlmGroup) String() string {
 func (*AlmGroup) ProtoMessage() {}
 
 func (x *AlmGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3709,7 +3700,7 @@ func (x *AlmGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmGroup.ProtoReflect.Descriptor instead.
 func (*AlmGroup) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{51}
+	return file_local_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AlmGroup) GetKeys() [][]byte {
@@ -3737,7 +3728,7 @@ type AlmPredictRequest struct {
 
 func (x *AlmPredictRequest) Reset() {
 	*x = AlmPredictRequest{}
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3749,7 +3740,7 @@ func (x *AlmPredictRequest) String() string {
 func (*AlmPredictRequest) ProtoMessage() {}
 
 func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3762,7 +3753,7 @@ func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictRequest.ProtoReflect.Descriptor instead.
 func (*AlmPredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{52}
+	return file_local_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AlmPredictRequest) GetKey() []byte {
@@ -3797,7 +3788,7 @@ type AlmPrediction struct {
 
 func (x *AlmPrediction) Reset() {
 	*x = AlmPrediction{}
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3809,7 +3800,7 @@ func (x *AlmPrediction) String() string {
 func (*AlmPrediction) ProtoMessage() {}
 
 func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3822,7 +3813,7 @@ func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPrediction.ProtoReflect.Descriptor instead.
 func (*AlmPrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{53}
+	return file_local_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AlmPrediction) GetKey() []byte {
@@ -3855,7 +3846,7 @@ type AlmPredictions struct {
 
 func (x *AlmPredictions) Reset() {
 	*x = AlmPredictions{}
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3867,7 +3858,7 @@ func (x *AlmPredictions) String() string {
 func (*AlmPredictions) ProtoMessage() {}
 
 func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3880,7 +3871,7 @@ func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictions.ProtoReflect.Descriptor instead.
 func (*AlmPredictions) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{54}
+	return file_local_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *AlmPredictions) GetList() []*AlmPrediction {
@@ -3902,7 +3893,7 @@ type AlmPool struct {
 
 func (x *AlmPool) Reset() {
 	*x = AlmPool{}
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3914,7 +3905,7 @@ func (x *AlmPool) String() string {
 func (*AlmPool) ProtoMessage() {}
 
 func (x *AlmPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3927,7 +3918,7 @@ func (x *AlmPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPool.ProtoReflect.Descriptor instead.
 func (*AlmPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{55}
+	return file_local_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AlmPool) GetPoolId() uint64 {
@@ -3967,7 +3958,7 @@ type AlmPools struct {
 
 func (x *AlmPools) Reset() {
 	*x = AlmPools{}
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3979,7 +3970,7 @@ func (x *AlmPools) String() string {
 func (*AlmPools) ProtoMessage() {}
 
 func (x *AlmPools) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3992,7 +3983,7 @@ func (x *AlmPools) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPools.ProtoReflect.Descriptor instead.
 func (*AlmPools) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{56}
+	return file_local_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AlmPools) GetPools() []*AlmPool {
@@ -4023,8 +4014,7 @@ type AlmStats struct {
 
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
-	mi := &file_local_proto_msgTypes[48]
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4036,8 +4026,7 @@ func (x *AlmStats) String() string {
 func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[48]
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4050,8 +4039,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{48}
-	return file_local_proto_rawDescGZIP(), []int{57}
+	return file_local_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -4394,8 +4382,7 @@ const file_local_proto_rawDesc = "" +
 	"components\x18\x06 \x03(\v2#.hypermesh.local.v1.ComponentStatusR\n" +
 	"components\x127\n" +
 	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\x124\n" +
-	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\"I\n" +
-	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\"\xbf\x01\n" +
+	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\"\xbf\x01\n" +
 	"\aAlmEdge\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1a\n" +
@@ -4508,8 +4495,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -4553,35 +4539,24 @@ var file_local_proto_goTypes = []any{
 	(*NodeStatus)(nil),           // 39: hypermesh.local.v1.NodeStatus
 	(*AlmEdge)(nil),              // 40: hypermesh.local.v1.AlmEdge
 	(*AlmEdges)(nil),             // 41: hypermesh.local.v1.AlmEdges
-	(*AlmNeighboursRequest)(nil), // 42: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 43: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 44: hypermesh.local.v1.AlmPath
-	(*AlmRankRequest)(nil),       // 45: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 46: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 47: hypermesh.local.v1.AlmRanking
-	(*AlmStats)(nil),             // 48: hypermesh.local.v1.AlmStats
-	(*LayerStatus)(nil),          // 36: hypermesh.local.v1.LayerStatus
-	(*NodeStatus)(nil),           // 37: hypermesh.local.v1.NodeStatus
-	(*AlmEdge)(nil),              // 38: hypermesh.local.v1.AlmEdge
-	(*AlmEdges)(nil),             // 39: hypermesh.local.v1.AlmEdges
-	(*AlmFilter)(nil),            // 40: hypermesh.local.v1.AlmFilter
-	(*AlmNeighboursRequest)(nil), // 41: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 42: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 43: hypermesh.local.v1.AlmPath
-	(*AlmPaths)(nil),             // 44: hypermesh.local.v1.AlmPaths
-	(*AlmRankRequest)(nil),       // 45: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 46: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 47: hypermesh.local.v1.AlmRanking
-	(*AlmAssociatesRequest)(nil), // 48: hypermesh.local.v1.AlmAssociatesRequest
-	(*AlmAssociate)(nil),         // 49: hypermesh.local.v1.AlmAssociate
-	(*AlmAssociates)(nil),        // 50: hypermesh.local.v1.AlmAssociates
-	(*AlmGroup)(nil),             // 51: hypermesh.local.v1.AlmGroup
-	(*AlmPredictRequest)(nil),    // 52: hypermesh.local.v1.AlmPredictRequest
-	(*AlmPrediction)(nil),        // 53: hypermesh.local.v1.AlmPrediction
-	(*AlmPredictions)(nil),       // 54: hypermesh.local.v1.AlmPredictions
-	(*AlmPool)(nil),              // 55: hypermesh.local.v1.AlmPool
-	(*AlmPools)(nil),             // 56: hypermesh.local.v1.AlmPools
-	(*AlmStats)(nil),             // 57: hypermesh.local.v1.AlmStats
+	(*AlmFilter)(nil),            // 42: hypermesh.local.v1.AlmFilter
+	(*AlmNeighboursRequest)(nil), // 43: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 44: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 45: hypermesh.local.v1.AlmPath
+	(*AlmPaths)(nil),             // 46: hypermesh.local.v1.AlmPaths
+	(*AlmRankRequest)(nil),       // 47: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 48: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 49: hypermesh.local.v1.AlmRanking
+	(*AlmAssociatesRequest)(nil), // 50: hypermesh.local.v1.AlmAssociatesRequest
+	(*AlmAssociate)(nil),         // 51: hypermesh.local.v1.AlmAssociate
+	(*AlmAssociates)(nil),        // 52: hypermesh.local.v1.AlmAssociates
+	(*AlmGroup)(nil),             // 53: hypermesh.local.v1.AlmGroup
+	(*AlmPredictRequest)(nil),    // 54: hypermesh.local.v1.AlmPredictRequest
+	(*AlmPrediction)(nil),        // 55: hypermesh.local.v1.AlmPrediction
+	(*AlmPredictions)(nil),       // 56: hypermesh.local.v1.AlmPredictions
+	(*AlmPool)(nil),              // 57: hypermesh.local.v1.AlmPool
+	(*AlmPools)(nil),             // 58: hypermesh.local.v1.AlmPools
+	(*AlmStats)(nil),             // 59: hypermesh.local.v1.AlmStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -4595,29 +4570,20 @@ var file_local_proto_depIdxs = []int32{
 	38, // 8: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
 	36, // 9: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
 	40, // 10: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	46, // 11: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
-	35, // 6: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
-	36, // 7: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
-	38, // 8: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	40, // 9: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	40, // 10: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	38, // 11: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
-	43, // 12: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
-	46, // 13: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	40, // 14: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	49, // 15: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
-	53, // 16: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
-	55, // 17: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	42, // 11: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	42, // 12: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	40, // 13: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
+	45, // 14: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
+	48, // 15: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	42, // 16: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	51, // 17: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
+	55, // 18: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
+	57, // 19: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -4631,8 +4597,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   49,
-			NumMessages:   58,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -47,6 +47,8 @@ class Status(IntEnum):
     QUOTA = -17
     #: The destination is in the way or names collide there.
     CONFLICT = -18
+    #: Calls like this one failed too often; none is made until a pause is over.
+    CIRCUIT_OPEN = -30
     #: A broken invariant was caught at the border; the handle must be freed.
     PANIC = -98
     #: An error that should not happen; please report it.
@@ -134,6 +136,8 @@ class TransportMethod(IntEnum):
     INVITE = 4
     #: JoinRequest; a JoinReply once the issuer accepted.
     JOIN = 5
+    #: ForgetRequest: the peer is no member any more.
+    FORGET = 6
 
 
 class StateMethod(IntEnum):
@@ -186,6 +190,29 @@ class MetricsMethod(IntEnum):
     SCRAPE = 2
 
 
+class IfrMethod(IntEnum):
+    """Methods of the ifr service."""
+
+    #: IfrStats: entries, memory, requests, journal.
+    STATS = 1
+    #: IfrKey; the value, or no body when the key is not here.
+    GET = 2
+    #: IfrPut; the value that it replaced, or no body.
+    PUT = 3
+    #: IfrKey; the value that was removed, or no body.
+    REMOVE = 4
+    #: IfrKeys; IfrValues.
+    GET_MANY = 5
+    #: IfrEntries; IfrDone.
+    PUT_MANY = 6
+    #: IfrKeys; IfrFound: which were here.
+    REMOVE_MANY = 7
+    #: IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+    MAY_CONTAIN = 8
+    #: Writes a snapshot now and begins a new log; answers when it is on disk.
+    SNAPSHOT = 9
+
+
 class AlmMethod(IntEnum):
     """Methods of the alm service."""
 
@@ -203,8 +230,24 @@ class AlmMethod(IntEnum):
     BEST_PATH = 6
     #: AlmRankRequest; AlmRanking, best first.
     RANK = 7
-    #: Writes the graph to disk now.
+    #: Writes a snapshot to disk now.
     SNAPSHOT = 8
+    #: AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+    BEST_PATHS = 9
+    #: AlmAssociatesRequest; AlmAssociates, best first.
+    ASSOCIATES = 10
+    #: AlmGroup: keys that were used together; the predictor learns.
+    OBSERVE = 11
+    #: AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+    PREDICT = 12
+    #: AlmPool: makes a pool, or changes its budgets.
+    POOL_SET = 13
+    #: AlmPool: forgets a pool with all that is in it.
+    POOL_DROP = 14
+    #: AlmPools.
+    POOLS = 15
+    #: AlmPool: chooses landmarks that shorten searches until a link grows.
+    PREPARE = 16
 
 
 #: The methods of each service.
@@ -214,5 +257,6 @@ METHODS: dict[Service, type[IntEnum]] = {
     Service.SCHEDULER: SchedulerMethod,
     Service.CONSENSUS: ConsensusMethod,
     Service.METRICS: MetricsMethod,
+    Service.IFR: IfrMethod,
     Service.ALM: AlmMethod,
 }
