@@ -3,7 +3,9 @@
 use std::path::Path as FsPath;
 use std::time::Duration;
 
-use mfn_local::{BreakerOptions, CallError, ConnectOptions, Pool, PoolOptions, Request};
+use mfn_local::{
+    BreakerOptions, CallError, ConnectOptions, Pool as Connections, PoolOptions, Request,
+};
 use mfn_wire::{Service, Status, method, pb};
 use prost::Message;
 
@@ -22,7 +24,7 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Asks `almd`. Cheap to clone. Connects when first asked, and again after the connection was lost.
 #[derive(Clone, Debug)]
 pub struct SocketAlm {
-    pool: Pool,
+    pool: Connections,
 }
 
 impl SocketAlm {
@@ -40,12 +42,12 @@ impl SocketAlm {
             ..PoolOptions::new(Service::Alm, path)
         };
         Self {
-            pool: Pool::new(options),
+            pool: Connections::new(options),
         }
     }
 
     /// Its connections and breakers.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &Connections {
         &self.pool
     }
 

@@ -169,9 +169,10 @@ impl IfrClient {
     }
 
     fn call(&self, method: u16, body: Vec<u8>) -> Result<Bytes, IfrError> {
-        let request = Request {
-            deadline: self.options.call_timeout,
-            ..Request::new(ContentType::Fixed, body)
+        let request = Request::new(ContentType::Fixed, body);
+        let request = match self.options.call_timeout {
+            Some(timeout) => request.within(timeout),
+            None => request,
         };
         Ok(self.client.call(0, method, &request)?.body)
     }

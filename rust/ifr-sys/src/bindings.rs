@@ -76,21 +76,15 @@ pub struct mfn_ifr_options {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mfn_ifr_options"][::core::mem::size_of::<mfn_ifr_options>() - 32usize];
-    [
-        "Alignment of mfn_ifr_options",
-    ][::core::mem::align_of::<mfn_ifr_options>() - 8usize];
-    [
-        "Offset of field: mfn_ifr_options::struct_size",
-    ][::core::mem::offset_of!(mfn_ifr_options, struct_size) - 0usize];
-    [
-        "Offset of field: mfn_ifr_options::flags",
-    ][::core::mem::offset_of!(mfn_ifr_options, flags) - 4usize];
-    [
-        "Offset of field: mfn_ifr_options::bytes_max",
-    ][::core::mem::offset_of!(mfn_ifr_options, bytes_max) - 8usize];
-    [
-        "Offset of field: mfn_ifr_options::hash_key",
-    ][::core::mem::offset_of!(mfn_ifr_options, hash_key) - 16usize];
+    ["Alignment of mfn_ifr_options"][::core::mem::align_of::<mfn_ifr_options>() - 8usize];
+    ["Offset of field: mfn_ifr_options::struct_size"]
+        [::core::mem::offset_of!(mfn_ifr_options, struct_size) - 0usize];
+    ["Offset of field: mfn_ifr_options::flags"]
+        [::core::mem::offset_of!(mfn_ifr_options, flags) - 4usize];
+    ["Offset of field: mfn_ifr_options::bytes_max"]
+        [::core::mem::offset_of!(mfn_ifr_options, bytes_max) - 8usize];
+    ["Offset of field: mfn_ifr_options::hash_key"]
+        [::core::mem::offset_of!(mfn_ifr_options, hash_key) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -110,36 +104,26 @@ pub struct mfn_ifr_stats {
 const _: () = {
     ["Size of mfn_ifr_stats"][::core::mem::size_of::<mfn_ifr_stats>() - 72usize];
     ["Alignment of mfn_ifr_stats"][::core::mem::align_of::<mfn_ifr_stats>() - 8usize];
-    [
-        "Offset of field: mfn_ifr_stats::struct_size",
-    ][::core::mem::offset_of!(mfn_ifr_stats, struct_size) - 0usize];
-    [
-        "Offset of field: mfn_ifr_stats::reserved",
-    ][::core::mem::offset_of!(mfn_ifr_stats, reserved) - 4usize];
-    [
-        "Offset of field: mfn_ifr_stats::digest_entries",
-    ][::core::mem::offset_of!(mfn_ifr_stats, digest_entries) - 8usize];
-    [
-        "Offset of field: mfn_ifr_stats::bytes_entries",
-    ][::core::mem::offset_of!(mfn_ifr_stats, bytes_entries) - 16usize];
-    [
-        "Offset of field: mfn_ifr_stats::bytes",
-    ][::core::mem::offset_of!(mfn_ifr_stats, bytes) - 24usize];
-    [
-        "Offset of field: mfn_ifr_stats::bytes_max",
-    ][::core::mem::offset_of!(mfn_ifr_stats, bytes_max) - 32usize];
-    [
-        "Offset of field: mfn_ifr_stats::capacity",
-    ][::core::mem::offset_of!(mfn_ifr_stats, capacity) - 40usize];
-    [
-        "Offset of field: mfn_ifr_stats::segments",
-    ][::core::mem::offset_of!(mfn_ifr_stats, segments) - 48usize];
-    [
-        "Offset of field: mfn_ifr_stats::filter_bytes",
-    ][::core::mem::offset_of!(mfn_ifr_stats, filter_bytes) - 56usize];
-    [
-        "Offset of field: mfn_ifr_stats::filter_homeless",
-    ][::core::mem::offset_of!(mfn_ifr_stats, filter_homeless) - 64usize];
+    ["Offset of field: mfn_ifr_stats::struct_size"]
+        [::core::mem::offset_of!(mfn_ifr_stats, struct_size) - 0usize];
+    ["Offset of field: mfn_ifr_stats::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_stats, reserved) - 4usize];
+    ["Offset of field: mfn_ifr_stats::digest_entries"]
+        [::core::mem::offset_of!(mfn_ifr_stats, digest_entries) - 8usize];
+    ["Offset of field: mfn_ifr_stats::bytes_entries"]
+        [::core::mem::offset_of!(mfn_ifr_stats, bytes_entries) - 16usize];
+    ["Offset of field: mfn_ifr_stats::bytes"]
+        [::core::mem::offset_of!(mfn_ifr_stats, bytes) - 24usize];
+    ["Offset of field: mfn_ifr_stats::bytes_max"]
+        [::core::mem::offset_of!(mfn_ifr_stats, bytes_max) - 32usize];
+    ["Offset of field: mfn_ifr_stats::capacity"]
+        [::core::mem::offset_of!(mfn_ifr_stats, capacity) - 40usize];
+    ["Offset of field: mfn_ifr_stats::segments"]
+        [::core::mem::offset_of!(mfn_ifr_stats, segments) - 48usize];
+    ["Offset of field: mfn_ifr_stats::filter_bytes"]
+        [::core::mem::offset_of!(mfn_ifr_stats, filter_bytes) - 56usize];
+    ["Offset of field: mfn_ifr_stats::filter_homeless"]
+        [::core::mem::offset_of!(mfn_ifr_stats, filter_homeless) - 64usize];
 };
 pub type mfn_ifr_visit = ::core::option::Option<
     unsafe extern "C" fn(
@@ -187,11 +171,7 @@ unsafe extern "C" {
     pub fn mfn_ifr_remove(ifr: *mut mfn_ifr, key: *const u8, old: *mut u8) -> i32;
 }
 unsafe extern "C" {
-    pub fn mfn_ifr_may_contain(
-        ifr: *const mfn_ifr,
-        key: *const u8,
-        maybe: *mut u8,
-    ) -> i32;
+    pub fn mfn_ifr_may_contain(ifr: *const mfn_ifr, key: *const u8, maybe: *mut u8) -> i32;
 }
 unsafe extern "C" {
     pub fn mfn_ifr_insert_bytes(
@@ -258,39 +238,24 @@ pub struct mfn_ifr_flow {
 const _: () = {
     ["Size of mfn_ifr_flow"][::core::mem::size_of::<mfn_ifr_flow>() - 80usize];
     ["Alignment of mfn_ifr_flow"][::core::mem::align_of::<mfn_ifr_flow>() - 8usize];
-    [
-        "Offset of field: mfn_ifr_flow::key",
-    ][::core::mem::offset_of!(mfn_ifr_flow, key) - 0usize];
-    [
-        "Offset of field: mfn_ifr_flow::size",
-    ][::core::mem::offset_of!(mfn_ifr_flow, size) - 32usize];
-    [
-        "Offset of field: mfn_ifr_flow::created_ns",
-    ][::core::mem::offset_of!(mfn_ifr_flow, created_ns) - 40usize];
-    [
-        "Offset of field: mfn_ifr_flow::updated_ns",
-    ][::core::mem::offset_of!(mfn_ifr_flow, updated_ns) - 48usize];
-    [
-        "Offset of field: mfn_ifr_flow::expires_ns",
-    ][::core::mem::offset_of!(mfn_ifr_flow, expires_ns) - 56usize];
-    [
-        "Offset of field: mfn_ifr_flow::reference",
-    ][::core::mem::offset_of!(mfn_ifr_flow, reference) - 64usize];
-    [
-        "Offset of field: mfn_ifr_flow::component",
-    ][::core::mem::offset_of!(mfn_ifr_flow, component) - 72usize];
-    [
-        "Offset of field: mfn_ifr_flow::kind",
-    ][::core::mem::offset_of!(mfn_ifr_flow, kind) - 74usize];
-    [
-        "Offset of field: mfn_ifr_flow::priority",
-    ][::core::mem::offset_of!(mfn_ifr_flow, priority) - 76usize];
-    [
-        "Offset of field: mfn_ifr_flow::heat",
-    ][::core::mem::offset_of!(mfn_ifr_flow, heat) - 77usize];
-    [
-        "Offset of field: mfn_ifr_flow::reserved",
-    ][::core::mem::offset_of!(mfn_ifr_flow, reserved) - 78usize];
+    ["Offset of field: mfn_ifr_flow::key"][::core::mem::offset_of!(mfn_ifr_flow, key) - 0usize];
+    ["Offset of field: mfn_ifr_flow::size"][::core::mem::offset_of!(mfn_ifr_flow, size) - 32usize];
+    ["Offset of field: mfn_ifr_flow::created_ns"]
+        [::core::mem::offset_of!(mfn_ifr_flow, created_ns) - 40usize];
+    ["Offset of field: mfn_ifr_flow::updated_ns"]
+        [::core::mem::offset_of!(mfn_ifr_flow, updated_ns) - 48usize];
+    ["Offset of field: mfn_ifr_flow::expires_ns"]
+        [::core::mem::offset_of!(mfn_ifr_flow, expires_ns) - 56usize];
+    ["Offset of field: mfn_ifr_flow::reference"]
+        [::core::mem::offset_of!(mfn_ifr_flow, reference) - 64usize];
+    ["Offset of field: mfn_ifr_flow::component"]
+        [::core::mem::offset_of!(mfn_ifr_flow, component) - 72usize];
+    ["Offset of field: mfn_ifr_flow::kind"][::core::mem::offset_of!(mfn_ifr_flow, kind) - 74usize];
+    ["Offset of field: mfn_ifr_flow::priority"]
+        [::core::mem::offset_of!(mfn_ifr_flow, priority) - 76usize];
+    ["Offset of field: mfn_ifr_flow::heat"][::core::mem::offset_of!(mfn_ifr_flow, heat) - 77usize];
+    ["Offset of field: mfn_ifr_flow::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_flow, reserved) - 78usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -304,24 +269,17 @@ pub struct mfn_ifr_decision {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of mfn_ifr_decision"][::core::mem::size_of::<mfn_ifr_decision>() - 96usize];
-    [
-        "Alignment of mfn_ifr_decision",
-    ][::core::mem::align_of::<mfn_ifr_decision>() - 8usize];
-    [
-        "Offset of field: mfn_ifr_decision::outcome",
-    ][::core::mem::offset_of!(mfn_ifr_decision, outcome) - 0usize];
-    [
-        "Offset of field: mfn_ifr_decision::next_layer",
-    ][::core::mem::offset_of!(mfn_ifr_decision, next_layer) - 4usize];
-    [
-        "Offset of field: mfn_ifr_decision::confidence",
-    ][::core::mem::offset_of!(mfn_ifr_decision, confidence) - 8usize];
-    [
-        "Offset of field: mfn_ifr_decision::reserved",
-    ][::core::mem::offset_of!(mfn_ifr_decision, reserved) - 12usize];
-    [
-        "Offset of field: mfn_ifr_decision::record",
-    ][::core::mem::offset_of!(mfn_ifr_decision, record) - 16usize];
+    ["Alignment of mfn_ifr_decision"][::core::mem::align_of::<mfn_ifr_decision>() - 8usize];
+    ["Offset of field: mfn_ifr_decision::outcome"]
+        [::core::mem::offset_of!(mfn_ifr_decision, outcome) - 0usize];
+    ["Offset of field: mfn_ifr_decision::next_layer"]
+        [::core::mem::offset_of!(mfn_ifr_decision, next_layer) - 4usize];
+    ["Offset of field: mfn_ifr_decision::confidence"]
+        [::core::mem::offset_of!(mfn_ifr_decision, confidence) - 8usize];
+    ["Offset of field: mfn_ifr_decision::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_decision, reserved) - 12usize];
+    ["Offset of field: mfn_ifr_decision::record"]
+        [::core::mem::offset_of!(mfn_ifr_decision, record) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -336,33 +294,22 @@ pub struct mfn_ifr_pool_stats {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    [
-        "Size of mfn_ifr_pool_stats",
-    ][::core::mem::size_of::<mfn_ifr_pool_stats>() - 48usize];
-    [
-        "Alignment of mfn_ifr_pool_stats",
-    ][::core::mem::align_of::<mfn_ifr_pool_stats>() - 8usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::struct_size",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, struct_size) - 0usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::reserved",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, reserved) - 4usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::records",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, records) - 8usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::bytes",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, bytes) - 16usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::bytes_max",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, bytes_max) - 24usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::evictions",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, evictions) - 32usize];
-    [
-        "Offset of field: mfn_ifr_pool_stats::expirations",
-    ][::core::mem::offset_of!(mfn_ifr_pool_stats, expirations) - 40usize];
+    ["Size of mfn_ifr_pool_stats"][::core::mem::size_of::<mfn_ifr_pool_stats>() - 48usize];
+    ["Alignment of mfn_ifr_pool_stats"][::core::mem::align_of::<mfn_ifr_pool_stats>() - 8usize];
+    ["Offset of field: mfn_ifr_pool_stats::struct_size"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, struct_size) - 0usize];
+    ["Offset of field: mfn_ifr_pool_stats::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, reserved) - 4usize];
+    ["Offset of field: mfn_ifr_pool_stats::records"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, records) - 8usize];
+    ["Offset of field: mfn_ifr_pool_stats::bytes"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, bytes) - 16usize];
+    ["Offset of field: mfn_ifr_pool_stats::bytes_max"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, bytes_max) - 24usize];
+    ["Offset of field: mfn_ifr_pool_stats::evictions"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, evictions) - 32usize];
+    ["Offset of field: mfn_ifr_pool_stats::expirations"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, expirations) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug)]
@@ -433,12 +380,8 @@ unsafe extern "C" {
     ) -> i32;
 }
 unsafe extern "C" {
-    pub fn mfn_ifr_flows_learn(
-        flows: *mut mfn_ifr_flows,
-        kind: u32,
-        layer: u32,
-        found: u32,
-    ) -> i32;
+    pub fn mfn_ifr_flows_learn(flows: *mut mfn_ifr_flows, kind: u32, layer: u32, found: u32)
+    -> i32;
 }
 unsafe extern "C" {
     pub fn mfn_ifr_flows_pool_stats(
