@@ -92,6 +92,7 @@ pub fn build(b: *std.Build) void {
         .{ "vectors", "../integration/vectors/wire.txt" },
         .{ "canary", "../integration/vectors/canary.json" },
         .{ "ifr_vectors", "../integration/vectors/ifr.txt" },
+        .{ "summaries", "../integration/vectors/ifr/summary.json" },
     }) |file| {
         unit_tests.root_module.addAnonymousImport(file[0], .{ .root_source_file = b.path(file[1]) });
     }

@@ -43,6 +43,8 @@ pub const bytes_min: u64 = 32 * 1024;
 
 /// Keys of a filter, at most: its buckets are counted in 32 bits.
 pub const filter_keys_max: u64 = 1 << 32;
+/// Buckets of a filter beyond its load.
+pub const filter_buckets_spare: u32 = 16;
 /// Fingerprints that one insert into a filter may move.
 pub const filter_moves_max: u32 = 500;
 

@@ -1,7 +1,8 @@
 //! A cuckoo filter (Fan et al. 2014) of fixed capacity: answers "surely not here" or "maybe here", and can forget.
 //!
 //! A bucket is 44 bits, four fingerprints of 11 bits, 0 for an empty one; a key may lie in two buckets.
-//! At its capacity it takes 11.6 bits per key and calls a key that is not here "maybe" with a chance of 0.37 %.
+//! At its capacity it takes 11.7 bits per key, if that is some thousands, and calls a key that is not here "maybe"
+//! with a chance of 0.37 %.
 //! Keys are hashes, such as `Seeds.digest` gives; a key that is inserted twice must be removed twice.
 
 const std = @import("std");
@@ -35,8 +36,8 @@ pub const Filter = struct {
 
     fn bucketsFor(capacity: u64) ?u32 {
         if (capacity > constants.filter_keys_max) return null;
-        // A load of 0.95.
-        return @intCast(@max(1, (capacity * 20 + lanes * 19 - 1) / (lanes * 19)));
+        // A load of 0.94, and some room for the luck of small numbers.
+        return @intCast((capacity * 50 + lanes * 47 - 1) / (lanes * 47) + constants.filter_buckets_spare);
     }
 
     pub fn init(gpa: std.mem.Allocator, capacity: u64) error{ Limit, OutOfMemory }!Filter {
@@ -57,7 +58,7 @@ pub const Filter = struct {
             lanesEqual(filter.read(probe.second), probe.fingerprint)) != 0;
     }
 
-    /// error.Full: at its capacity, or, with a chance of very few in a billion, before. Nothing changed.
+    /// error.Full: at its capacity, or, very seldom, shortly before. Nothing changed.
     pub fn insert(filter: *Filter, hash: u64) error{Full}!void {
         if (filter.count >= filter.capacity) return error.Full;
         const probe: Probe = .init(hash, filter.buckets);
@@ -72,9 +73,13 @@ pub const Filter = struct {
         var moved: [constants.filter_moves_max]struct { bucket: u32, lane: u6 } = undefined;
         var fingerprint = probe.fingerprint;
         var bucket = probe.second;
-        for (&moved, 0..) |*step, move| {
-            // Which lane moves only has to vary: the fingerprints are random enough.
-            const lane: u6 = @intCast((fingerprint + move) % lanes);
+        // Which lane moves only has to vary, without a period.
+        var state = (probe.fingerprint << 32 | probe.first) *% 0x9e37_79b9_7f4a_7c15 | 1;
+        for (&moved) |*step| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            const lane: u6 = @intCast(state >> 62);
             step.* = .{ .bucket = bucket, .lane = lane };
             fingerprint = filter.swap(bucket, lane, fingerprint);
             bucket = other(fingerprint, bucket, filter.buckets);
@@ -196,7 +201,7 @@ test "at capacity: at most 12 bits per key, no false negative, at most 0.5 % fal
     for ([_]u64{ 1_000, 30_011, 200_000 }) |capacity| {
         var filter: Filter = try .init(gpa, capacity);
         defer filter.deinit(gpa);
-        try std.testing.expect(filter.bytes.len * 8 <= capacity * 12);
+        if (capacity > 10_000) try std.testing.expect(filter.bytes.len * 8 <= capacity * 12);
         var random = std.Random.DefaultPrng.init(seed);
         for (0..capacity) |_| try filter.insert(random.next());
         try std.testing.expectError(error.Full, filter.insert(1));
@@ -204,13 +209,25 @@ test "at capacity: at most 12 bits per key, no false negative, at most 0.5 % fal
         for (0..capacity) |_| try std.testing.expect(filter.mayContain(random.next()));
         var maybes: u32 = 0;
         for (0..200_000) |_| maybes += @intFromBool(filter.mayContain(random.next()));
-        // 8 lanes at 0.95 of 2,047 values: 742 expected, standard deviation 27.
-        try std.testing.expect(maybes > 500);
+        // 8 lanes at 0.94 of 2,047 values: 735 expected, standard deviation 27, fewer where there is more room.
+        try std.testing.expect(maybes > 450);
         try std.testing.expect(maybes < 1000);
         random = std.Random.DefaultPrng.init(seed);
         for (0..capacity) |_| try std.testing.expect(filter.remove(random.next()));
         for (filter.bytes) |byte| try std.testing.expectEqual(0, byte);
         try std.testing.expect(!filter.remove(7));
+    }
+}
+
+test "whatever the keys, the capacity is reached" {
+    const gpa = std.testing.allocator;
+    for (0..300) |seed| {
+        errdefer std.debug.print("seed {d}\n", .{seed});
+        const capacity: u64 = if (seed % 30 == 0) 50_000 else 1 + seed * 10;
+        var filter: Filter = try .init(gpa, capacity);
+        defer filter.deinit(gpa);
+        var random = std.Random.DefaultPrng.init(seed);
+        for (0..capacity) |_| try filter.insert(random.next());
     }
 }
 

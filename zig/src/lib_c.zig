@@ -14,10 +14,10 @@ fn exportGuarded(comptime body: anytype, comptime name: []const u8, comptime poi
 
 comptime {
     @export(&ifr.abiVersion, .{ .name = "mfn_ifr_abi_version" });
-    // These three cannot panic.
+    // These two cannot panic.
     @export(&ifr.get, .{ .name = "mfn_ifr_get" });
     @export(&ifr.mayContain, .{ .name = "mfn_ifr_may_contain" });
-    @export(&ifr.len, .{ .name = "mfn_ifr_len" });
+    exportGuarded(ifr.len, "mfn_ifr_len", .first_argument);
     exportGuarded(ifr.new, "mfn_ifr_new", .nothing);
     exportGuarded(ifr.free, "mfn_ifr_free", .first_argument);
     exportGuarded(ifr.insert, "mfn_ifr_insert", .first_argument);

@@ -315,7 +315,7 @@ int32_t mfn_ifr_summary_build(const uint8_t *keys, size_t count, uint64_t seed, 
  * Thread: any. */
 int32_t mfn_ifr_summary_may_contain(const uint8_t *bytes, size_t length, const uint8_t *key, uint8_t *maybe);
 
-/* ---- Filters of fixed capacity that forget: 11.6 bits a key, 0.37 % false positives. Since 1.1. ---- */
+/* ---- Filters of fixed capacity that forget: 11.7 bits a key, 0.37 % false positives. Since 1.1. ---- */
 
 struct mfn_ifr_filter;
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::hint::black_box;
 use std::time::Instant;
 
-use mfn_ifr::{Digest, Ifr, Options, Value};
+use mfn_ifr::{Digest, Filter, Ifr, Options, Summary, Value};
 
 use crate::record::{BenchError, Ctx, Must, Samples};
 
@@ -74,16 +74,17 @@ fn plain(value: &u64) -> u64 {
 
 pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     border(ctx)?;
-    let counts: &[usize] = if ctx.quick {
-        &[10_000]
-    } else {
-        &[1_000_000, 10_000_000]
+    let counts: &[usize] = match (ctx.quick, ctx.large) {
+        (true, _) => &[10_000],
+        (false, false) => &[1_000_000, 10_000_000],
+        (false, true) => &[1_000_000, 10_000_000, 30_000_000],
     };
     for count in counts {
         table(ctx, *count)?;
         growth(ctx, *count)?;
     }
     memory(ctx)?;
+    filter(ctx, counts[0])?;
     shared(ctx, counts[0])
 }
 
@@ -286,7 +287,7 @@ fn table(ctx: &mut Ctx, count: usize) -> Result<(), BenchError> {
         &note,
     )?;
     let tags =
-        "absent keys that the index in front of the entries (13 bits of hash each) does not deny";
+        "absent keys that the index in front of the entries (12 bits of hash each) does not deny";
     ctx.row(
         &name("index says maybe"),
         "%",
@@ -378,6 +379,63 @@ fn memory(ctx: &mut Ctx) -> Result<(), BenchError> {
         &format!(
             "{steps} sizes between {from:.0e} and {to:.0e}; 48 of the bytes are key and value"
         ),
+    )
+}
+
+/// The filter that forgets, filled to its capacity, and the summary of the same keys.
+fn filter(ctx: &mut Ctx, count: usize) -> Result<(), BenchError> {
+    let (present, absent) = (keys(0, count), keys(1 << 40, 1_000_000));
+    let mut updatable = Filter::new(count as u64)?;
+    for key in &present {
+        updatable.insert(key)?;
+    }
+    let summary = Summary::build(&present, 1)?;
+    if !present
+        .iter()
+        .all(|key| updatable.may_contain(key) && summary.may_contain(key))
+    {
+        return Err(BenchError::new("a filter denies what is in it"));
+    }
+    let share = |maybe: &dyn Fn(&Digest) -> bool| -> Samples {
+        let wrong = absent.iter().filter(|key| maybe(key)).count();
+        (wrong as f64 / absent.len() as f64 * 100.0).into()
+    };
+    let bits = |bytes: u64| -> Samples { (bytes as f64 * 8.0 / count as f64).into() };
+    let note = format!("filled to its capacity of {count} digests, removals supported");
+    let wrong = share(&|key| updatable.may_contain(key));
+    ctx.row(
+        "updatable filter, false positives",
+        "%",
+        &wrong,
+        None,
+        Must::AtMost(0.5),
+        &note,
+    )?;
+    ctx.row(
+        "updatable filter, bits per key",
+        "bit",
+        &bits(updatable.bytes()),
+        None,
+        Must::AtMost(12.0),
+        &note,
+    )?;
+    let note = format!("binary fuse filter of {count} digests, immutable");
+    let wrong = share(&|key| summary.may_contain(key));
+    ctx.row(
+        "summary, false positives",
+        "%",
+        &wrong,
+        None,
+        Must::AtMost(0.5),
+        &note,
+    )?;
+    ctx.row(
+        "summary, bits per key",
+        "bit",
+        &bits(summary.as_bytes().len() as u64),
+        None,
+        Must::Report,
+        &note,
     )
 }
 

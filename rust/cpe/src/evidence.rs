@@ -106,10 +106,18 @@ pub(crate) struct Candidate {
 }
 
 /// What one context says about one candidate: its count and its place in the order of last occurrence.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub(crate) count: u8,
     rank: u8,
+}
+
+impl Mark {
+    /// Not a successor: later than all that are.
+    const NONE: Mark = Mark {
+        count: 0,
+        rank: u8::MAX,
+    };
 }
 
 /// Everything that one prediction is made from.
@@ -349,7 +357,7 @@ impl Evidence {
         }
         self.candidates.push(candidate);
         self.rows.push([SILENT; FEATURES]);
-        self.marks.push([Mark::default(); VIEWS]);
+        self.marks.push([Mark::NONE; VIEWS]);
         Some(self.candidates.len() - 1)
     }
 
@@ -373,17 +381,15 @@ impl Evidence {
     fn describe(&mut self, lane: &Lane, event: u32) {
         let burst = steps(lane.burst) * 16;
         let totals: [u16; VIEWS] = std::array::from_fn(|source| self.views[source].total);
+        // What one occurrence adds: 200 parts make the whole context, in units of 2^-16.
+        let shares: [u32; NEAR] =
+            std::array::from_fn(|back| (200 << 16) / u32::from(totals[CONTEXTS + back].max(1)));
         for ((candidate, row), marks) in self.candidates.iter().zip(&mut self.rows).zip(&self.marks)
         {
             for source in 0..CONTEXTS {
                 let bucket = if self.known[source] {
                     let mark = marks[source];
-                    let rank = if mark.count > 0 {
-                        usize::from(mark.rank)
-                    } else {
-                        2
-                    };
-                    successor(mark.count.into(), totals[source], rank)
+                    successor(mark.count.into(), totals[source], mark.rank.into())
                 } else {
                     UNKNOWN
                 };
@@ -406,10 +412,10 @@ impl Evidence {
             row[AT_RANK] = feature(AT_RANK, rank * 2 + burst_has);
             row[AT_BURST] = feature(AT_BURST, burst + burst_has * 8 + count);
             row[AT_AGREE] = feature(AT_AGREE, usize::from(candidate.agree));
-            let latest = |mark: &Mark| usize::from(mark.count > 0 && mark.rank == 0);
+            let latest = |mark: &Mark| usize::from(mark.rank == 0);
             let pair = ((count * 8 + other) * 2 + latest(first)) * 2 + latest(skip);
             row[AT_PAIR] = feature(AT_PAIR, pair);
-            describe_near(&marks[CONTEXTS..], &totals[CONTEXTS..], row);
+            describe_near(&marks[CONTEXTS..], &shares, row);
         }
     }
 
@@ -511,29 +517,23 @@ impl Evidence {
 const MOST: f32 = 0.999;
 
 /// How many near symbols have this candidate after them, which, how surely and how lately.
-fn describe_near(marks: &[Mark], totals: &[u16], row: &mut Row) {
-    let (mut sum, mut which, mut rank) = (0_u32, 0_usize, u8::MAX);
-    for (back, (mark, total)) in marks.iter().zip(totals).enumerate() {
-        if mark.count > 0 {
-            sum += u32::from(mark.count) * 200 / u32::from((*total).max(1));
-            which |= 1 << back;
-            rank = rank.min(mark.rank);
-        }
+fn describe_near(marks: &[Mark], shares: &[u32; NEAR], row: &mut Row) {
+    // Places in the order of last occurrence, in seven steps.
+    const LATELY: [u8; 17] = [0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4, 5];
+    let (mut sum, mut which, mut rank) = (0_u64, 0_usize, u8::MAX);
+    for (back, (mark, share)) in marks.iter().zip(shares).enumerate() {
+        sum += u64::from(mark.count) * u64::from(*share);
+        which |= usize::from(mark.count > 0) << back;
+        rank = rank.min(mark.rank);
     }
-    let lately = match rank {
-        0 => 0,
-        1 => 1,
-        2..=3 => 2,
-        4..=7 => 3,
-        8..=15 => 4,
-        u8::MAX => 6,
-        _ => 5,
+    let lately = if rank == u8::MAX {
+        6
+    } else {
+        LATELY[usize::from(rank).min(LATELY.len() - 1)]
     };
-    row[AT_NEAR] = feature(
-        AT_NEAR,
-        which.count_ones() as usize * 16 + bits(sum).min(15),
-    );
-    row[AT_NEAR_PLACE] = feature(AT_NEAR_PLACE, which * 8 + lately);
+    let sum = bits((sum >> 16) as u32).min(15);
+    row[AT_NEAR] = feature(AT_NEAR, which.count_ones() as usize * 16 + sum);
+    row[AT_NEAR_PLACE] = feature(AT_NEAR_PLACE, which * 8 + usize::from(lately));
 }
 
 fn home(handle: u32) -> usize {

@@ -86,16 +86,28 @@ pub(crate) fn prior() -> Vec<f32> {
 /// Eight steps from 0 to many.
 #[inline]
 pub(crate) fn steps(count: u16) -> usize {
-    match count {
-        0 => 0,
-        1 => 1,
-        2 => 2,
-        3..=4 => 3,
-        5..=8 => 4,
-        9..=24 => 5,
-        25..=99 => 6,
-        _ => 7,
+    // A table, since which step it is is hard for a processor to guess.
+    usize::from(STEP_OF[usize::from(count).min(STEP_OF.len() - 1)])
+}
+
+const STEP_OF: [u8; 101] = step_of();
+
+const fn step_of() -> [u8; 101] {
+    let mut table = [7; 101];
+    let mut count = 0;
+    while count < 100 {
+        table[count] = match count {
+            0 => 0,
+            1 => 1,
+            2 => 2,
+            3..=4 => 3,
+            5..=8 => 4,
+            9..=24 => 5,
+            _ => 6,
+        };
+        count += 1;
     }
+    table
 }
 
 /// A part of a whole in ten steps.

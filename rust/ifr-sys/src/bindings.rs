@@ -1,4 +1,4 @@
-// Generated from ffi/include/mfn/ifr.h (headers 54779d8a1686b9d5d65a617d586cce04e96cd6f6c1b318b3ebb3efca055d5190) by `./make gen`; do not edit.
+// Generated from ffi/include/mfn/ifr.h (headers cc4b08f823d14afa89447e72a73a5052a89a583788421a990e2a73c8491f7034) by `./make gen`; do not edit.
 pub const MFN_IFR_ABI_VERSION: u32 = 65537;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;

@@ -344,10 +344,8 @@ impl Flows {
             expirations: 0,
         };
         // SAFETY: the handle is live and may be read by many; `raw` is as long as it says.
-        done(
-            unsafe { sys::mfn_ifr_flows_pool_stats(self.handle.as_ptr(), pool, &mut raw) },
-            0,
-        )?;
+        let status = unsafe { sys::mfn_ifr_flows_pool_stats(self.handle.as_ptr(), pool, &mut raw) };
+        done(status, 0)?;
         Ok(PoolStats {
             records: raw.records,
             bytes: raw.bytes,

@@ -442,8 +442,8 @@ mod tests {
     /// Sets the limit of the budget to 0, which is less than what is held: the next allocation finds that.
     fn damage(ifr: &mut Ifr) {
         let words: *mut u64 = ifr.handle.as_ptr().cast();
-        // SAFETY: a handle is as long as 768 bytes and aligned to 8, and nobody else uses it.
-        let words = unsafe { std::slice::from_raw_parts_mut(words, 96) };
+        // SAFETY: a handle is as long as 896 bytes and aligned to 8, and nobody else uses it.
+        let words = unsafe { std::slice::from_raw_parts_mut(words, 112) };
         for word in words.iter_mut().filter(|word| **word == BYTES_MAX) {
             *word = 0;
         }

@@ -102,7 +102,7 @@ impl fmt::Debug for Summary {
     }
 }
 
-/// An updatable filter of fixed capacity (cuckoo): 11.6 bits per digest, wrong "perhaps" for 0.37 % of what is not in.
+/// An updatable filter of fixed capacity (cuckoo): 11.7 bits per digest, wrong "perhaps" for 0.37 % of what is not in.
 #[derive(Debug)]
 pub struct Filter {
     handle: NonNull<sys::mfn_ifr_filter>,

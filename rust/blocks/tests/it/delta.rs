@@ -286,6 +286,24 @@ fn a_damaged_base_is_named_and_takes_its_deltas_along_until_it_is_healed() {
 }
 
 #[test]
+fn a_put_trusts_no_delta_whose_base_rotted() {
+    let bench = Bench::new();
+    put_versions(&bench, 0..4);
+    // Seen by nobody yet, and the versions put again name the deltas on it before the base itself.
+    damage(&bench, chain(&bench)[0]);
+    for number in (1..4).rev() {
+        let report = bench.put(&format!("v{number}"));
+        check(&bench, &report, &format!("v{number}"));
+    }
+    let bench = bench.reopen(StoreOptions::default());
+    for number in 1..4 {
+        let report = bench.put(&format!("v{number}"));
+        assert_eq!(report.new_blocks, 0);
+        check(&bench, &report, &format!("v{number}"));
+    }
+}
+
+#[test]
 fn torn_anywhere_nothing_dangles() {
     let bench = Bench::new();
     let first = put_versions(&bench, 0..2);
