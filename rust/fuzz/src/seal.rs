@@ -52,7 +52,7 @@ pub(crate) fn invitation(data: &mut Vec<u8>) {
     const BEHIND_BYTES: usize = 8 + 16 + 64;
     let (mut end, mut count) = (COUNT_AT + 1, 0);
     let room = data.len().saturating_sub(BEHIND_BYTES);
-    while let Some(kind) = data.get_mut(end).filter(|_| end < room) {
+    while let Some(kind) = data.get_mut(end).filter(|_| end < room && count < u8::MAX) {
         let bytes = match kind {
             6 => 1 + 16 + 2,
             _ => 1 + 4 + 2,
