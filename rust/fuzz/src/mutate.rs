@@ -6,7 +6,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,7 +16,7 @@ impl Random {
 
     /// A number below `end`; 0 when that is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        (self.next_u64() % end.max(1) as u64) as usize
     }
 }
 
@@ -37,13 +37,13 @@ pub fn mutate(data: &mut Vec<u8>, other: &[u8], random: &mut Random) {
         }
         2 => {
             if let Some(byte) = data.get_mut(at) {
-                *byte = random.next() as u8;
+                *byte = random.next_u64() as u8;
             }
         }
         3 => number(data, random),
         4 => data.truncate(at),
         5 => {
-            let fresh: Vec<u8> = (0..run).map(|_| random.next() as u8).collect();
+            let fresh: Vec<u8> = (0..run).map(|_| random.next_u64() as u8).collect();
             data.splice(at..at, fresh);
         }
         6 => {

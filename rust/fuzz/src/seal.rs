@@ -1,6 +1,10 @@
 //! Repairs what guards a decoder, so that what lies behind it is reached: lengths, counts, checksums, signatures.
 //!
 //! Bytes that are too short for the guarded thing stay as they are.
+#![expect(
+    clippy::ptr_arg,
+    reason = "all repairs have one type; some shorten the bytes"
+)]
 
 use bech32::primitives::iter::{ByteIterExt, Fe32IterExt};
 use bech32::{Bech32m, Fe32, Hrp};

@@ -98,7 +98,7 @@ fn noise_panics_nowhere() {
         let mut random = Random(100 + number as u64);
         for _ in 0..1_000 {
             let length = random.below(300);
-            let mut data: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+            let mut data: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
             (target.run)(&data);
             (target.seal)(&mut data);
             assert!(data.len() <= length, "{}: a repair grows", target.name);

@@ -51,12 +51,10 @@ fn ten_thousand_connections_of_garbage_at_each_socket() -> Outcome {
             // Others are served meanwhile.
             let asking = scope.spawn(|| {
                 while flooding.load(Ordering::Relaxed) {
-                    if let Err(error) = node.ok(&["status"]) {
-                        return Err(error);
-                    }
+                    node.ok(&["status"])?;
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(())
+                Ok::<(), String>(())
             });
             let made = flood(socket, &mut random, || {
                 asking.is_finished() || answered.load(Ordering::Relaxed) >= ANSWERS_MIN
