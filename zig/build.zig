@@ -1,4 +1,4 @@
-//! Builds the IFR archive (`zig build`) and runs its tests (`zig build test --summary all`).
+//! Builds the IFR archive (`zig build`), its daemon (`zig build daemon`), and runs its tests (`zig build test --summary all`).
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -32,10 +32,42 @@ pub fn build(b: *std.Build) void {
             .link_libc = true,
             // The probe is a symbol that only Zig's own linker step brings.
             .stack_check = false,
+            // No array on a stack is written at an index that a caller gives.
+            .stack_protector = false,
             .omit_frame_pointer = false,
         }),
     });
     b.installArtifact(archive);
+
+    const daemon = b.addExecutable(.{
+        .name = "ifrd",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("src/ifrd.zig"),
+            .target = target,
+            .optimize = optimize,
+            .strip = true,
+        }),
+    });
+    const programs = b.step("daemon", "ifrd, and the programs that ask it");
+    programs.dependOn(&b.addInstallArtifact(daemon, .{}).step);
+
+    const client = b.createModule(.{ .root_source_file = b.path("src/ifr_client.zig"), .target = target, .optimize = optimize });
+    for ([_][2][]const u8{
+        .{ "ifr-example", "examples/ifrd.zig" },
+        .{ "ifr-bench", "examples/bench.zig" },
+    }) |program| {
+        const example = b.addExecutable(.{
+            .name = program[0],
+            .root_module = b.createModule(.{
+                .root_source_file = b.path(program[1]),
+                .target = target,
+                .optimize = optimize,
+                .strip = true,
+                .imports = &.{.{ .name = "ifr_client", .module = client }},
+            }),
+        });
+        programs.dependOn(&b.addInstallArtifact(example, .{}).step);
+    }
 
     const header = b.addTranslateC(.{
         .root_source_file = b.path("../ffi/include/mfn/ifr.h"),
@@ -59,6 +91,8 @@ pub fn build(b: *std.Build) void {
     for ([_][2][]const u8{
         .{ "vectors", "../integration/vectors/wire.txt" },
         .{ "canary", "../integration/vectors/canary.json" },
+        .{ "ifr_vectors", "../integration/vectors/ifr.txt" },
+        .{ "summaries", "../integration/vectors/ifr/summary.json" },
     }) |file| {
         unit_tests.root_module.addAnonymousImport(file[0], .{ .root_source_file = b.path(file[1]) });
     }

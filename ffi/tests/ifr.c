@@ -16,6 +16,9 @@
 /* Unlikely to lie in a handle by chance. */
 #define BYTES_MAX 0x2345678u
 
+/* Memory that is no handle. */
+static uint64_t other_memory[64];
+
 static unsigned reports;
 static char last[256];
 
@@ -43,7 +46,7 @@ static int32_t put(struct mfn_ifr *ifr, unsigned number) {
 /* Sets the limit of the budget to 0, which is less than what is held: the next allocation finds that. */
 static int damage(struct mfn_ifr *ifr) {
     uint8_t *bytes = (uint8_t *)ifr;
-    for (size_t at = 0; at < 96; at += 8) {
+    for (size_t at = 0; at < 896; at += 8) {
         uint64_t word;
         memcpy(&word, bytes + at, 8);
         if (word == BYTES_MAX) {
@@ -74,6 +77,71 @@ static int32_t visit(void *userdata, const uint8_t *key, size_t key_bytes, const
     struct walk *walk = userdata;
     walk->visits++;
     walk->status = put_until_refused(walk->broken, 0);
+    return 0;
+}
+
+/* Records, summaries and filters with arguments that a caller should not give. */
+static int abuse(void) {
+    static const uint8_t none[MFN_IFR_HASH_KEY_BYTES], secret[MFN_IFR_HASH_KEY_BYTES] = {1};
+    struct mfn_ifr_flows *flows = NULL;
+    CHECK(mfn_ifr_flows_new(none, &flows) == MFN_INVALID_ARGUMENT && flows == NULL);
+    CHECK(mfn_ifr_flows_new(secret, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_new(secret, &flows) == MFN_OK);
+    CHECK(mfn_ifr_flows_add_pool(flows, 1, MFN_IFR_POOL_BYTES_MIN - 1, 0) == MFN_LIMIT);
+    CHECK(mfn_ifr_flows_add_pool(flows, 1, MFN_IFR_POOL_BYTES_MIN, 2) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_add_pool(flows, 1, MFN_IFR_POOL_BYTES_MIN, 0) == MFN_OK);
+    CHECK(mfn_ifr_flows_add_pool(flows, 1, MFN_IFR_POOL_BYTES_MIN, 0) == MFN_ALREADY_EXISTS);
+    struct mfn_ifr_flow record = {.key = {5}, .size = 9, .expires_ns = 100, .priority = 8};
+    CHECK(mfn_ifr_flows_put(flows, 1, &record, 1, NULL, NULL) == MFN_INVALID_ARGUMENT);
+    record.priority = 7;
+    record.reserved[1] = 1;
+    CHECK(mfn_ifr_flows_put(flows, 1, &record, 1, NULL, NULL) == MFN_INVALID_ARGUMENT);
+    record.reserved[1] = 0;
+    CHECK(mfn_ifr_flows_put(flows, 2, &record, 1, NULL, NULL) == MFN_NOT_FOUND);
+    CHECK(mfn_ifr_flows_put(flows, 1, NULL, 1, NULL, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_put(flows, 1, &record, 1, NULL, NULL) == MFN_OK);
+    struct mfn_ifr_flow found;
+    CHECK(mfn_ifr_flows_get(flows, 1, record.key, 99, &found) == MFN_OK && memcmp(&found, &record, sizeof found) == 0);
+    CHECK(mfn_ifr_flows_get(flows, 1, record.key, 100, &found) == MFN_NOT_FOUND);
+    CHECK(mfn_ifr_flows_get(flows, 1, NULL, 99, &found) == MFN_INVALID_ARGUMENT);
+    struct mfn_ifr_decision decision;
+    CHECK(mfn_ifr_flows_route(flows, 1, record.key, 65536, 99, &decision) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_route(flows, 1, record.key, 3, 99, &decision) == MFN_OK);
+    CHECK(decision.outcome == MFN_IFR_FOUND_EXACT && decision.record.size == 9);
+    CHECK(mfn_ifr_flows_learn(flows, 3, 1, 1) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_learn(flows, 3, MFN_IFR_LAYER_NONE, 1) == MFN_INVALID_ARGUMENT);
+    struct mfn_ifr_pool_stats stats = {.struct_size = sizeof stats - 1};
+    CHECK(mfn_ifr_flows_pool_stats(flows, 1, &stats) == MFN_INVALID_ARGUMENT);
+    stats.struct_size = sizeof stats;
+    CHECK(mfn_ifr_flows_pool_stats(flows, 1, &stats) == MFN_OK && stats.records == 1);
+    uint64_t removed = 0;
+    CHECK(mfn_ifr_flows_expire(flows, 1, UINT64_MAX, UINT64_MAX, &removed) == MFN_OK && removed == 1);
+    CHECK(mfn_ifr_flows_get((struct mfn_ifr_flows *)other_memory, 1, record.key, 1, &found) == MFN_INVALID_ARGUMENT);
+    mfn_ifr_flows_free(flows);
+    mfn_ifr_flows_free(NULL);
+
+    uint8_t bytes[256], maybe = 9;
+    size_t written = 0;
+    CHECK(mfn_ifr_summary_build(record.key, 1, 1, bytes, 10, &written) == MFN_NO_SPACE && written > 24);
+    CHECK(mfn_ifr_summary_build(NULL, 1, 1, bytes, sizeof bytes, &written) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_summary_build(record.key, 1, 1, bytes, sizeof bytes, &written) == MFN_OK);
+    CHECK(mfn_ifr_summary_may_contain(bytes, written, record.key, &maybe) == MFN_OK && maybe == 1);
+    for (size_t length = 0; length < written; length++) {
+        CHECK(mfn_ifr_summary_may_contain(bytes, length, record.key, &maybe) == MFN_CORRUPT);
+    }
+    uint64_t needed;
+    CHECK(mfn_ifr_summary_bytes(UINT64_MAX, &needed) == MFN_LIMIT);
+
+    struct mfn_ifr_filter *filter = NULL;
+    CHECK(mfn_ifr_filter_new(UINT64_MAX, secret, &filter) == MFN_LIMIT && filter == NULL);
+    CHECK(mfn_ifr_filter_new(1, secret, &filter) == MFN_OK);
+    CHECK(mfn_ifr_filter_insert(filter, record.key) == MFN_OK);
+    CHECK(mfn_ifr_filter_insert(filter, record.key) == MFN_LIMIT);
+    CHECK(mfn_ifr_filter_may_contain(filter, record.key, &maybe) == MFN_OK && maybe == 1);
+    CHECK(mfn_ifr_filter_remove(filter, record.key) == MFN_OK);
+    CHECK(mfn_ifr_filter_remove(filter, record.key) == MFN_NOT_FOUND);
+    CHECK(mfn_ifr_filter_insert(NULL, record.key) == MFN_INVALID_ARGUMENT);
+    mfn_ifr_filter_free(filter);
     return 0;
 }
 
@@ -119,6 +187,7 @@ int main(void) {
     CHECK(mfn_ifr_for_each(whole, &walk, visit) == MFN_PANIC);
     CHECK(walk.visits == 1 && reports == 3);
 
+    CHECK(abuse() == 0);
     struct mfn_ifr *fresh = make();
     CHECK(fresh && put_until_refused(fresh, 0) == MFN_LIMIT);
     mfn_ifr_free(fresh);

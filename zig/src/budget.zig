@@ -19,18 +19,37 @@ pub const Budget = struct {
         count: usize,
     ) Error![]align(alignment.toByteUnits()) T {
         const wanted = std.math.mul(u64, count, @sizeOf(T)) catch return error.Limit;
-        if (wanted > budget.bytes_max - budget.bytes) return error.Limit;
-        const memory = try budget.gpa.alignedAlloc(T, alignment, count);
-        budget.bytes += wanted;
-        assert(budget.bytes <= budget.bytes_max);
-        return memory;
+        try budget.take(wanted);
+        errdefer budget.give(wanted);
+        return try budget.gpa.alignedAlloc(T, alignment, count);
     }
 
     pub fn free(budget: *Budget, memory: anytype) void {
-        const bytes: u64 = std.mem.sliceAsBytes(memory).len;
+        budget.give(std.mem.sliceAsBytes(memory).len);
+        budget.gpa.free(memory);
+    }
+
+    pub fn create(budget: *Budget, comptime T: type) Error!*T {
+        try budget.take(@sizeOf(T));
+        errdefer budget.give(@sizeOf(T));
+        return try budget.gpa.create(T);
+    }
+
+    pub fn destroy(budget: *Budget, item: anytype) void {
+        budget.give(@sizeOf(@TypeOf(item.*)));
+        budget.gpa.destroy(item);
+    }
+
+    /// Counts memory that is had in another way.
+    pub fn take(budget: *Budget, bytes: u64) error{Limit}!void {
+        if (bytes > budget.bytes_max - budget.bytes) return error.Limit;
+        budget.bytes += bytes;
+        assert(budget.bytes <= budget.bytes_max);
+    }
+
+    pub fn give(budget: *Budget, bytes: u64) void {
         assert(bytes <= budget.bytes);
         budget.bytes -= bytes;
-        budget.gpa.free(memory);
     }
 };
 
@@ -40,6 +59,9 @@ test Budget {
     try std.testing.expectEqual(80, budget.bytes);
     try std.testing.expectError(error.Limit, budget.alloc(u8, .@"1", 21));
     try std.testing.expectError(error.Limit, budget.alloc(u64, .@"1", std.math.maxInt(usize)));
+    try budget.take(20);
+    try std.testing.expectError(error.Limit, budget.take(1));
+    budget.give(20);
     budget.free(memory);
     try std.testing.expectEqual(0, budget.bytes);
 }

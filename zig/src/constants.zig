@@ -9,25 +9,62 @@ pub const key_bytes_max: u32 = 64 * 1024;
 /// The secret that hashes are keyed with.
 pub const hash_key_bytes: u32 = 16;
 
-/// Slots whose control bytes are compared at once: one SSE or NEON register.
-pub const group_slots: u32 = 16;
-/// Full slots and tombstones of a group before its segment is rebuilt: 7/8 of the slots.
-pub const group_used_max: u32 = 14;
-/// A rebuilt segment gets a group for so many entries of ten: a load of 0.7.
-pub const group_live_tenths: u32 = 112;
-/// A segment that would need more groups is split. Bounds the work of one insert: at most
-/// `segment_groups_max * group_used_max` entries move.
-pub const segment_groups_max: u32 = 128;
+/// Slots of an index line, whose tags are compared at once: one SSE or NEON register.
+pub const line_slots: u32 = 16;
+/// Full slots and tombstones per line before a segment is indexed anew or split: a load of 0.81.
+pub const line_used_max: u32 = 13;
+/// A segment that would need more lines is split. Bounds the work of one insert: at most
+/// `segment_lines_max * line_used_max` = 1,664 entries move.
+/// A power of two, as every number of lines.
+pub const segment_lines_max: u32 = 128;
+/// Lines of the first segment, which grows by doubling before it is split.
+pub const segment_lines_min: u32 = 2;
+/// Two segments that are siblings and hold together at most so many entries become one.
+pub const merged_entries_max: u32 = segment_lines_max * line_used_max / 2;
+/// Pages that removals emptied are given back every so many.
+pub const removals_before_trim: u32 = 128;
 /// Bits of the hash that choose a segment. 2^24 segments hold about 2 * 10^10 entries.
 pub const directory_bits_max: u6 = 24;
 
-/// Buckets of the filter per group of slots, each of five 12-bit fingerprints.
-pub const filter_group_buckets: u32 = 3;
-/// Fingerprints that one insert into the filter may move.
-pub const filter_moves_max: u32 = 128;
+/// What memory is counted in: the smallest page of the systems that we run on.
+pub const page_bytes: u32 = 4096;
+/// Windows of address space that are taken at once, at most: about 5 MB.
+pub const chunk_windows_max: u32 = 64;
 
-/// Keys that a batched look-up keeps in flight.
-pub const batch_keys: u32 = 32;
+/// A batched look-up asks for a key's index line so many keys before it reads it,
+pub const batch_lines_ahead: u32 = 24;
+/// and for its entry so many keys before it compares it.
+pub const batch_entries_ahead: u32 = 36;
+/// A reader that meets a writer so often in a row lets other threads run.
+pub const retries_before_yield: u32 = 64;
 
 /// The least budget: an empty handle with both of its tables.
-pub const bytes_min: u64 = 16 * 1024;
+pub const bytes_min: u64 = 32 * 1024;
+
+/// Keys of a filter, at most: its buckets are counted in 32 bits.
+pub const filter_keys_max: u64 = 1 << 32;
+/// Buckets of a filter beyond its load.
+pub const filter_buckets_spare: u32 = 16;
+/// Fingerprints that one insert into a filter may move.
+pub const filter_moves_max: u32 = 500;
+
+/// Keys of a summary, at most.
+pub const summary_keys_max: u64 = 1 << 31;
+/// Seeds that building a summary tries: each fails with a chance of a few in a hundred.
+pub const summary_tries_max: u32 = 64;
+
+/// Pools of records.
+pub const pools_max: u32 = 256;
+/// The least budget of a pool.
+pub const pool_bytes_min: u64 = 1 << 20;
+/// What a record takes at most, at any number of them beyond the least budget's half: 80 bytes of its own, 10 of
+/// index, pages that are not full, its share of the directory.
+pub const flow_bytes_most: u64 = 104;
+/// Records that one eviction looks at.
+pub const eviction_looks_max: u32 = 64;
+/// Evictions for one record that does not fit.
+pub const eviction_tries_max: u32 = 64;
+/// Kinds of keys whose outcomes are counted apart; kinds that are equal modulo this share.
+pub const kinds_learned: u32 = 64;
+/// Questions to a layer before the older half of what they taught is forgotten.
+pub const outcomes_remembered: u32 = 1 << 12;

@@ -23,6 +23,7 @@ pub const Seeds = struct {
     /// 2^-64 over the seeds, however they were chosen. A keyed multiplication folds it to 64 bits.
     /// Two multiplications in parallel cost a third of SipHash.
     pub inline fn digest(seeds: *const Seeds, key: *const [constants.digest_bytes]u8) u64 {
+        @setRuntimeSafety(false);
         const words = seeds.words;
         const left = product(load(key[0..8]) +% words[0], load(key[8..16]) +% words[1]);
         const right = product(load(key[16..24]) +% words[2], load(key[24..32]) +% words[3]);

@@ -1,7 +1,8 @@
 //! Layer 1 of the memory, the Immediate Flow Registry: what exactly matches this key?
 //!
 //! `Ifr` maps 32-byte digests, and byte keys of any form up to 64 KiB, to 16-byte values, within a
-//! budget of bytes. Look-ups may run at the same time as look-ups, changes may not.
+//! budget of bytes. `read`, `readMany`, `mayContain` and `len` may run on any number of threads beside
+//! one thread that changes the table; everything else wants the table to itself.
 
 const std = @import("std");
 const assert = std.debug.assert;
@@ -10,6 +11,13 @@ const hashing = @import("hash.zig");
 const tables = @import("table.zig");
 
 pub const constants = @import("constants.zig");
+pub const Filter = @import("filter.zig").Filter;
+pub const flow = @import("flow.zig");
+pub const Flows = flow.Flows;
+pub const FlowRecord = flow.FlowRecord;
+pub const RoutingDecision = flow.RoutingDecision;
+pub const summary = @import("summary.zig");
+pub const Seeds = hashing.Seeds;
 pub const Budget = @import("budget.zig").Budget;
 pub const Digest = entries.Digest;
 pub const Value = entries.Value;
@@ -20,8 +28,8 @@ pub const Options = struct {
     bytes_max: u64,
     /// Random and secret: who knows it can choose keys that collide.
     hash_key: [constants.hash_key_bytes]u8,
-    /// Puts the approximate-membership filter in front of both tables.
-    filter: bool,
+    /// Kept for callers of before: the index is the filter now, and always there.
+    filter: bool = true,
 };
 
 pub const Stats = struct {
@@ -33,8 +41,9 @@ pub const Stats = struct {
     /// Entries that fit before some segment is rebuilt or split.
     capacity: u64,
     segments: u64,
+    /// Of `bytes`, what stands in front of the entries: the index, whose 12 bits per key are the filter.
     filter_bytes: u64,
-    /// Keys that the filter had no room for; their segments answer "maybe" to all.
+    /// Always 0: every key is in the index.
     filter_homeless: u64,
 };
 
@@ -44,15 +53,15 @@ pub const Ifr = struct {
     digests: Digests,
     byte_keys: ByteKeys,
 
-    const Digests = tables.Table(entries.DigestEntry);
+    pub const Digests = tables.Table(entries.DigestEntry);
     const ByteKeys = tables.Table(entries.BytesEntry);
 
     pub fn init(gpa: std.mem.Allocator, options: Options) tables.Error!Ifr {
         if (options.bytes_max < constants.bytes_min) return error.Limit;
         var budget: Budget = .{ .gpa = gpa, .bytes_max = options.bytes_max, .bytes = @sizeOf(Ifr) };
-        var digests = try Digests.init(&budget, .{ .filter = options.filter });
+        var digests = try Digests.init(&budget);
         errdefer digests.deinit(&budget);
-        const byte_keys = try ByteKeys.init(&budget, .{ .filter = options.filter });
+        const byte_keys = try ByteKeys.init(&budget);
         return .{
             .budget = budget,
             .seeds = .init(&options.hash_key),
@@ -73,47 +82,43 @@ pub const Ifr = struct {
     /// Sets a value and answers the one that it replaced. On an error nothing changed.
     pub fn insert(ifr: *Ifr, key: *const Digest, value: *const Value) Error!?Value {
         const hash = ifr.seeds.digest(key);
+        const new: entries.DigestEntry = .{ .key = key.*, .value = value.* };
         if (ifr.digests.get(hash, key)) |entry| {
             const old = entry.value;
-            entry.value = value.*;
+            ifr.digests.replace(hash, entry, &new);
             return old;
         }
-        const entry = try ifr.digests.add(&ifr.budget, &ifr.seeds, hash);
-        entry.* = .{ .key = key.*, .value = value.* };
+        _ = try ifr.digests.add(&ifr.budget, &ifr.seeds, hash, &new);
         return null;
     }
 
+    /// Valid until the next change.
     pub inline fn get(ifr: *const Ifr, key: *const Digest) ?*const Value {
         const entry = ifr.digests.get(ifr.seeds.digest(key), key) orelse return null;
         return &entry.value;
     }
 
-    /// Looks up many keys; their memory latencies overlap. Answers how many were found.
-    /// Values of keys that are not here are left as they are.
-    pub fn getMany(ifr: *const Ifr, keys: []const Digest, values: []Value, found: []u8) usize {
+    /// As `read`, but may be unsure, and is small and cannot panic.
+    pub inline fn glance(ifr: *const Ifr, key: *const Digest, value: *Value) Digests.Glance {
+        return ifr.digests.glance(ifr.seeds.digest(key), key, value);
+    }
+
+    /// Beside the writer.
+    pub inline fn read(ifr: *const Ifr, key: *const Digest) ?Value {
+        return ifr.digests.read(ifr.seeds.digest(key), key);
+    }
+
+    /// Looks up many keys beside the writer; their memory latencies overlap. Answers how many were
+    /// found. Values of keys that are not here are left as they are.
+    pub fn readMany(ifr: *const Ifr, keys: []const Digest, values: []Value, found: []u8) usize {
         assert(values.len == keys.len);
         assert(found.len == keys.len);
-        var hits: usize = 0;
-        var start: usize = 0;
-        while (start < keys.len) {
-            const count = @min(keys.len - start, constants.batch_keys);
-            var hashes: [constants.batch_keys]u64 = undefined;
-            var queries: [constants.batch_keys]*const Digest = undefined;
-            var slots: [constants.batch_keys]?*entries.DigestEntry = undefined;
-            for (keys[start..][0..count], 0..) |*key, index| {
-                hashes[index] = ifr.seeds.digest(key);
-                queries[index] = key;
-            }
-            ifr.digests.getMany(hashes[0..count], queries[0..count], slots[0..count]);
-            for (slots[0..count], start..) |slot, index| {
-                found[index] = @intFromBool(slot != null);
-                const entry = slot orelse continue;
-                values[index] = entry.value;
-                hits += 1;
-            }
-            start += count;
-        }
-        return hits;
+        return ifr.digests.readMany(&ifr.seeds, keys, values.ptr, found.ptr);
+    }
+
+    /// As `readMany`.
+    pub fn getMany(ifr: *const Ifr, keys: []const Digest, values: []Value, found: []u8) usize {
+        return ifr.readMany(keys, values, found);
     }
 
     pub fn remove(ifr: *Ifr, key: *const Digest) ?Value {
@@ -122,7 +127,7 @@ pub const Ifr = struct {
         return entry.value;
     }
 
-    /// The filter's answer alone: false is sure, true is a maybe. Always true without a filter.
+    /// The index's answer alone: false is sure, true is a maybe. Beside the writer.
     pub fn mayContain(ifr: *const Ifr, key: *const Digest) bool {
         return ifr.digests.mayContain(ifr.seeds.digest(key));
     }
@@ -139,8 +144,12 @@ pub const Ifr = struct {
         const copy = try ifr.budget.alloc(u8, .@"1", key.len);
         errdefer ifr.budget.free(copy);
         @memcpy(copy, key);
-        const entry = try ifr.byte_keys.add(&ifr.budget, &ifr.seeds, hash);
-        entry.* = .{ .hash = hash, .key = copy.ptr, .key_bytes = copy.len, .value = value.* };
+        _ = try ifr.byte_keys.add(&ifr.budget, &ifr.seeds, hash, &.{
+            .hash = hash,
+            .key = copy.ptr,
+            .key_bytes = copy.len,
+            .value = value.*,
+        });
         return null;
     }
 
@@ -166,23 +175,29 @@ pub const Ifr = struct {
         return ifr.byte_keys.iterate();
     }
 
-    /// Entries of both kinds.
-    pub fn len(ifr: *const Ifr) u64 {
-        return ifr.digests.live + ifr.byte_keys.live;
+    /// Entries of both kinds. Beside the writer.
+    pub inline fn len(ifr: *const Ifr) u64 {
+        return ifr.digests.live.load(.monotonic) + ifr.byte_keys.live.load(.monotonic);
+    }
+
+    /// After a panic: readers that wait for the writer go on and find nothing.
+    pub fn abandon(ifr: *Ifr) void {
+        ifr.digests.abandon();
+        ifr.byte_keys.abandon();
     }
 
     pub fn stats(ifr: *const Ifr) Stats {
         const digests = ifr.digests.stats();
         const byte_keys = ifr.byte_keys.stats();
         return .{
-            .digest_entries = ifr.digests.live,
-            .bytes_entries = ifr.byte_keys.live,
+            .digest_entries = ifr.digests.live.raw,
+            .bytes_entries = ifr.byte_keys.live.raw,
             .bytes = ifr.budget.bytes,
             .bytes_max = ifr.budget.bytes_max,
             .capacity = digests.capacity + byte_keys.capacity,
             .segments = ifr.digests.segment_count + ifr.byte_keys.segment_count,
-            .filter_bytes = digests.filter_bytes + byte_keys.filter_bytes,
-            .filter_homeless = digests.homeless + byte_keys.homeless,
+            .filter_bytes = digests.index_bytes + byte_keys.index_bytes,
+            .filter_homeless = 0,
         };
     }
 };

@@ -1,140 +1,377 @@
-//! An exact-match table that grows in small steps.
+//! An exact-match table that grows in small steps, read without locks beside one writer.
 //!
-//! A directory, indexed by the top bits of the hash, leads to segments. A segment that fills up is
-//! rebuilt a quarter larger, or split in two by the next bit of the hash once it is as large as a segment
-//! may be. So one insert moves a bounded number of entries, however large the table is, and
-//! memory follows the number of entries closely. (Extendible hashing; the segments are open-addressed.)
+//! A directory, indexed by the top bits of the hash, leads to segments. A segment that is full is split in
+//! two by the next bit of the hash, so one insert moves a bounded number of entries, however large
+//! the table is. (Extendible hashing; `segment.zig` says what a segment is and what orders its readers.)
+//!
+//! A reader takes the table's sequence, finds its way through the directory, and looks whether the sequence
+//! is still the same. It changes with every value that is replaced, every removal, and whenever the directory leads
+//! elsewhere; adding an entry does not touch it. A reader that failed so, because the writer was busy just
+//! then, goes by the sequence of one window instead, which only what happens there disturbs: window,
+//! sequence, then whether the directory still leads there. The writer publishes a new place before
+//! the old window's sequence moves on; so if the place is the same, the sequence is of a time when
+//! the window served it. Old directories stay until the end, as readers may still be in them; all
+//! together they are no larger than the last one.
 
 const std = @import("std");
 const assert = std.debug.assert;
 const budgeting = @import("budget.zig");
 const constants = @import("constants.zig");
 const segments = @import("segment.zig");
+const windows = @import("window.zig");
 const Seeds = @import("hash.zig").Seeds;
 
 const Budget = budgeting.Budget;
+const Place = segments.Place;
+const Window = windows.Window;
 pub const Error = budgeting.Error;
+
+/// Places by the top `depth` bits of the hash; several indexes may lead to the same one.
+const Directory = struct {
+    older: ?*Directory,
+    depth: u6,
+    places: []align(places_alignment) Place,
+    windows: []*Window,
+
+    const places_alignment = 64;
+
+    pub inline fn indexOf(directory: *const Directory, hash: u64) usize {
+        return Way.of(directory).indexOf(hash);
+    }
+
+    fn window(directory: *const Directory, hash: u64) *Window {
+        return directory.windows[directory.indexOf(hash)];
+    }
+
+    /// Directory indexes that lead to one segment.
+    pub fn spanOf(directory: *const Directory, depth: u32) usize {
+        assert(depth <= directory.depth);
+        return @as(usize, 1) << @intCast(directory.depth - depth);
+    }
+
+    fn spanAt(directory: *const Directory, hash: u64, depth: u32) struct { start: usize, count: usize } {
+        const count = directory.spanOf(depth);
+        return .{ .start = std.mem.alignBackward(usize, directory.indexOf(hash), count), .count = count };
+    }
+};
+
+/// What a look-up needs to know of a directory, in one word: the address of its places, and in the zeros at the end of
+/// it the shift that makes an index of a hash.
+const Way = struct {
+    bits: u64,
+
+    fn of(directory: *const Directory) Way {
+        return .{ .bits = @intFromPtr(directory.places.ptr) | (63 - directory.depth) };
+    }
+
+    inline fn indexOf(way: Way, hash: u64) usize {
+        // In two steps: a shift by 64 does not exist.
+        return @intCast((hash >> 1) >> @as(u6, @truncate(way.bits)));
+    }
+
+    inline fn place(way: Way, hash: u64) *const Place {
+        @setRuntimeSafety(false);
+        const places: [*]const Place = @ptrFromInt(way.bits & ~@as(u64, Directory.places_alignment - 1));
+        return &places[way.indexOf(hash)];
+    }
+
+    inline fn go(way: Way, hash: u64) Place {
+        return .{ .bits = @atomicLoad(u64, &way.place(hash).bits, .acquire) };
+    }
+};
 
 pub fn Table(comptime Entry: type) type {
     return struct {
-        /// Segments by the top `depth` bits of the hash; several indexes may lead to the same one.
-        directory: []align(64) Segment,
-        depth: u6,
-        filter: bool,
-        live: u64,
+        /// What readers read: changes seldom.
+        way: std.atomic.Value(u64) align(std.atomic.cache_line),
+        sequence: windows.Sequence,
+        /// Set when the writer will never finish what it began: readers that wait for it give up.
+        abandoned: std.atomic.Value(bool),
+        newest: std.atomic.Value(*Directory),
+        /// What the writer writes all the time.
+        live: std.atomic.Value(u64) align(std.atomic.cache_line),
         segment_count: u64,
+        pool: windows.Pool,
 
         const Self = @This();
-        const Segment = segments.Segment(Entry);
+        pub const Segment = segments.Segment(Entry);
 
-        pub fn init(budget: *Budget, options: struct { filter: bool }) Error!Self {
-            const directory = try budget.alloc(Segment, .@"64", 1);
-            errdefer budget.free(directory);
-            directory[0] = try .create(budget, .{ .groups = 1, .depth = 0, .filter = options.filter });
-            return .{
-                .directory = directory,
+        pub fn init(budget: *Budget) Error!Self {
+            var pool: windows.Pool = .{ .window_bytes = Segment.window_bytes, .slack_bytes = Segment.slack_bytes };
+            errdefer pool.deinit(budget);
+            const window = try pool.take(budget);
+            try Segment.create(&pool, budget, window, .{
+                .lines = constants.segment_lines_min,
                 .depth = 0,
-                .filter = options.filter,
-                .live = 0,
+                .live = 1,
+            });
+            const directory = try createDirectory(budget, null, 0);
+            directory.places[0] = .of(window);
+            directory.windows[0] = window;
+            return .{
+                .way = .init(Way.of(directory).bits),
+                .sequence = .{},
+                .abandoned = .init(false),
+                .newest = .init(directory),
+                .live = .init(0),
                 .segment_count = 1,
+                .pool = pool,
             };
+        }
+
+        fn createDirectory(budget: *Budget, older: ?*Directory, depth: u6) Error!*Directory {
+            const directory = try budget.create(Directory);
+            errdefer budget.destroy(directory);
+            const places = try budget.alloc(Place, .fromByteUnits(Directory.places_alignment), @as(usize, 1) << depth);
+            errdefer budget.free(places);
+            const windows_of = try budget.alloc(*Window, .of(*Window), @as(usize, 1) << depth);
+            directory.* = .{ .older = older, .depth = depth, .places = places, .windows = windows_of };
+            return directory;
         }
 
         /// Frees all memory. What entries own is the caller's: see `iterate`.
         pub fn deinit(self: *Self, budget: *Budget) void {
-            var index: usize = 0;
-            while (index < self.directory.len) {
-                const segment = self.directory[index];
-                index += self.span(segment.header().depth);
-                segment.destroy(budget);
+            var next: ?*Directory = self.newest.raw;
+            while (next) |directory| {
+                next = directory.older;
+                budget.free(directory.places);
+                budget.free(directory.windows);
+                budget.destroy(directory);
             }
-            budget.free(self.directory);
+            self.pool.deinit(budget);
             self.* = undefined;
         }
 
+        /// For whoever has the table to itself, or is its writer.
         pub inline fn get(self: *const Self, hash: u64, query: Entry.Query) ?*Entry {
-            const segment = self.directory[self.indexOf(hash)];
-            if (!segment.mayContain(hash)) return null;
-            const found = segment.find(hash, query) orelse return null;
+            const way: Way = .{ .bits = self.way.raw };
+            const found = Segment.find(way.go(hash), hash, query) orelse return null;
             return found.entry;
         }
 
-        /// What the filter says: false is sure.
-        pub fn mayContain(self: *const Self, hash: u64) bool {
-            return self.directory[self.indexOf(hash)].mayContain(hash);
+        pub const Glance = enum { found, missing, unsure };
+
+        /// Beside the writer: the answer, if the first line decides and the writer is elsewhere. Nearly
+        /// always so; this much is worth being inline. It cannot panic.
+        pub inline fn glance(self: *const Self, hash: u64, query: Entry.Query, answer: *Entry.Answer) Glance {
+            @setRuntimeSafety(false);
+            const entered = self.sequence.enter();
+            if (entered % 2 != 0) return .unsure;
+            const way: Way = .{ .bits = self.way.load(.acquire) };
+            const place = way.go(hash);
+            const line = place.lineAt(place.firstOffset(hash));
+            const tags = line.load();
+            var candidates = Segment.candidatesIn(tags, hash);
+            while (candidates != 0) : (candidates &= candidates - 1) {
+                const entry = Segment.entryIn(place, line, candidates, hash) orelse continue;
+                if (!entry.matches(query, hash)) continue;
+                const copy = entry.answer();
+                if (!self.sequence.stillAt(entered)) return .unsure;
+                answer.* = copy;
+                return .found;
+            }
+            if (!Segment.ends(tags)) return .unsure;
+            return if (self.sequence.stillAt(entered)) .missing else .unsure;
         }
 
-        /// Looks up a batch. Each pass over it brings the lines closer that the next one reads, so
-        /// that their latencies overlap.
-        pub fn getMany(
-            self: *const Self,
-            hashes: []const u64,
-            queries: []const Entry.Query,
-            found: []?*Entry,
-        ) void {
-            assert(hashes.len <= constants.batch_keys);
-            assert(queries.len == hashes.len);
-            assert(found.len == hashes.len);
-            var batch: [constants.batch_keys]Segment = undefined;
-            var alive: [constants.batch_keys]bool = undefined;
-            for (hashes) |hash| @prefetch(&self.directory[self.indexOf(hash)], .{});
-            for (hashes, 0..) |hash, index| {
-                batch[index] = self.directory[self.indexOf(hash)];
-                batch[index].prefetchFirst(hash);
-            }
-            if (self.filter) {
-                for (hashes, 0..) |hash, index| {
-                    alive[index] = batch[index].mayContain(hash);
-                    if (alive[index]) batch[index].prefetchControl(hash);
+        /// Beside the writer: a copy of what the entry answers. Null also when the writer is gone.
+        pub inline fn read(self: *const Self, hash: u64, query: Entry.Query) ?Entry.Answer {
+            var answer: Entry.Answer = undefined;
+            return switch (self.glance(hash, query, &answer)) {
+                .found => answer,
+                .missing => null,
+                .unsure => self.readSlowly(hash, query),
+            };
+        }
+
+        pub noinline fn readSlowly(self: *const Self, hash: u64, query: Entry.Query) ?Entry.Answer {
+            @branchHint(.cold);
+            @setRuntimeSafety(false);
+            var tries: u32 = 0;
+            while (true) {
+                if (self.enter(hash)) |ticket| {
+                    const answer = if (Segment.find(ticket.place, hash, query)) |found| found.entry.answer() else null;
+                    if (ticket.window.sequence.stillAt(ticket.entered)) return answer;
                 }
-            } else {
-                @memset(&alive, true);
-            }
-            for (hashes, 0..) |hash, index| {
-                if (alive[index]) alive[index] = batch[index].prefetchEntry(hash);
-            }
-            for (hashes, queries, found, 0..) |hash, query, *slot, index| {
-                slot.* = null;
-                if (!alive[index]) continue;
-                if (batch[index].find(hash, query)) |entry| slot.* = entry.entry;
+                if (!self.again(&tries)) return null;
             }
         }
 
-        /// Takes a slot for a key that is not here; the caller fills it. An error changes nothing
-        /// that a caller can see.
-        pub fn add(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64) Error!*Entry {
-            var index = self.indexOf(hash);
-            // A split can put every entry on one side, with a chance of one in a great many.
-            while (self.directory[index].isFull()) {
-                try self.makeRoom(budget, seeds, index);
-                index = self.indexOf(hash);
+        const Ticket = struct { place: Place, window: *const Window, entered: u64 };
+
+        /// A place whose window's sequence is of a time when it was the hash's. Null: a writer is there.
+        fn enter(self: *const Self, hash: u64) ?Ticket {
+            @setRuntimeSafety(false);
+            const directory = self.newest.load(.acquire);
+            const index = directory.indexOf(hash);
+            const window = @atomicLoad(*Window, &directory.windows.ptr[index], .acquire);
+            const place: Place = .{ .bits = @atomicLoad(u64, &directory.places.ptr[index].bits, .acquire) };
+            const entered = window.sequence.enter();
+            if (entered % 2 != 0) return null;
+            if (@atomicLoad(*Window, &directory.windows.ptr[index], .acquire) != window) return null;
+            if (@atomicLoad(u64, &directory.places.ptr[index].bits, .acquire) != place.bits) return null;
+            if (self.newest.load(.acquire) != directory) return null;
+            return .{ .place = place, .window = window, .entered = entered };
+        }
+
+        /// Waits a little for the writer. False: it will not come back.
+        fn again(self: *const Self, tries: *u32) bool {
+            @branchHint(.cold);
+            @setRuntimeSafety(false);
+            tries.* +%= 1;
+            if (tries.* % constants.retries_before_yield != 0) {
+                std.atomic.spinLoopHint();
+                return true;
             }
-            var segment = self.directory[index];
-            const entry = segment.claim(hash);
-            if (segment.filtered != self.directory[index].filtered) self.publish(index, segment);
-            self.live += 1;
+            if (self.abandoned.load(.monotonic)) return false;
+            std.Thread.yield() catch {};
+            return true;
+        }
+
+        /// Tells an entry that it was read. Beside the writer, and only a hint: if the writer was faster, it
+        /// is another entry that hears of it, or none.
+        pub fn touch(self: *const Self, hash: u64, query: Entry.Query) void {
+            @setRuntimeSafety(false);
+            const way: Way = .{ .bits = self.way.load(.acquire) };
+            const found = Segment.find(way.go(hash), hash, query) orelse return;
+            found.entry.touch();
+        }
+
+        /// Lets readers go that wait for a writer that broke off.
+        pub fn abandon(self: *Self) void {
+            self.abandoned.store(true, .monotonic);
+        }
+
+        /// What the index says without the entry: false is sure. Beside the writer.
+        pub fn mayContain(self: *const Self, hash: u64) bool {
+            @setRuntimeSafety(false);
+            const entered = self.sequence.enter();
+            const way: Way = .{ .bits = self.way.load(.acquire) };
+            if (entered % 2 == 0) {
+                const maybe = Segment.mayContain(way.go(hash), hash);
+                if (self.sequence.stillAt(entered)) return maybe;
+            }
+            var tries: u32 = 0;
+            while (true) {
+                if (self.enter(hash)) |ticket| {
+                    const maybe = Segment.mayContain(ticket.place, hash);
+                    if (ticket.window.sequence.stillAt(ticket.entered)) return maybe;
+                }
+                if (!self.again(&tries)) return true;
+            }
+        }
+
+        /// Looks up many keys beside the writer, in a pipeline: while one key's entry is compared, the next
+        /// ones' entries and the lines of those after them are on their way from memory. Writes the
+        /// answers of keys that are here and a flag for each; gives how many are here.
+        pub fn readMany(
+            self: *const Self,
+            seeds: *const Seeds,
+            queries: []const std.meta.Child(Entry.Query),
+            answers: [*]Entry.Answer,
+            found: [*]u8,
+        ) usize {
+            @setRuntimeSafety(false);
+            const ahead_line = constants.batch_lines_ahead;
+            const ahead_entry = constants.batch_entries_ahead;
+            const ring = 64;
+            comptime assert(ahead_line + ahead_entry < ring);
+            var lines: [ring]Aim = undefined;
+            var aimed: [ring]?*const Entry = undefined;
+            const entered = self.sequence.enter();
+            const way: Way = .{ .bits = self.way.load(.acquire) };
+            var unsure: u64 = 0;
+            var hits: u64 = 0;
+            const count = if (entered % 2 == 0) queries.len else 0;
+            for (0..count + ahead_line + ahead_entry) |step| {
+                if (step < count) {
+                    const hash = seeds.digest(&queries[step]);
+                    const place = way.go(hash);
+                    const line = place.lineAt(place.firstOffset(hash));
+                    @prefetch(line, .{});
+                    lines[step % ring] = .{ .hash = hash, .place = place, .line = line };
+                }
+                const second = step -% ahead_line;
+                if (second < count) aimed[second % ring] = Segment.aim(&lines[second % ring]);
+                const third = second -% ahead_entry;
+                if (third < count) {
+                    const flag: u8 = if (aimed[third % ring]) |entry| hit: {
+                        if (!entry.matches(&queries[third], 0)) break :hit flag_unsure;
+                        answers[third] = entry.answer();
+                        break :hit 1;
+                    } else if (lines[third % ring].unsure) flag_unsure else 0;
+                    found[third] = flag;
+                    hits += flag & 1;
+                    unsure += flag >> 1;
+                }
+            }
+            if (entered % 2 == 0 and self.sequence.stillAt(entered) and unsure == 0) return hits;
+            // The writer came by, or some keys do not lie where keys mostly lie.
+            const all = entered % 2 != 0 or !self.sequence.stillAt(entered);
+            if (all) hits = 0;
+            for (queries, 0..) |*query, index| {
+                if (!all and found[index] != flag_unsure) continue;
+                found[index] = 0;
+                answers[index] = self.readSlowly(seeds.digest(query), query) orelse continue;
+                found[index] = 1;
+                hits += 1;
+            }
+            return hits;
+        }
+
+        const flag_unsure: u8 = 2;
+        const Aim = Segment.Aim;
+
+        /// Replaces an entry's contents; key and hash stay.
+        pub fn replace(self: *Self, hash: u64, entry: *Entry, new: *const Entry) void {
+            const window = self.newest.raw.window(hash);
+            self.begin(window);
+            Segment.store(entry, new);
+            self.end(window);
+        }
+
+        inline fn begin(self: *Self, window: *Window) void {
+            self.sequence.begin();
+            window.sequence.begin();
+        }
+
+        inline fn end(self: *Self, window: *Window) void {
+            window.sequence.end();
+            self.sequence.end();
+        }
+
+        /// Adds an entry whose key is not here. An error changes nothing that a caller can see.
+        pub fn add(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64, new: *const Entry) Error!*Entry {
+            var window = self.newest.raw.window(hash);
+            // A split can put every entry on one side, with a chance of one in a great many.
+            while (Segment.isFull(window)) {
+                try self.makeRoom(budget, seeds, hash);
+                window = self.newest.raw.window(hash);
+            }
+            Segment.reserve(&self.pool, budget, window) catch |err| {
+                if (!self.pool.trim(budget)) return err;
+                try Segment.reserve(&self.pool, budget, window);
+            };
+            const entry = Segment.append(window, hash, new);
+            self.live.store(self.live.raw + 1, .monotonic);
             return entry;
         }
 
         /// Removes a key and answers what its entry was.
-        pub fn remove(
-            self: *Self,
-            budget: *Budget,
-            seeds: *const Seeds,
-            hash: u64,
-            query: Entry.Query,
-        ) ?Entry {
-            const index = self.indexOf(hash);
-            var segment = self.directory[index];
-            const found = segment.find(hash, query) orelse return null;
+        pub fn remove(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64, query: Entry.Query) ?Entry {
+            const window = self.newest.raw.window(hash);
+            const found = Segment.find(.of(window), hash, query) orelse return null;
             const entry = found.entry.*;
-            segment.release(hash, found.slot);
-            if (segment.filtered != self.directory[index].filtered) self.publish(index, segment);
-            self.live -= 1;
-            if (segment.isSparse()) {
-                const groups = segments.groupsFor(segment.header().live);
-                // Without memory for the smaller one the larger one serves.
-                self.rebuild(budget, seeds, index, groups) catch |err| switch (err) {
+            self.begin(window);
+            Segment.remove(window, seeds, found);
+            self.end(window);
+            self.live.store(self.live.raw - 1, .monotonic);
+            if (window.live % constants.removals_before_trim == 0) {
+                Segment.trim(&self.pool, budget, window);
+            }
+            if (window.live < constants.merged_entries_max / 2) {
+                // Without memory for the merged one the two serve.
+                self.merge(budget, seeds, hash) catch |err| switch (err) {
                     error.Limit, error.OutOfMemory => {},
                 };
             }
@@ -142,143 +379,150 @@ pub fn Table(comptime Entry: type) type {
         }
 
         pub const Iterator = struct {
-            table: *const Self,
+            directory: *const Directory,
             index: usize = 0,
-            current: Segment.Iterator,
+            number: u32 = 0,
 
             pub fn next(iterator: *Iterator) ?*Entry {
-                while (true) {
-                    if (iterator.current.next()) |found| return found.entry;
-                    const head = iterator.current.segment.header();
-                    iterator.index += iterator.table.span(head.depth);
-                    if (iterator.index >= iterator.table.directory.len) {
-                        // Stays at the end.
-                        iterator.index -= iterator.table.span(head.depth);
-                        return null;
+                while (iterator.index < iterator.directory.windows.len) {
+                    const window = iterator.directory.windows[iterator.index];
+                    if (iterator.number < window.live) {
+                        iterator.number += 1;
+                        return Segment.at(window, iterator.number - 1);
                     }
-                    iterator.current = iterator.table.directory[iterator.index].iterate();
+                    iterator.number = 0;
+                    iterator.index += iterator.directory.spanOf(window.depth);
                 }
+                return null;
             }
         };
 
         /// All entries, in no order. The table must not change meanwhile.
         pub fn iterate(self: *const Self) Iterator {
-            return .{ .table = self, .current = self.directory[0].iterate() };
+            return .{ .directory = self.newest.raw };
         }
 
-        pub const Stats = struct { capacity: u64 = 0, filter_bytes: u64 = 0, homeless: u64 = 0 };
+        pub const Stats = struct { capacity: u64 = 0, index_bytes: u64 = 0 };
 
-        /// Visits every segment.
+        /// Visits every segment. The table must not change meanwhile.
         pub fn stats(self: *const Self) Stats {
             var sum: Stats = .{};
+            const directory = self.newest.raw;
             var index: usize = 0;
-            while (index < self.directory.len) {
-                const segment = self.directory[index];
-                index += self.span(segment.header().depth);
-                sum.capacity += segment.usedMax();
-                sum.filter_bytes += segment.filterBytes();
-                sum.homeless += segment.header().homeless;
+            while (index < directory.windows.len) {
+                const window = directory.windows[index];
+                index += directory.spanOf(window.depth);
+                sum.capacity += window.lines * constants.line_used_max;
+                sum.index_bytes += Segment.indexBytes(window);
             }
             return sum;
         }
 
-        inline fn indexOf(self: *const Self, hash: u64) usize {
-            // In two steps: a shift by 64 does not exist.
-            return @intCast((hash >> 1) >> (63 - self.depth));
-        }
-
-        /// Directory indexes that lead to one segment.
-        fn span(self: *const Self, depth: u32) usize {
-            assert(depth <= self.depth);
-            return @as(usize, 1) << @intCast(self.depth - depth);
-        }
-
-        /// Lets every index of a segment's span lead to the given one.
-        fn publish(self: *Self, index: usize, segment: Segment) void {
-            const count = self.span(segment.header().depth);
-            const start = std.mem.alignBackward(usize, index, count);
-            @memset(self.directory[start..][0..count], segment);
-        }
-
-        fn makeRoom(self: *Self, budget: *Budget, seeds: *const Seeds, index: usize) Error!void {
-            // One more is coming; tombstones go.
-            const groups = segments.groupsFor(self.directory[index].header().live + 1);
-            if (groups <= constants.segment_groups_max) {
-                return self.rebuild(budget, seeds, index, groups);
+        /// Lets part of a span lead to the given window. Between `begin` and `end` of the table's sequence.
+        fn publish(directory: *Directory, start: usize, count: usize, window: *Window) void {
+            const place: Place = .of(window);
+            for (directory.windows[start..][0..count], directory.places[start..][0..count]) |*to, *bits| {
+                // The window's contents before what leads to it.
+                @atomicStore(*Window, to, window, .release);
+                @atomicStore(u64, &bits.bits, place.bits, .release);
             }
-            return self.split(budget, seeds, index);
         }
 
-        fn rebuild(
-            self: *Self,
-            budget: *Budget,
-            seeds: *const Seeds,
-            index: usize,
-            groups: u32,
-        ) Error!void {
-            const old = self.directory[index];
-            var new: Segment = try .create(budget, .{
-                .groups = groups,
-                .depth = old.header().depth,
-                .filter = self.filter,
-            });
-            var entries = old.iterate();
-            while (entries.next()) |found| {
-                new.claim(found.entry.hashStored(seeds)).* = found.entry.*;
+        fn makeRoom(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64) Error!void {
+            const window = self.newest.raw.window(hash);
+            const lines_max = constants.segment_lines_max;
+            if (window.tombstones > window.live / 8 or window.lines < lines_max) {
+                const grows = window.tombstones <= window.live / 8;
+                const lines = if (grows) @min(window.lines * 2, lines_max) else window.lines;
+                try Segment.prepareIndex(&self.pool, budget, window, lines);
+                self.begin(window);
+                defer self.end(window);
+                Segment.reindex(window, seeds, lines);
+                const span = self.newest.raw.spanAt(hash, window.depth);
+                return publish(self.newest.raw, span.start, span.count, window);
             }
-            assert(new.header().live == old.header().live);
-            self.publish(index, new);
-            old.destroy(budget);
+            return self.split(budget, seeds, hash);
         }
 
-        fn split(self: *Self, budget: *Budget, seeds: *const Seeds, index: usize) Error!void {
-            const old = self.directory[index];
-            const depth: u6 = @intCast(old.header().depth);
+        fn split(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64) Error!void {
+            const old = self.newest.raw.window(hash);
+            const depth: u6 = @intCast(old.depth);
             if (depth == constants.directory_bits_max) return error.Limit;
+            var hashes: [segments.entries_max]u64 = undefined;
             var counts: [2]u32 = .{ 0, 0 };
-            var counting = old.iterate();
-            while (counting.next()) |found| {
-                counts[sideOf(found.entry.hashStored(seeds), depth)] += 1;
+            for (hashes[0..old.live], 0..) |*each, place| {
+                each.* = Segment.at(old, @intCast(place)).hashStored(seeds);
+                counts[sideOf(each.*, depth)] += 1;
             }
-            var new: [2]Segment = undefined;
+            if (depth == self.newest.raw.depth) try self.doubleDirectory(budget);
+            var new: [2]*Window = undefined;
             for (&new, counts, 0..) |*half, count, done| {
-                errdefer if (done == 1) new[0].destroy(budget);
-                half.* = try .create(budget, .{
-                    // All on one side: as large as may be, and the next split parts them.
-                    .groups = @min(segments.groupsFor(count), constants.segment_groups_max),
+                errdefer for (new[0..done]) |made| self.pool.put(budget, made);
+                half.* = try self.pool.take(budget);
+                errdefer self.pool.put(budget, half.*);
+                try Segment.create(&self.pool, budget, half.*, .{
+                    .lines = constants.segment_lines_max,
                     .depth = depth + 1,
-                    .filter = self.filter,
+                    .live = count,
                 });
             }
-            errdefer for (new) |half| half.destroy(budget);
-            // After a doubling, twice the index is the first that leads here.
-            var start = std.mem.alignBackward(usize, index, self.span(depth));
-            if (depth == self.depth) {
-                try self.doubleDirectory(budget);
-                start *= 2;
+            for (hashes[0..old.live], 0..) |each, place| {
+                _ = Segment.append(new[sideOf(each, depth)], each, Segment.at(old, @intCast(place)));
             }
-            var entries = old.iterate();
-            while (entries.next()) |found| {
-                const hash = found.entry.hashStored(seeds);
-                new[sideOf(hash, depth)].claim(hash).* = found.entry.*;
-            }
-            const count = self.span(depth);
-            assert(self.directory[start].base == old.base);
-            @memset(self.directory[start..][0 .. count / 2], new[0]);
-            @memset(self.directory[start + count / 2 ..][0 .. count / 2], new[1]);
+            const directory = self.newest.raw;
+            const span = directory.spanAt(hash, depth);
+            assert(directory.windows[span.start] == old);
+            self.sequence.begin();
+            publish(directory, span.start, span.count / 2, new[0]);
+            publish(directory, span.start + span.count / 2, span.count / 2, new[1]);
+            self.sequence.end();
             self.segment_count += 1;
-            old.destroy(budget);
+            self.pool.put(budget, old);
+        }
+
+        /// Makes one of a small segment and its sibling, if that is as small.
+        fn merge(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64) Error!void {
+            const one = self.newest.raw.window(hash);
+            if (one.depth == 0) return;
+            const depth: u6 = @intCast(one.depth - 1);
+            const directory = self.newest.raw;
+            const span = directory.spanAt(hash, depth);
+            const old: [2]*Window = .{ directory.windows[span.start], directory.windows[span.start + span.count / 2] };
+            if (old[0].depth != old[1].depth) return;
+            if (old[0].live + old[1].live > constants.merged_entries_max) return;
+            const new = try self.pool.take(budget);
+            errdefer self.pool.put(budget, new);
+            try Segment.create(&self.pool, budget, new, .{
+                .lines = constants.segment_lines_max,
+                .depth = depth,
+                .live = old[0].live + old[1].live,
+            });
+            for (old) |window| {
+                for (0..window.live) |place| {
+                    const entry = Segment.at(window, @intCast(place));
+                    _ = Segment.append(new, entry.hashStored(seeds), entry);
+                }
+            }
+            self.sequence.begin();
+            publish(directory, span.start, span.count, new);
+            self.sequence.end();
+            self.segment_count -= 1;
+            for (old) |window| self.pool.put(budget, window);
+            // A table that shrinks needs no spare window.
+            _ = self.pool.trim(budget);
         }
 
         fn doubleDirectory(self: *Self, budget: *Budget) Error!void {
-            const new = try budget.alloc(Segment, .@"64", self.directory.len * 2);
-            for (self.directory, 0..) |segment, index| {
-                new[index * 2] = segment;
-                new[index * 2 + 1] = segment;
+            const old = self.newest.raw;
+            const new = try createDirectory(budget, old, old.depth + 1);
+            for (old.places, old.windows, 0..) |place, window, index| {
+                @memset(new.places[index * 2 ..][0..2], place);
+                @memset(new.windows[index * 2 ..][0..2], window);
             }
-            budget.free(self.directory);
-            self.directory = new;
-            self.depth += 1;
+            self.sequence.begin();
+            self.way.store(Way.of(new).bits, .release);
+            self.newest.store(new, .release);
+            self.sequence.end();
         }
     };
 }

@@ -178,17 +178,9 @@ pub fn encode(
     const has_area = area.len > 0 or header.flags & protocol.flag.tlv != 0;
     const length = header_bytes + (if (has_area) 4 + area.len else 0) + body.len;
     if (length > protocol.limits.frame_bytes_max) return error.FrameTooLarge;
-    const fixed = try out.addManyAsArray(allocator, length_bytes + header_bytes);
-    std.mem.writeInt(u32, fixed[0..4], @intCast(length), .little);
-    fixed[4..8].* = .{ protocol.version, @intFromEnum(header.kind), @intFromEnum(header.service), @intFromEnum(header.content_type) };
-    std.mem.writeInt(u16, fixed[8..10], header.method, .little);
-    std.mem.writeInt(u16, fixed[10..12], if (has_area) header.flags | protocol.flag.tlv else header.flags, .little);
-    std.mem.writeInt(i32, fixed[12..16], header.status, .little);
-    std.mem.writeInt(u64, fixed[16..24], header.request_id, .little);
-    std.mem.writeInt(u64, fixed[24..32], header.deadline_ns, .little);
-    fixed[32..48].* = header.trace_id;
-    fixed[48..56].* = header.span_id;
-    std.mem.writeInt(u32, fixed[56..60], header.credit, .little);
+    const flags = if (has_area) header.flags | protocol.flag.tlv else header.flags;
+    const fixed = try out.addManyAsArray(allocator, head_bytes);
+    writeHead(fixed, header, flags, @intCast(length));
     if (has_area) {
         var size: [4]u8 = undefined;
         std.mem.writeInt(u32, &size, @intCast(area.len), .little);
@@ -198,3 +190,76 @@ pub fn encode(
     try out.appendSlice(allocator, body);
     _ = try decode(out.items[start..]);
 }
+
+/// Length prefix and header together.
+pub const head_bytes = length_bytes + header_bytes;
+
+/// Writes length prefix and header where a body already stands. Nothing is checked: for who makes headers that are right
+/// by construction.
+pub fn writeHead(fixed: *[head_bytes]u8, header: Header, flags: u16, length: u32) void {
+    std.mem.writeInt(u32, fixed[0..4], length, .little);
+    fixed[4..8].* = .{ protocol.version, @intFromEnum(header.kind), @intFromEnum(header.service), @intFromEnum(header.content_type) };
+    std.mem.writeInt(u16, fixed[8..10], header.method, .little);
+    std.mem.writeInt(u16, fixed[10..12], flags, .little);
+    std.mem.writeInt(i32, fixed[12..16], header.status, .little);
+    std.mem.writeInt(u64, fixed[16..24], header.request_id, .little);
+    std.mem.writeInt(u64, fixed[24..32], header.deadline_ns, .little);
+    fixed[32..48].* = header.trace_id;
+    fixed[48..56].* = header.span_id;
+    std.mem.writeInt(u32, fixed[56..60], header.credit, .little);
+}
+
+/// What one side says of itself in HELLO.
+pub const Hello = struct {
+    features: u64 = 0,
+    frame_bytes_max: u32 = protocol.limits.frame_bytes_max,
+    requests_in_flight_max: u32 = 0,
+    connections_max: u32 = 0,
+    software: []const u8 = "",
+
+    /// Reads the entries that are there; the rest keeps its default.
+    pub fn of(entries: Tlvs) Hello {
+        var hello: Hello = .{};
+        var rest = entries;
+        while (rest.next()) |entry| switch (entry.type) {
+            protocol.tlv.features => hello.features = std.mem.readInt(u64, entry.value[0..8], .little),
+            protocol.tlv.limits => {
+                hello.frame_bytes_max = std.mem.readInt(u32, entry.value[0..4], .little);
+                hello.requests_in_flight_max = std.mem.readInt(u32, entry.value[4..8], .little);
+                hello.connections_max = std.mem.readInt(u32, entry.value[8..12], .little);
+            },
+            protocol.tlv.software => hello.software = entry.value,
+            else => {},
+        };
+        return hello;
+    }
+
+    /// Appends the HELLO of that service; a name of more than 255 bytes is cut.
+    pub fn append(
+        hello: Hello,
+        allocator: std.mem.Allocator,
+        out: *std.ArrayList(u8),
+        service: protocol.Service,
+    ) (Error || std.mem.Allocator.Error)!void {
+        const software = hello.software[0..@min(hello.software.len, 255)];
+        var area: [4 + 8 + 4 + 12 + 4 + 255]u8 = undefined;
+        var at: usize = 0;
+        var features: [8]u8 = undefined;
+        std.mem.writeInt(u64, &features, hello.features, .little);
+        var limits: [12]u8 = undefined;
+        std.mem.writeInt(u32, limits[0..4], hello.frame_bytes_max, .little);
+        std.mem.writeInt(u32, limits[4..8], hello.requests_in_flight_max, .little);
+        std.mem.writeInt(u32, limits[8..12], hello.connections_max, .little);
+        for ([_]Tlv{
+            .{ .type = protocol.tlv.features, .value = &features },
+            .{ .type = protocol.tlv.limits, .value = &limits },
+            .{ .type = protocol.tlv.software, .value = software },
+        }) |entry| {
+            std.mem.writeInt(u16, area[at..][0..2], entry.type, .little);
+            std.mem.writeInt(u16, area[at + 2 ..][0..2], @intCast(entry.value.len), .little);
+            @memcpy(area[at + 4 ..][0..entry.value.len], entry.value);
+            at += 4 + entry.value.len;
+        }
+        try encode(allocator, out, .{ .kind = .hello, .service = service }, area[0..at], &.{});
+    }
+};

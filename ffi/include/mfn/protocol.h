@@ -13,8 +13,10 @@
 #define MFN_WIRE_HEADER_BYTES 56u /* Fixed header, the 4-byte length not counted. */
 #define MFN_WIRE_CONNECTIONS_MAX 4096u /* Connections per socket. */
 #define MFN_WIRE_ERROR_TEXT_BYTES_MAX 4096u /* Longest text of an error frame. */
+#define MFN_WIRE_IFR_BATCH_KEYS_MAX 4096u /* Keys in one batch request of the ifr service. */
 #define MFN_WIRE_REQUESTS_IN_FLIGHT_MAX 4096u /* Requests in flight per connection. */
 #define MFN_WIRE_CREDIT_MAX 65536u /* Most event frames a caller may allow at once. */
+#define MFN_WIRE_IFR_KEY_BYTES_MAX 65536u /* Longest byte key of the ifr service. */
 #define MFN_WIRE_TLV_AREA_BYTES_MAX 65536u /* Longest TLV area, its own 4-byte length not counted. */
 #define MFN_WIRE_FRAME_BYTES_MAX 16777216u /* Longest frame, the 4-byte length not counted. */
 
@@ -57,6 +59,13 @@
 #define MFN_TLV_LIMITS 2u /* HELLO: u32 frame bytes, u32 requests in flight, u32 connections. */
 #define MFN_TLV_SOFTWARE 3u /* HELLO: UTF-8 name and version of the program. */
 
+/* Bits of the features that HELLO announces. */
+#define MFN_FEATURE_SHARED_MEMORY 1u /* Reserved: frames by a ring in shared memory. Nobody announces it yet. */
+
+/* What a key of the ifr service is. */
+#define MFN_IFR_KEY_DIGEST 1u /* 32 bytes that are evenly spread, such as a BLAKE3 hash. */
+#define MFN_IFR_KEY_BYTES 2u /* Bytes of any form and length up to the limit. */
+
 /* Methods of the transport service. */
 #define MFN_METHOD_TRANSPORT_STATUS 1u /* TransportStatus of this node. */
 #define MFN_METHOD_TRANSPORT_PEERS 2u /* PeerList: every known peer, connected or not. */
@@ -88,6 +97,17 @@
 #define MFN_METHOD_METRICS_STATUS 1u /* NodeStatus: components, sockets, layers. */
 #define MFN_METHOD_METRICS_SCRAPE 2u /* Prometheus text. */
 
+/* Methods of the ifr service. */
+#define MFN_METHOD_IFR_STATS 1u /* IfrStats: entries, memory, requests, journal. */
+#define MFN_METHOD_IFR_GET 2u /* IfrKey; the value, or no body when the key is not here. */
+#define MFN_METHOD_IFR_PUT 3u /* IfrPut; the value that it replaced, or no body. */
+#define MFN_METHOD_IFR_REMOVE 4u /* IfrKey; the value that was removed, or no body. */
+#define MFN_METHOD_IFR_GET_MANY 5u /* IfrKeys; IfrValues. */
+#define MFN_METHOD_IFR_PUT_MANY 6u /* IfrEntries; IfrDone. */
+#define MFN_METHOD_IFR_REMOVE_MANY 7u /* IfrKeys; IfrFound: which were here. */
+#define MFN_METHOD_IFR_MAY_CONTAIN 8u /* IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe. */
+#define MFN_METHOD_IFR_SNAPSHOT 9u /* Writes a snapshot now and begins a new log; answers when it is on disk. */
+
 /* Methods of the alm service. */
 #define MFN_METHOD_ALM_STATS 1u /* AlmStats. */
 #define MFN_METHOD_ALM_ADD 2u /* AlmEdges: sets the strength of edges. */
@@ -96,6 +116,14 @@
 #define MFN_METHOD_ALM_NEIGHBOURS 5u /* AlmNeighboursRequest; AlmEdges, strongest first. */
 #define MFN_METHOD_ALM_BEST_PATH 6u /* AlmPathRequest; AlmPath. */
 #define MFN_METHOD_ALM_RANK 7u /* AlmRankRequest; AlmRanking, best first. */
-#define MFN_METHOD_ALM_SNAPSHOT 8u /* Writes the graph to disk now. */
+#define MFN_METHOD_ALM_SNAPSHOT 8u /* Writes a snapshot to disk now. */
+#define MFN_METHOD_ALM_BEST_PATHS 9u /* AlmPathRequest; AlmPaths: the k best loopless ones, best first. */
+#define MFN_METHOD_ALM_ASSOCIATES 10u /* AlmAssociatesRequest; AlmAssociates, best first. */
+#define MFN_METHOD_ALM_OBSERVE 11u /* AlmGroup: keys that were used together; the predictor learns. */
+#define MFN_METHOD_ALM_PREDICT 12u /* AlmPredictRequest; AlmPredictions: what is used with a key, best first. */
+#define MFN_METHOD_ALM_POOL_SET 13u /* AlmPool: makes a pool, or changes its budgets. */
+#define MFN_METHOD_ALM_POOL_DROP 14u /* AlmPool: forgets a pool with all that is in it. */
+#define MFN_METHOD_ALM_POOLS 15u /* AlmPools. */
+#define MFN_METHOD_ALM_PREPARE 16u /* AlmPool: chooses landmarks that shorten searches until a link grows. */
 
 #endif

@@ -44,6 +44,8 @@ enum mfn_status {
     MFN_QUOTA = -17,
     /* The destination is in the way or names collide there. */
     MFN_CONFLICT = -18,
+    /* Calls like this one failed too often; none is made until a pause is over. */
+    MFN_CIRCUIT_OPEN = -30,
     /* A broken invariant was caught at the border; the handle must be freed. */
     MFN_PANIC = -98,
     /* An error that should not happen; please report it. */
@@ -121,6 +123,8 @@ static inline const char *mfn_status_name(int32_t status) {
         return "QUOTA";
     case MFN_CONFLICT:
         return "CONFLICT";
+    case MFN_CIRCUIT_OPEN:
+        return "CIRCUIT_OPEN";
     case MFN_PANIC:
         return "PANIC";
     case MFN_INTERNAL:
@@ -201,6 +205,8 @@ static inline const char *mfn_status_text(int32_t status) {
         return "The store's quota or the disk is full.";
     case MFN_CONFLICT:
         return "The destination is in the way or names collide there.";
+    case MFN_CIRCUIT_OPEN:
+        return "Calls like this one failed too often; none is made until a pause is over.";
     case MFN_PANIC:
         return "A broken invariant was caught at the border; the handle must be freed.";
     case MFN_INTERNAL:

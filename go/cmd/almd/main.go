@@ -15,22 +15,22 @@ import (
 	"time"
 
 	"hypermesh.dev/hypermesh/internal/alm"
-	"hypermesh.dev/hypermesh/internal/graph"
 	"hypermesh.dev/hypermesh/internal/ipc"
+	"hypermesh.dev/hypermesh/internal/journal"
 	"hypermesh.dev/hypermesh/internal/protocol"
 )
 
 const version = "0.1.0"
 
 const usage = `almd keeps a graph of weighted, fading associations and answers on a Unix socket:
-neighbours, strongest paths, rankings. Layer 3 of the Memory Flow Network.
+neighbours, best paths, associates, what is used together next. Layer 3 of the Memory Flow Network.
 
 usage: almd --socket PATH --dir DIR [options]
 
   hypermesh starts it by itself. To try it alone:
     almd --socket /tmp/alm/mfn_alm.sock --dir /tmp/alm
 
-It writes a snapshot to DIR now and then and when it ends (SIGTERM, SIGINT).
+It keeps a snapshot and a log in DIR: what it acknowledged survives a crash.
 The local wire that it speaks is described in docs/PROTOCOL.md.
 
 options:
@@ -38,7 +38,7 @@ options:
 
 type options struct {
 	socket, directory string
-	config            graph.Config
+	alm               alm.Options
 	snapshotEvery     time.Duration
 	exitOnStdinEOF    bool
 	logTime           bool
@@ -62,15 +62,19 @@ func main() {
 
 // parse reads the command line. Done says that it only asked for text.
 func parse(args []string, out io.Writer) (o options, done bool, err error) {
-	o.config = graph.DefaultConfig()
+	o.alm = alm.DefaultOptions()
 	flags := flag.NewFlagSet("almd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&o.socket, "socket", "", "`path` of the socket, at most 107 bytes")
-	flags.StringVar(&o.directory, "dir", "", "`directory` of the snapshot")
-	flags.IntVar(&o.config.Nodes, "nodes-max", o.config.Nodes, "most nodes; the weakest are forgotten")
-	flags.IntVar(&o.config.Edges, "edges-max", o.config.Edges, "most edges; the weakest are forgotten")
-	flags.Int64Var(&o.config.Bytes, "bytes-max", o.config.Bytes, "most memory of the graph")
-	flags.DurationVar(&o.config.HalfLife, "half-life", o.config.HalfLife, "until an edge that nobody confirms counts half")
+	flags.StringVar(&o.directory, "dir", "", "`directory` of snapshot and log")
+	flags.IntVar(&o.alm.Graph.Nodes, "nodes-max", o.alm.Graph.Nodes, "most nodes; the weakest are forgotten")
+	flags.IntVar(&o.alm.Graph.Edges, "edges-max", o.alm.Graph.Edges, "most edges; the weakest are forgotten")
+	flags.Int64Var(&o.alm.Graph.Bytes, "bytes-max", o.alm.Graph.Bytes, "most memory of the links of pool 0")
+	flags.Int64Var(&o.alm.PredictBytes, "predict-bytes-max", o.alm.PredictBytes, "most memory of the predictor of pool 0")
+	flags.Int64Var(&o.alm.PoolsBytes, "pools-bytes-max", o.alm.PoolsBytes, "most memory of all pools together")
+	durability := flags.String("durability", "sync", "what an acknowledged change survives: `sync` a power cut, none a kill")
+	damaged := flags.String("damaged", "refuse", "what a damaged directory does: `refuse` to start, or aside: start empty beside it")
+	flags.DurationVar(&o.alm.Graph.HalfLife, "half-life", o.alm.Graph.HalfLife, "until an edge that nobody confirms counts half")
 	flags.DurationVar(&o.snapshotEvery, "snapshot-every", time.Minute, "between two snapshots, if anything changed")
 	flags.BoolVar(&o.exitOnStdinEOF, "exit-on-stdin-eof", false, "end when standard input does: with the program that started it")
 	flags.BoolVar(&o.logTime, "log-time", true, "begin log lines with the time; a program that reads them has its own")
@@ -93,10 +97,18 @@ func parse(args []string, out io.Writer) (o options, done bool, err error) {
 		return o, false, fmt.Errorf("'%s' is not an option; see almd --help", flags.Arg(0))
 	case o.socket == "" || o.directory == "":
 		return o, false, errors.New("--socket and --dir are needed; see almd --help")
+	case *durability != "sync" && *durability != "none":
+		return o, false, fmt.Errorf("--durability is sync or none, not '%s'", *durability)
+	case *damaged != "refuse" && *damaged != "aside":
+		return o, false, fmt.Errorf("--damaged is refuse or aside, not '%s'", *damaged)
 	case o.snapshotEvery < time.Second:
 		return o, false, errors.New("--snapshot-every is at least 1s")
 	}
-	return o, false, o.config.Validate()
+	if *durability == "none" {
+		o.alm.Mode = journal.None
+	}
+	o.alm.SetAside = *damaged == "aside"
+	return o, false, o.alm.Validate()
 }
 
 // newLog writes a line per event.
@@ -125,11 +137,7 @@ func run(o options, log *slog.Logger) error {
 			stop()
 		}()
 	}
-	store, err := alm.NewStore(o.directory, log)
-	if err != nil {
-		return err
-	}
-	service, err := alm.New(o.config, store, time.Now, log)
+	service, err := alm.New(o.alm, o.directory, time.Now, log)
 	if err != nil {
 		return err
 	}
@@ -138,7 +146,7 @@ func run(o options, log *slog.Logger) error {
 		return err
 	}
 	service.CountRequests(server.Requests)
-	log.Info("almd is up", "socket", o.socket, "half_life", o.config.HalfLife)
+	log.Info("almd is up", "socket", o.socket, "half_life", o.alm.Graph.HalfLife)
 	kept := make(chan struct{})
 	serving, served := context.WithCancel(context.Background())
 	go func() {

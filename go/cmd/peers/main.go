@@ -4,15 +4,14 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"hypermesh.dev/hypermesh/internal/ipc"
 	"hypermesh.dev/hypermesh/internal/protocol"
 	"hypermesh.dev/hypermesh/internal/protocol/localpb"
 )
@@ -39,60 +38,20 @@ func main() {
 	}
 }
 
-// list asks once: HELLO, the request, and its one answer.
+// list asks once.
 func list(path string) ([]*localpb.Peer, error) {
-	conn, err := net.Dial("unix", path)
+	ctx, done := context.WithTimeout(context.Background(), 5*time.Second)
+	defer done()
+	client, err := ipc.Dial(ctx, path, protocol.ServiceTransport, "peers")
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return nil, err
-	}
-	out, err := protocol.Append(nil, protocol.Header{Kind: protocol.KindHello, Service: protocol.ServiceTransport}, nil, nil)
+	defer client.Close()
+	reply, err := client.Call(ctx, protocol.MethodTransportPeers, protocol.ContentTypeNone, nil)
 	if err != nil {
 		return nil, err
 	}
-	request := protocol.Header{
-		Kind: protocol.KindRequest, Service: protocol.ServiceTransport, Method: protocol.MethodTransportPeers, RequestID: 1,
-	}
-	if out, err = protocol.Append(out, request, nil, nil); err != nil {
-		return nil, err
-	}
-	if _, err := conn.Write(out); err != nil {
-		return nil, err
-	}
-	for {
-		frame, err := read(conn)
-		if err != nil {
-			return nil, err
-		}
-		switch frame.Header.Kind {
-		case protocol.KindReply:
-			var answer localpb.PeerList
-			err := proto.Unmarshal(frame.Body, &answer)
-			return answer.GetPeers(), err
-		case protocol.KindError:
-			return nil, fmt.Errorf("%s (%v)", frame.Body, frame.Header.Status)
-		case protocol.KindHello:
-		default:
-			return nil, errors.New("the node answers something else")
-		}
-	}
-}
-
-func read(conn net.Conn) (protocol.Frame, error) {
-	data := make([]byte, protocol.LengthBytes)
-	if _, err := io.ReadFull(conn, data); err != nil {
-		return protocol.Frame{}, err
-	}
-	total, err := protocol.FrameLength(data)
-	if err != nil {
-		return protocol.Frame{}, err
-	}
-	data = append(data, make([]byte, total-len(data))...)
-	if _, err := io.ReadFull(conn, data[protocol.LengthBytes:]); err != nil {
-		return protocol.Frame{}, err
-	}
-	return protocol.Decode(data)
+	var answer localpb.PeerList
+	err = proto.Unmarshal(reply.Body, &answer)
+	return answer.GetPeers(), err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -14,8 +15,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"hypermesh.dev/hypermesh/internal/graph"
 	"hypermesh.dev/hypermesh/internal/ipc"
+	"hypermesh.dev/hypermesh/internal/journal"
 	"hypermesh.dev/hypermesh/internal/protocol"
 	"hypermesh.dev/hypermesh/internal/protocol/localpb"
 )
@@ -26,11 +27,7 @@ func fixed() time.Time { return time.Unix(1_700_000_000, 0) }
 
 func open(t testing.TB, directory string) *Service {
 	t.Helper()
-	store, err := NewStore(directory, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	service, err := New(graph.DefaultConfig(), store, fixed, quiet)
+	service, err := New(DefaultOptions(), directory, fixed, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,13 +49,13 @@ func ask(t testing.TB, s *Service, method uint16, question, answer proto.Message
 
 func edges(list ...*localpb.AlmEdge) *localpb.AlmEdges { return &localpb.AlmEdges{Edges: list} }
 
-func edge(from, to string, strength float64) *localpb.AlmEdge {
+func link(from, to string, strength float64) *localpb.AlmEdge {
 	return &localpb.AlmEdge{From: []byte(from), To: []byte(to), Strength: strength}
 }
 
 func fill(t testing.TB, s *Service) {
 	t.Helper()
-	all := edges(edge("a", "b", 0.9), edge("b", "c", 0.9), edge("a", "c", 0.5), edge("c", "d", 1))
+	all := edges(link("a", "b", 0.9), link("b", "c", 0.9), link("a", "c", 0.5), link("c", "d", 1))
 	if err := ask(t, s, protocol.MethodALMAdd, all, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +90,7 @@ func TestMethods(t *testing.T) {
 	if len(near.GetEdges()) != 1 || string(near.GetEdges()[0].GetTo()) != "b" {
 		t.Fatal(&near)
 	}
-	if err := ask(t, s, protocol.MethodALMReinforce, edges(edge("a", "c", 0.9)), nil); err != nil {
+	if err := ask(t, s, protocol.MethodALMReinforce, edges(link("a", "c", 0.9)), nil); err != nil {
 		t.Fatal(err)
 	}
 	var ranking localpb.AlmRanking
@@ -108,7 +105,7 @@ func TestMethods(t *testing.T) {
 	if order != "cbx" || ranking.GetRanked()[2].GetKnown() {
 		t.Fatal(order)
 	}
-	if err := ask(t, s, protocol.MethodALMRemove, edges(edge("a", "", 0)), nil); err != nil {
+	if err := ask(t, s, protocol.MethodALMRemove, edges(link("a", "", 0)), nil); err != nil {
 		t.Fatal(err)
 	}
 	var stats localpb.AlmStats
@@ -127,12 +124,21 @@ func TestWrongCalls(t *testing.T) {
 		body   proto.Message
 		want   protocol.Status
 	}{
-		"strength 0":     {protocol.MethodALMAdd, edges(edge("a", "b", 0)), protocol.StatusInvalidArgument},
-		"strength NaN":   {protocol.MethodALMAdd, edges(edge("a", "b", math.NaN())), protocol.StatusInvalidArgument},
-		"no key":         {protocol.MethodALMAdd, edges(edge("", "b", 1)), protocol.StatusInvalidArgument},
-		"to itself":      {protocol.MethodALMReinforce, edges(edge("b", "b", 1)), protocol.StatusInvalidArgument},
+		"strength 0":     {protocol.MethodALMAdd, edges(link("a", "b", 0)), protocol.StatusInvalidArgument},
+		"strength NaN":   {protocol.MethodALMAdd, edges(link("a", "b", math.NaN())), protocol.StatusInvalidArgument},
+		"no key":         {protocol.MethodALMAdd, edges(link("", "b", 1)), protocol.StatusInvalidArgument},
+		"to itself":      {protocol.MethodALMReinforce, edges(link("b", "b", 1)), protocol.StatusInvalidArgument},
 		"unknown node":   {protocol.MethodALMBestPath, &localpb.AlmPathRequest{From: []byte("x"), To: []byte("y")}, protocol.StatusNotFound},
 		"unknown method": {99, edges(), protocol.StatusUnsupported},
+		"no pool":        {protocol.MethodALMObserve, &localpb.AlmGroup{PoolId: 9}, protocol.StatusNotFound},
+		"an empty key":   {protocol.MethodALMObserve, &localpb.AlmGroup{Keys: [][]byte{{}}}, protocol.StatusInvalidArgument},
+		"kind 256":       {protocol.MethodALMAdd, edges(&localpb.AlmEdge{From: []byte("a"), To: []byte("b"), Strength: 1, Kind: 256}), protocol.StatusInvalidArgument},
+		"bandwidth -1":   {protocol.MethodALMAdd, edges(&localpb.AlmEdge{From: []byte("a"), To: []byte("b"), Strength: 1, Bandwidth: -1}), protocol.StatusInvalidArgument},
+		"restart 2":      {protocol.MethodALMAssociates, &localpb.AlmAssociatesRequest{Node: []byte("a"), Restart: 2}, protocol.StatusInvalidArgument},
+		"100 paths":      {protocol.MethodALMBestPaths, &localpb.AlmPathRequest{From: []byte("a"), To: []byte("b"), Paths: 100}, protocol.StatusInvalidArgument},
+		"pool 0 dropped": {protocol.MethodALMPoolDrop, &localpb.AlmPool{}, protocol.StatusInvalidArgument},
+		"a huge pool":    {protocol.MethodALMPoolSet, &localpb.AlmPool{PoolId: 1, LinksBytesMax: 1 << 40}, protocol.StatusLimit},
+		"tiny budgets":   {protocol.MethodALMPoolSet, &localpb.AlmPool{PoolId: 1, LinksBytesMax: 1}, protocol.StatusInvalidArgument},
 	} {
 		if err := ask(t, s, call.method, call.body, nil); status(err) != call.want {
 			t.Errorf("%s: %v", name, err)
@@ -144,56 +150,135 @@ func TestWrongCalls(t *testing.T) {
 	}
 }
 
-func TestSnapshotsSurvive(t *testing.T) {
-	directory := t.TempDir()
-	s := open(t, directory)
-	fill(t, s)
-	if err := ask(t, s, protocol.MethodALMSnapshot, edges(), nil); err != nil {
+// state describes all that questions can see.
+func state(t testing.TB, s *Service) string {
+	t.Helper()
+	var out bytes.Buffer
+	for _, p := range *s.pools.Load() {
+		image := p.graph.Image(fixed())
+		write := func(record []byte) error { out.Write(record); return nil }
+		if err := image.Encode(write); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.model.Image().Encode(write); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String()
+}
+
+// act makes a random change.
+func act(t testing.TB, s *Service, random *rand.Rand) {
+	t.Helper()
+	name := func() string { return string(rune('a' + random.IntN(12))) }
+	var err error
+	switch from, to := name(), name(); {
+	case random.IntN(3) == 0:
+		err = ask(t, s, protocol.MethodALMObserve, &localpb.AlmGroup{Keys: [][]byte{[]byte(from), []byte(to), []byte(name())}}, nil)
+	case random.IntN(10) == 0:
+		err = ask(t, s, protocol.MethodALMRemove, edges(link(from, "", 0)), nil)
+	case from == to:
+	case random.IntN(2) == 0:
+		err = ask(t, s, protocol.MethodALMReinforce, edges(link(from, to, 0.3)), nil)
+	default:
+		err = ask(t, s, protocol.MethodALMAdd, edges(link(from, to, random.Float64()), link(to, from, 0.5)), nil)
+	}
+	if err != nil {
 		t.Fatal(err)
-	}
-	again := open(t, directory)
-	if stats := again.stats(); stats.GetEdges() != 4 {
-		t.Fatal(stats)
-	}
-	// Nothing changed, nothing is written.
-	if err := again.Save(); err != nil || again.snapshots != 0 {
-		t.Fatal(err, again.snapshots)
 	}
 }
 
-func TestADamagedSnapshotIsSetAside(t *testing.T) {
+// Killed after any acknowledged change, with or without a snapshot on the way, it comes back as it was.
+func TestWhatIsAcknowledgedComesBack(t *testing.T) {
 	directory := t.TempDir()
+	random := rand.New(rand.NewPCG(1, 2))
+	s := open(t, directory)
+	for round := range 40 {
+		for range 1 + random.IntN(6) {
+			act(t, s, random)
+		}
+		if round%5 == 4 {
+			if err := ask(t, s, protocol.MethodALMSnapshot, edges(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Not closed: as after kill -9, the files are what they are.
+		again := open(t, directory)
+		if round%5 != 4 && state(t, again) != state(t, s) {
+			t.Fatalf("round %d: another state came back", round)
+		}
+		if got, want := again.stats(), s.stats(); got.GetEdges() != want.GetEdges() || got.GetGroups() != want.GetGroups() {
+			t.Fatalf("round %d: %v, want %v", round, got, want)
+		}
+		s = again
+	}
+}
+
+func TestPools(t *testing.T) {
+	directory := t.TempDir()
+	s := open(t, directory)
+	set := &localpb.AlmPool{PoolId: 7, LinksBytesMax: 1 << 20, PredictBytesMax: 1 << 20}
+	if err := ask(t, s, protocol.MethodALMPoolSet, set, nil); err != nil {
+		t.Fatal(err)
+	}
+	in7 := edges(link("x", "y", 1))
+	in7.PoolId = 7
+	if err := ask(t, s, protocol.MethodALMAdd, in7, nil); err != nil {
+		t.Fatal(err)
+	}
+	near := func(s *Service, pool uint64) int {
+		var found localpb.AlmEdges
+		if err := ask(t, s, protocol.MethodALMNeighbours, &localpb.AlmNeighboursRequest{Node: []byte("x"), PoolId: pool}, &found); err != nil {
+			t.Fatal(err)
+		}
+		return len(found.GetEdges())
+	}
+	if near(s, 7) != 1 || near(s, 0) != 0 {
+		t.Fatal("pools mix")
+	}
+	if err := ask(t, s, protocol.MethodALMSnapshot, edges(), nil); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, directory)
+	var pools localpb.AlmPools
+	if err := ask(t, s, protocol.MethodALMPools, edges(), &pools); err != nil || len(pools.GetPools()) != 2 || near(s, 7) != 1 {
+		t.Fatal(&pools, err)
+	}
+	if err := ask(t, s, protocol.MethodALMPoolDrop, set, nil); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, directory)
+	if len(*s.pools.Load()) != 1 {
+		t.Fatal("a dropped pool came back")
+	}
+}
+
+func TestDamageIsRefusedOrSetAside(t *testing.T) {
+	directory := filepath.Join(t.TempDir(), "alm")
 	s := open(t, directory)
 	fill(t, s)
 	if err := s.Save(); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(directory, "graph.snapshot")
+	path := filepath.Join(directory, "snapshot")
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := range good {
-		for name, bad := range map[string][]byte{"cut": good[:at], "flipped": flip(good, at)} {
-			if err := os.WriteFile(path, bad, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if stats := open(t, directory).stats(); stats.GetEdges() != 0 {
-				t.Fatalf("%s at %d: %v", name, at, stats)
-			}
-			aside, err := filepath.Glob(path + ".bad-*")
-			if err != nil || len(aside) != 1 {
-				t.Fatal(name, at, aside, err)
-			}
-			if err := os.Remove(aside[0]); err != nil {
-				t.Fatal(err)
-			}
-		}
+	good[len(good)/2] ^= 1
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func flip(data []byte, at int) []byte {
-	bad := bytes.Clone(data)
-	bad[at] ^= 0x10
-	return bad
+	if _, err := New(DefaultOptions(), directory, fixed, quiet); !errors.Is(err, journal.ErrCorrupt) {
+		t.Fatal(err)
+	}
+	options := DefaultOptions()
+	options.SetAside = true
+	s, err = New(options, directory, fixed, quiet)
+	if err != nil || s.stats().GetEdges() != 0 {
+		t.Fatal(err)
+	}
+	if aside, err := filepath.Glob(directory + ".bad-*"); err != nil || len(aside) != 1 {
+		t.Fatal(aside, err)
+	}
 }

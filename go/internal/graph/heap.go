@@ -82,7 +82,10 @@ func (o weakestEdge) before(a, b uint32) bool {
 	if x.from != y.from {
 		return o.g.nodes[x.from].key < o.g.nodes[y.from].key
 	}
-	return o.g.nodes[x.to].key < o.g.nodes[y.to].key
+	if x.to != y.to {
+		return o.g.nodes[x.to].key < o.g.nodes[y.to].key
+	}
+	return x.kind < y.kind
 }
 
 func (o weakestEdge) moved(id uint32, at int) { o.g.edges[id].atEdges = uint32(at) }
@@ -95,7 +98,10 @@ func (o strongestOut) before(a, b uint32) bool {
 	if x.level != y.level {
 		return x.level > y.level
 	}
-	return o.g.nodes[x.to].key < o.g.nodes[y.to].key
+	if x.to != y.to {
+		return o.g.nodes[x.to].key < o.g.nodes[y.to].key
+	}
+	return x.kind < y.kind
 }
 
 func (o strongestOut) moved(id uint32, at int) { o.g.edges[id].atOut = uint32(at) }
@@ -108,7 +114,10 @@ func (o strongestIn) before(a, b uint32) bool {
 	if x.level != y.level {
 		return x.level > y.level
 	}
-	return o.g.nodes[x.from].key < o.g.nodes[y.from].key
+	if x.from != y.from {
+		return o.g.nodes[x.from].key < o.g.nodes[y.from].key
+	}
+	return x.kind < y.kind
 }
 
 func (o strongestIn) moved(id uint32, at int) { o.g.edges[id].atIn = uint32(at) }
@@ -125,3 +134,16 @@ func (o weakestNode) before(a, b uint32) bool {
 }
 
 func (o weakestNode) moved(id uint32, at int) { o.g.nodes[id].atNodes = uint32(at) }
+
+// soonestEdge puts the edge that expires first on top.
+type soonestEdge struct{ g *Graph }
+
+func (o soonestEdge) before(a, b uint32) bool {
+	x, y := &o.g.edges[a], &o.g.edges[b]
+	if x.expires != y.expires {
+		return x.expires < y.expires
+	}
+	return a < b
+}
+
+func (o soonestEdge) moved(id uint32, at int) { o.g.edges[id].atSoonest = uint32(at) }

@@ -5,44 +5,33 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math"
 	"slices"
 	"time"
 )
 
-// An image is the graph at one moment, and the layout of its bytes is:
+// An image is the graph at one moment. Its bytes are a sequence of records, each at most RecordBytesMax long, for a file
+// whose records carry checksums. All is little-endian; the first byte says what a record is:
 //
-//	offset  size  field
-//	0       8     magic "MFN-ALM" and a newline: a text-mode copy breaks it
-//	8       4     version, 1
-//	12      4     nodes
-//	16      8     edges
-//	24      8     time, Unix nanoseconds
-//	32      8     bytes of all keys
-//	40      2     length of a key, then the key; for each node, keys ascending
-//	...     16    from u32, to u32, cost f64; for each edge, by cost, from, to ascending
-//	end-4   4     CRC-32C of everything before
+//	1  head   version u8 (2), then u64 each: time in Unix nanoseconds, nodes, links
+//	2  keys   many of: u16 length, key
+//	3  links  many of: from u32, to u32, kind u8, evidence u32, cost f64, bandwidth f64, expires i64
 //
-// All little-endian. from and to are places in the list of nodes. One graph at one moment has exactly one image: a decoder
-// refuses everything that an encoder would not have written.
+// from and to are places in the list of keys, which ascends; links are sorted by cost, from, to, kind. One graph at one
+// moment has exactly one image, and a decoder refuses what an encoder would not have written.
 const (
-	imageMagic     = "MFN-ALM\n"
-	imageVersion   = 1
-	imageHeader    = 40
-	imageEdgeBytes = 16
-	imageSumBytes  = 4
-	// ImageBytesMax bounds an image: what a reader may have to hold in memory.
-	ImageBytesMax = 1 << 30
+	imageVersion   = 2
+	imageHeadBytes = 26
+	imageLinkBytes = 37
+	recordHead     = 1
+	recordKeys     = 2
+	recordLinks    = 3
+	// RecordBytesMax is the longest record.
+	RecordBytesMax = 1 << 20
 )
 
-// ErrImage says that bytes are not an image. It is wrapped with what is wrong.
+// ErrImage says that records are not an image. It is wrapped with what is wrong.
 var ErrImage = errors.New("not an image of the graph")
-
-// ErrImageSize says that the graph is too large to be written as an image.
-var ErrImageSize = fmt.Errorf("the image would be longer than %d bytes", ImageBytesMax)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Image is the graph at one moment, independent of the graph it came from.
 type Image struct {
@@ -53,13 +42,19 @@ type Image struct {
 
 // ImageEdge is an edge between two places in Image.Keys.
 type ImageEdge struct {
-	From, To uint32
-	Cost     float64
+	From, To  uint32
+	Kind      Kind
+	Evidence  uint32
+	Cost      float64
+	Bandwidth float64
+	Expires   int64 // Unix nanoseconds; 0 is never
 }
 
-// Image copies the graph. Sorting is left to Encode, so that the copy, during which the graph may not change, is quick.
+// Image copies the graph. Sorting is left to Encode, so that the copy, during which other writers wait, is quick.
 // Edges that have faded are left out, and so are nodes that only such edges have.
 func (g *Graph) Image(now time.Time) Image {
+	g.writing.Lock()
+	defer g.writing.Unlock()
 	decay := g.decayAt(now)
 	image := Image{
 		Time:  g.epoch.Add(time.Duration(decay / g.decayPerSecond * float64(time.Second))),
@@ -76,7 +71,10 @@ func (g *Graph) Image(now time.Time) Image {
 	for _, id := range g.weakestEdges {
 		if cost := g.cost(id, decay); cost <= costMax {
 			e := &g.edges[id]
-			image.Edges = append(image.Edges, ImageEdge{From: place(e.from), To: place(e.to), Cost: cost})
+			image.Edges = append(image.Edges, ImageEdge{
+				From: place(e.from), To: place(e.to), Kind: e.kind, Evidence: e.evidence,
+				Cost: cost, Bandwidth: e.bandwidth, Expires: e.expires,
+			})
 		}
 	}
 	return image
@@ -90,13 +88,17 @@ func Restore(config Config, image Image) (*Graph, error) {
 		return nil, err
 	}
 	image.sort() // Strongest first.
+	defer g.begin()()
 	for _, e := range image.Edges {
 		from, to := []byte(image.Keys[e.From]), []byte(image.Keys[e.To])
 		if !g.fits(from, to) {
 			g.evicted++
 			continue
 		}
-		g.set(from, to, e.Cost, 0)
+		f, t := g.node(from), g.node(to)
+		g.insert(edge{
+			level: -e.Cost, bandwidth: e.Bandwidth, expires: e.Expires, from: f, to: t, kind: e.Kind, evidence: e.Evidence,
+		})
 	}
 	return g, nil
 }
@@ -121,135 +123,154 @@ func (image *Image) sort() {
 }
 
 func compareEdges(a, b ImageEdge) int {
-	return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
+	return cmp.Or(cmp.Compare(a.Cost, b.Cost), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Kind, b.Kind))
 }
 
-// Encode writes the image as bytes. It may reorder the image's own lists.
-func (image *Image) Encode() ([]byte, error) {
+// Encode gives the image's records to write, one after the other. It may reorder the image's own lists.
+func (image *Image) Encode(write func(record []byte) error) error {
 	image.sort()
-	keyBytes := 0
+	head := []byte{recordHead, imageVersion}
+	for _, field := range [...]uint64{uint64(image.Time.UnixNano()), uint64(len(image.Keys)), uint64(len(image.Edges))} {
+		head = binary.LittleEndian.AppendUint64(head, field)
+	}
+	if err := write(head); err != nil {
+		return err
+	}
+	record := []byte{recordKeys}
+	flush := func(kind byte, most int) error {
+		if len(record) == 1 || len(record) <= most {
+			return nil
+		}
+		err := write(record)
+		record = append(record[:0], kind)
+		return err
+	}
 	for _, key := range image.Keys {
-		keyBytes += len(key)
+		record = binary.LittleEndian.AppendUint16(record, uint16(len(key)))
+		record = append(record, key...)
+		if err := flush(recordKeys, RecordBytesMax-KeyBytesMax-2); err != nil {
+			return err
+		}
 	}
-	size := imageSize(len(image.Keys), uint64(len(image.Edges)), uint64(keyBytes))
-	if size > ImageBytesMax {
-		return nil, ErrImageSize
+	if err := flush(recordLinks, 0); err != nil {
+		return err
 	}
-	out := make([]byte, 0, size)
-	out = append(out, imageMagic...)
-	out = binary.LittleEndian.AppendUint32(out, imageVersion)
-	out = binary.LittleEndian.AppendUint32(out, uint32(len(image.Keys)))
-	out = binary.LittleEndian.AppendUint64(out, uint64(len(image.Edges)))
-	out = binary.LittleEndian.AppendUint64(out, uint64(image.Time.UnixNano()))
-	out = binary.LittleEndian.AppendUint64(out, uint64(keyBytes))
-	for _, key := range image.Keys {
-		out = binary.LittleEndian.AppendUint16(out, uint16(len(key)))
-		out = append(out, key...)
-	}
+	record = append(record[:0], recordLinks)
 	for _, e := range image.Edges {
-		out = binary.LittleEndian.AppendUint32(out, e.From)
-		out = binary.LittleEndian.AppendUint32(out, e.To)
-		out = binary.LittleEndian.AppendUint64(out, math.Float64bits(e.Cost))
+		record = binary.LittleEndian.AppendUint32(record, e.From)
+		record = binary.LittleEndian.AppendUint32(record, e.To)
+		record = append(record, byte(e.Kind))
+		record = binary.LittleEndian.AppendUint32(record, e.Evidence)
+		record = binary.LittleEndian.AppendUint64(record, math.Float64bits(e.Cost))
+		record = binary.LittleEndian.AppendUint64(record, math.Float64bits(e.Bandwidth))
+		record = binary.LittleEndian.AppendUint64(record, uint64(e.Expires))
+		if err := flush(recordLinks, RecordBytesMax-imageLinkBytes); err != nil {
+			return err
+		}
 	}
-	return binary.LittleEndian.AppendUint32(out, crc32.Checksum(out, castagnoli)), nil
+	return flush(recordLinks, 0)
 }
 
-// imageSize is the length of an image. Its arguments come from a file: nodes has 32 bits, the others are capped so that the
-// sum cannot overflow and still is far too long.
-func imageSize(nodes int, edges, keyBytes uint64) uint64 {
-	edges, keyBytes = min(edges, 1<<48), min(keyBytes, 1<<60)
-	return imageHeader + 2*uint64(nodes) + keyBytes + imageEdgeBytes*edges + imageSumBytes
+// Decoder makes an image from records.
+type Decoder struct {
+	image        Image
+	nodes, links uint64
+	begun        bool
+	last         string
 }
 
-// DecodeImage reads an image. It allocates in proportion to len(data), whatever the counts inside claim.
-func DecodeImage(data []byte) (Image, error) {
-	if len(data) < imageHeader+imageSumBytes {
-		return Image{}, fmt.Errorf("%w: %d bytes are too few", ErrImage, len(data))
+// Add reads the next record. Memory is taken in proportion to what was read, whatever the counts claim.
+func (d *Decoder) Add(record []byte) error {
+	if len(record) == 0 {
+		return fmt.Errorf("%w: an empty record", ErrImage)
 	}
-	if string(data[:8]) != imageMagic {
-		return Image{}, fmt.Errorf("%w: it starts with other bytes", ErrImage)
+	if d.begun == (record[0] == recordHead) {
+		return fmt.Errorf("%w: the head stands first, and once", ErrImage)
 	}
-	if version := binary.LittleEndian.Uint32(data[8:]); version != imageVersion {
-		return Image{}, fmt.Errorf("%w: version %d, this program reads version %d", ErrImage, version, imageVersion)
+	switch record[0] {
+	case recordHead:
+		if len(record) != imageHeadBytes || record[1] != imageVersion {
+			return fmt.Errorf("%w: a head of %d bytes; this program reads version %d", ErrImage, len(record), imageVersion)
+		}
+		d.begun = true
+		d.image.Time = time.Unix(0, int64(binary.LittleEndian.Uint64(record[2:]))).UTC()
+		d.nodes, d.links = binary.LittleEndian.Uint64(record[10:]), binary.LittleEndian.Uint64(record[18:])
+		if d.nodes > NodesMax || d.links > EdgesMax {
+			return fmt.Errorf("%w: %d nodes and %d links are more than a graph has", ErrImage, d.nodes, d.links)
+		}
+		return nil
+	case recordKeys:
+		return d.keys(record[1:])
+	case recordLinks:
+		return d.edges(record[1:])
 	}
-	nodes, edges := binary.LittleEndian.Uint32(data[12:]), binary.LittleEndian.Uint64(data[16:])
-	keyBytes := binary.LittleEndian.Uint64(data[32:])
-	if size := imageSize(int(nodes), edges, keyBytes); size != uint64(len(data)) {
-		return Image{}, fmt.Errorf("%w: %d bytes, its counts need %d", ErrImage, len(data), size)
-	}
-	body := data[:len(data)-imageSumBytes]
-	if sum := crc32.Checksum(body, castagnoli); sum != binary.LittleEndian.Uint32(data[len(body):]) {
-		return Image{}, fmt.Errorf("%w: the checksum does not fit", ErrImage)
-	}
-	image := Image{Time: time.Unix(0, int64(binary.LittleEndian.Uint64(data[24:]))).UTC()}
-	rest, err := image.decodeKeys(body[imageHeader:], int(nodes), int(keyBytes))
-	if err != nil {
-		return Image{}, err
-	}
-	if err := image.decodeEdges(rest); err != nil {
-		return Image{}, err
-	}
-	return image, nil
+	return fmt.Errorf("%w: a record of kind %d", ErrImage, record[0])
 }
 
-func (image *Image) decodeKeys(data []byte, nodes, keyBytes int) ([]byte, error) {
-	image.Keys = make([]string, 0, nodes)
-	rest, previous, seen := data, "", 0
-	for i := range nodes {
+func (d *Decoder) keys(rest []byte) error {
+	for len(rest) > 0 {
 		if len(rest) < 2 {
-			return nil, fmt.Errorf("%w: key %d is cut off", ErrImage, i)
+			return fmt.Errorf("%w: a key is cut off", ErrImage)
 		}
 		length := int(binary.LittleEndian.Uint16(rest))
 		rest = rest[2:]
 		if length == 0 || length > KeyBytesMax || length > len(rest) {
-			return nil, fmt.Errorf("%w: key %d has %d bytes", ErrImage, i, length)
+			return fmt.Errorf("%w: key %d has %d bytes", ErrImage, len(d.image.Keys), length)
 		}
 		key := string(rest[:length])
-		if key <= previous {
-			return nil, fmt.Errorf("%w: key %d is out of order", ErrImage, i)
+		if key <= d.last || uint64(len(d.image.Keys)) == d.nodes {
+			return fmt.Errorf("%w: key %d is out of order or too many", ErrImage, len(d.image.Keys))
 		}
-		image.Keys, rest, previous, seen = append(image.Keys, key), rest[length:], key, seen+length
-	}
-	if seen != keyBytes {
-		return nil, fmt.Errorf("%w: keys have %d bytes, the header says %d", ErrImage, seen, keyBytes)
-	}
-	return rest, nil
-}
-
-// decodeEdges reads the edges, which fill the rest exactly: DecodeImage compared the counts with the length.
-func (image *Image) decodeEdges(rest []byte) error {
-	count, nodes := len(rest)/imageEdgeBytes, uint32(len(image.Keys))
-	image.Edges = make([]ImageEdge, 0, count)
-	pairs, joined, unjoined := make(map[uint64]struct{}, count), make([]bool, nodes), int(nodes)
-	for i := range count {
-		e := ImageEdge{
-			From: binary.LittleEndian.Uint32(rest[i*imageEdgeBytes:]),
-			To:   binary.LittleEndian.Uint32(rest[i*imageEdgeBytes+4:]),
-			Cost: math.Float64frombits(binary.LittleEndian.Uint64(rest[i*imageEdgeBytes+8:])),
-		}
-		if e.From >= nodes || e.To >= nodes || e.From == e.To {
-			return fmt.Errorf("%w: edge %d joins %d and %d of %d nodes", ErrImage, i, e.From, e.To, nodes)
-		}
-		if !(e.Cost >= 0 && e.Cost <= costMax) || math.Signbit(e.Cost) {
-			return fmt.Errorf("%w: edge %d has cost %v", ErrImage, i, e.Cost)
-		}
-		if i > 0 && compareEdges(image.Edges[i-1], e) >= 0 {
-			return fmt.Errorf("%w: edge %d is out of order", ErrImage, i)
-		}
-		if _, twice := pairs[pair(e.From, e.To)]; twice {
-			return fmt.Errorf("%w: edge %d is there twice", ErrImage, i)
-		}
-		pairs[pair(e.From, e.To)] = struct{}{}
-		for _, id := range [2]uint32{e.From, e.To} {
-			if !joined[id] {
-				joined[id] = true
-				unjoined--
-			}
-		}
-		image.Edges = append(image.Edges, e)
-	}
-	if unjoined != 0 {
-		return fmt.Errorf("%w: %d nodes have no edge", ErrImage, unjoined)
+		d.image.Keys, d.last, rest = append(d.image.Keys, key), key, rest[length:]
 	}
 	return nil
+}
+
+func (d *Decoder) edges(rest []byte) error {
+	nodes := uint32(len(d.image.Keys))
+	if uint64(nodes) != d.nodes || len(rest)%imageLinkBytes != 0 {
+		return fmt.Errorf("%w: links before all keys, or a link that is cut off", ErrImage)
+	}
+	for ; len(rest) > 0; rest = rest[imageLinkBytes:] {
+		le, i := binary.LittleEndian, len(d.image.Edges)
+		e := ImageEdge{
+			From: le.Uint32(rest), To: le.Uint32(rest[4:]), Kind: Kind(rest[8]), Evidence: le.Uint32(rest[9:]),
+			Cost: math.Float64frombits(le.Uint64(rest[13:])), Bandwidth: math.Float64frombits(le.Uint64(rest[21:])),
+			Expires: int64(le.Uint64(rest[29:])),
+		}
+		switch {
+		case e.From >= nodes || e.To >= nodes || e.From == e.To:
+			return fmt.Errorf("%w: link %d joins %d and %d of %d nodes", ErrImage, i, e.From, e.To, nodes)
+		case !(e.Cost >= 0 && e.Cost <= costMax) || math.Signbit(e.Cost):
+			return fmt.Errorf("%w: link %d has cost %v", ErrImage, i, e.Cost)
+		case !(e.Bandwidth >= 0) || math.IsInf(e.Bandwidth, 1) || e.Expires < 0 || e.Evidence == 0:
+			return fmt.Errorf("%w: link %d has a bandwidth, an expiry or an evidence that cannot be", ErrImage, i)
+		case uint64(i) == d.links:
+			return fmt.Errorf("%w: more links than the head says", ErrImage)
+		case i > 0 && compareEdges(d.image.Edges[i-1], e) >= 0:
+			return fmt.Errorf("%w: link %d is out of order", ErrImage, i)
+		}
+		d.image.Edges = append(d.image.Edges, e)
+	}
+	return nil
+}
+
+// Image is the whole image, once all records were added.
+func (d *Decoder) Image() (Image, error) {
+	if !d.begun || uint64(len(d.image.Keys)) != d.nodes || uint64(len(d.image.Edges)) != d.links {
+		return Image{}, fmt.Errorf("%w: records are missing", ErrImage)
+	}
+	joined, pairs := make([]bool, d.nodes), make(map[uint64]struct{}, d.links)
+	for i, e := range d.image.Edges {
+		p := pair(e.From, e.To, e.Kind)
+		if _, twice := pairs[p]; twice {
+			return Image{}, fmt.Errorf("%w: link %d is there twice", ErrImage, i)
+		}
+		pairs[p] = struct{}{}
+		joined[e.From], joined[e.To] = true, true
+	}
+	if slices.Contains(joined, false) {
+		return Image{}, fmt.Errorf("%w: a node has no link", ErrImage)
+	}
+	return d.image, nil
 }

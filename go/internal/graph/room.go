@@ -4,9 +4,10 @@ import "math"
 
 // node finds or makes the node of a key.
 func (g *Graph) node(key []byte) uint32 {
-	if id, ok := g.names[string(key)]; ok {
+	if id, ok := g.public.find(key); ok {
 		return id
 	}
+	g.public.reuse(&g.freeNodes)
 	var id uint32
 	if last := len(g.freeNodes) - 1; last >= 0 {
 		id, g.freeNodes = g.freeNodes[last], g.freeNodes[:last]
@@ -16,14 +17,14 @@ func (g *Graph) node(key []byte) uint32 {
 	}
 	name := string(key)
 	g.nodes[id] = node{key: name, best: math.Inf(-1)}
-	g.names[name] = id
+	g.public.add(id, name)
 	g.bytes += NodeBytes + int64(len(name))
 	push(&g.weakestNodes, weakestNode{g}, id)
 	return id
 }
 
-// insert makes an edge that is not there yet. There is room for it.
-func (g *Graph) insert(from, to uint32, level float64) {
+// insert makes a link that is not there yet. There is room for it.
+func (g *Graph) insert(e edge) {
 	var id uint32
 	if last := len(g.freeEdges) - 1; last >= 0 {
 		id, g.freeEdges = g.freeEdges[last], g.freeEdges[:last]
@@ -31,14 +32,33 @@ func (g *Graph) insert(from, to uint32, level float64) {
 		id = uint32(len(g.edges))
 		g.edges = append(g.edges, edge{})
 	}
-	g.edges[id] = edge{level: level, from: from, to: to}
-	g.pairs[pair(from, to)] = id
+	expires := e.expires
+	e.expires = 0
+	g.edges[id] = e
+	g.pairs[pair(e.from, e.to, e.kind)] = id
 	g.bytes += EdgeBytes
 	push(&g.weakestEdges, weakestEdge{g}, id)
-	push(&g.nodes[from].out, strongestOut{g}, id)
-	push(&g.nodes[to].in, strongestIn{g}, id)
-	g.reorderNode(from)
-	g.reorderNode(to)
+	push(&g.nodes[e.from].out, strongestOut{g}, id)
+	push(&g.nodes[e.to].in, strongestIn{g}, id)
+	g.setExpiry(id, expires)
+	g.reorderNode(e.from)
+	g.reorderNode(e.to)
+	g.appear(id)
+}
+
+// setExpiry changes when a link ends; 0 is never.
+func (g *Graph) setExpiry(id uint32, expires int64) {
+	e := &g.edges[id]
+	old := e.expires
+	e.expires = expires
+	switch {
+	case old == 0 && expires != 0:
+		push(&g.soonest, soonestEdge{g}, id)
+	case old != 0 && expires == 0:
+		remove(&g.soonest, soonestEdge{g}, int(e.atSoonest))
+	case old != expires:
+		fix(g.soonest, soonestEdge{g}, int(e.atSoonest))
+	}
 }
 
 // reorder restores every heap that holds the edge, after its level changed.
@@ -67,7 +87,9 @@ func (g *Graph) reorderNode(id uint32) {
 // deleteEdge forgets an edge, and its nodes when it was their last.
 func (g *Graph) deleteEdge(id uint32) {
 	e := g.edges[id]
-	delete(g.pairs, pair(e.from, e.to))
+	g.vanish(id)
+	g.setExpiry(id, 0)
+	delete(g.pairs, pair(e.from, e.to, e.kind))
 	remove(&g.weakestEdges, weakestEdge{g}, int(e.atEdges))
 	remove(&g.nodes[e.from].out, strongestOut{g}, int(e.atOut))
 	remove(&g.nodes[e.to].in, strongestIn{g}, int(e.atIn))
@@ -85,10 +107,9 @@ func (g *Graph) settle(id uint32) {
 		return
 	}
 	remove(&g.weakestNodes, weakestNode{g}, int(n.atNodes))
-	delete(g.names, n.key)
+	g.public.remove(id)
 	g.bytes -= NodeBytes + int64(len(n.key))
 	g.nodes[id] = node{}
-	g.freeNodes = append(g.freeNodes, id)
 }
 
 // deleteNode forgets a node with all its edges and says how many they were. The last one takes the node with it.
@@ -106,13 +127,17 @@ func (g *Graph) deleteNode(id uint32) int {
 	return count
 }
 
-// expire forgets at most limit edges that have faded.
-func (g *Graph) expire(limit int, decay float64) int {
+// expire forgets at most limit edges that have faded or whose time is up.
+func (g *Graph) expire(limit int, decay float64, now int64) int {
 	for count := range limit {
-		if len(g.weakestEdges) == 0 || g.cost(g.weakestEdges[0], decay) <= costMax {
+		switch {
+		case len(g.soonest) > 0 && g.edges[g.soonest[0]].expires <= now:
+			g.deleteEdge(g.soonest[0])
+		case len(g.weakestEdges) > 0 && g.cost(g.weakestEdges[0], decay) > costMax:
+			g.deleteEdge(g.weakestEdges[0])
+		default:
 			return count
 		}
-		g.deleteEdge(g.weakestEdges[0])
 		g.expired++
 	}
 	return limit
@@ -125,7 +150,7 @@ func (g *Graph) expire(limit int, decay float64) int {
 // one edge, and an empty graph has room by Config.Validate, so the loop ends.
 func (g *Graph) makeRoom(from, to []byte) {
 	for len(g.weakestEdges) > 0 && !g.fits(from, to) {
-		if nodes, _ := g.needs(from, to); len(g.names)+nodes > g.config.Nodes {
+		if nodes, _ := g.needs(from, to); g.public.names.Len()+nodes > g.config.Nodes {
 			g.evicted += uint64(g.deleteNode(g.victim(from, to)))
 		} else {
 			g.deleteEdge(g.weakestEdges[0])
@@ -137,14 +162,14 @@ func (g *Graph) makeRoom(from, to []byte) {
 // fits says whether the new edge from -> to is within the limits.
 func (g *Graph) fits(from, to []byte) bool {
 	nodes, bytes := g.needs(from, to)
-	return len(g.names)+nodes <= g.config.Nodes && len(g.pairs) < g.config.Edges && g.bytes+bytes <= g.config.Bytes
+	return g.public.names.Len()+nodes <= g.config.Nodes && len(g.pairs) < g.config.Edges && g.bytes+bytes <= g.config.Bytes
 }
 
 // needs is how many nodes and bytes the new edge from -> to would add.
 func (g *Graph) needs(from, to []byte) (nodes int, bytes int64) {
 	bytes = EdgeBytes
 	for _, key := range [2][]byte{from, to} {
-		if _, ok := g.names[string(key)]; !ok {
+		if _, ok := g.public.find(key); !ok {
 			nodes++
 			bytes += NodeBytes + int64(len(key))
 		}

@@ -38,10 +38,12 @@ type connection struct {
 	// writing guards the socket's write side: one frame at a time.
 	writing sync.Mutex
 
-	mu       sync.Mutex
-	calls    map[uint64]context.CancelFunc
-	stopping bool
-	idle     chan struct{} // closed when stopping and no call is left
+	mu    sync.Mutex
+	calls map[uint64]context.CancelFunc
+	// answering counts calls that are off the list and whose answers are not written yet.
+	answering int
+	stopping  bool
+	idle      chan struct{} // closed when stopping and no call is left
 }
 
 func newConnection(server *Server, conn *net.UnixConn) *connection {
@@ -71,15 +73,17 @@ func (c *connection) run(ctx context.Context) {
 func (c *connection) drain() {
 	c.mu.Lock()
 	c.stopping = true
-	if len(c.calls) == 0 {
-		close(c.idle)
-	}
+	c.closeIfIdle()
 	c.mu.Unlock()
 	// The other side may not read it any more.
 	_ = c.write(protocol.Header{Kind: protocol.KindGoaway, Service: c.server.service}, nil)
 	select {
 	case <-c.idle:
+		// Whoever reads this knows that what is still open was never taken. It may not be read any more.
+		text := "the program has stopped; what it accepted is answered"
+		_ = c.write(c.server.errorHeader(0, 0, protocol.StatusClosed), []byte(text))
 	case <-time.After(c.server.limits.DrainTimeout):
+		c.cutOff()
 	}
 	// The reader returns then.
 	_ = c.conn.Close()
@@ -98,7 +102,7 @@ func (c *connection) serve(lost context.Context) error {
 	}
 	greeted := false
 	for {
-		frame, err := c.read()
+		frame, err := readFrame(c.reader)
 		if err != nil {
 			if errors.Is(err, context.DeadlineExceeded) || isTimeout(err) {
 				return violated(protocol.StatusDeadline, "no HELLO arrived in time; send it first")
@@ -129,9 +133,9 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// read reads one frame. Its memory is its own.
-func (c *connection) read() (protocol.Frame, error) {
-	prefix, err := c.reader.Peek(protocol.LengthBytes)
+// readFrame reads one frame. Its memory is its own.
+func readFrame(reader *bufio.Reader) (protocol.Frame, error) {
+	prefix, err := reader.Peek(protocol.LengthBytes)
 	if err != nil {
 		return protocol.Frame{}, err
 	}
@@ -144,7 +148,7 @@ func (c *connection) read() (protocol.Frame, error) {
 		step := min(total-len(data), growStep)
 		start := len(data)
 		data = append(data, make([]byte, step)...)
-		if _, err := io.ReadFull(c.reader, data[start:]); err != nil {
+		if _, err := io.ReadFull(reader, data[start:]); err != nil {
 			return protocol.Frame{}, err
 		}
 	}
@@ -219,11 +223,16 @@ func (c *connection) request(lost context.Context, frame protocol.Frame) error {
 	go func() {
 		defer cancel()
 		reply, err := c.call(ctx, frame)
+		var failure *Failure
+		if errors.As(err, &failure) && failure.Status == protocol.StatusClosed {
+			// CLOSED says that nothing of the call was done, which a handler cannot say of its own call.
+			err = Fail(protocol.StatusUnreachable, "%s", failure.Text)
+		}
 		if c.finish(h.RequestID) {
 			// The connection may be lost; its reader notices.
 			_ = c.answer(h, reply, err)
+			c.leave()
 		}
-		c.leave()
 	}()
 	return nil
 }
@@ -238,6 +247,7 @@ func (c *connection) call(ctx context.Context, frame protocol.Frame) (reply Repl
 	}()
 	reply, err = c.server.handler(ctx, Call{
 		Method: frame.Header.Method, ContentType: frame.Header.ContentType, Body: frame.Body,
+		TraceID: frame.Header.TraceID, SpanID: frame.Header.SpanID, Sampled: frame.Header.Flags&protocol.FlagSampled != 0,
 	})
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return Reply{}, Fail(protocol.StatusDeadline, "the deadline passed before the answer was ready")
@@ -250,15 +260,37 @@ func (c *connection) finish(id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, there := c.calls[id]
-	delete(c.calls, id)
+	if there {
+		delete(c.calls, id)
+		c.answering++
+	}
 	return there
 }
 
-// leave tells a drain when the last call has been answered.
+// leave says that the answer of a finished call is written.
 func (c *connection) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopping && len(c.calls) == 0 {
+	c.answering--
+	c.closeIfIdle()
+}
+
+// cutOff answers what the time to drain was not enough for.
+func (c *connection) cutOff() {
+	c.mu.Lock()
+	left := c.calls
+	c.calls = make(map[uint64]context.CancelFunc)
+	c.mu.Unlock()
+	for id, cancel := range left {
+		cancel()
+		// The other side may not read it any more.
+		_ = c.write(c.server.errorHeader(id, 0, protocol.StatusDeadline), []byte("the program stopped before the answer was ready"))
+	}
+}
+
+// closeIfIdle tells a drain when the last call has been answered. The lock is held.
+func (c *connection) closeIfIdle() {
+	if c.stopping && len(c.calls) == 0 && c.answering == 0 {
 		select {
 		case <-c.idle:
 		default:
@@ -269,10 +301,9 @@ func (c *connection) leave() {
 
 func (c *connection) cancel(h protocol.Header) {
 	c.mu.Lock()
-	cancel, there := c.calls[h.RequestID]
-	delete(c.calls, h.RequestID)
+	cancel := c.calls[h.RequestID]
 	c.mu.Unlock()
-	if there {
+	if cancel != nil && c.finish(h.RequestID) {
 		cancel()
 		// The connection may be lost; its reader notices.
 		_ = c.answer(h, Reply{}, Fail(protocol.StatusCancelled, "the caller cancelled the request"))

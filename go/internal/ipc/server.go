@@ -40,6 +40,10 @@ type Call struct {
 	Method      uint16
 	ContentType protocol.ContentType
 	Body        []byte
+	// TraceID and SpanID name the caller's call in its trace; zeros are none. Sampled asks to record it.
+	TraceID [16]byte
+	SpanID  [8]byte
+	Sampled bool
 }
 
 // Handler answers calls. Many run at once. The context ends when the caller cancels, the deadline passes, or the

@@ -217,11 +217,32 @@ func TestDrain(t *testing.T) {
 	if h := c.read().Header; h.Kind != protocol.KindGoaway {
 		t.Fatalf("%+v", h)
 	}
+	// What the time was not enough for is told so.
+	if h := c.read().Header; h.RequestID != 1 || h.Status != protocol.StatusDeadline {
+		t.Fatalf("%+v", h)
+	}
 	if err := <-w.served; err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(w.path); !os.IsNotExist(err) {
 		t.Fatal("the socket stays behind", err)
+	}
+}
+
+// TestDrainedSaysSo: after the last answer comes the word that nothing else was accepted.
+func TestDrainedSaysSo(t *testing.T) {
+	w := start(t, Limits{})
+	c := greet(t, w.path)
+	c.send(request(1, echo), nil)
+	if h := c.read().Header; h.Kind != protocol.KindReply {
+		t.Fatalf("%+v", h)
+	}
+	w.stop()
+	if h := c.read().Header; h.Kind != protocol.KindGoaway {
+		t.Fatalf("%+v", h)
+	}
+	if h := c.read().Header; h.Kind != protocol.KindError || h.RequestID != 0 || h.Status != protocol.StatusClosed {
+		t.Fatalf("%+v", h)
 	}
 }
 

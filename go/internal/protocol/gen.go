@@ -15,10 +15,14 @@ const (
 	ConnectionsMax = 4096
 	// ErrorTextBytesMax Longest text of an error frame.
 	ErrorTextBytesMax = 4096
+	// IFRBatchKeysMax Keys in one batch request of the ifr service.
+	IFRBatchKeysMax = 4096
 	// RequestsInFlightMax Requests in flight per connection.
 	RequestsInFlightMax = 4096
 	// CreditMax Most event frames a caller may allow at once.
 	CreditMax = 65536
+	// IFRKeyBytesMax Longest byte key of the ifr service.
+	IFRKeyBytesMax = 65536
 	// TLVAreaBytesMax Longest TLV area, its own 4-byte length not counted.
 	TLVAreaBytesMax = 65536
 	// FrameBytesMax Longest frame, the 4-byte length not counted.
@@ -136,6 +140,20 @@ const (
 	TLVSoftware uint16 = 3
 )
 
+// Bits of the features that HELLO announces.
+const (
+	// FeatureSharedMemory Reserved: frames by a ring in shared memory. Nobody announces it yet.
+	FeatureSharedMemory uint64 = 1
+)
+
+// What a key of the ifr service is.
+const (
+	// IFRKeyDigest 32 bytes that are evenly spread, such as a BLAKE3 hash.
+	IFRKeyDigest uint8 = 1
+	// IFRKeyBytes Bytes of any form and length up to the limit.
+	IFRKeyBytes uint8 = 2
+)
+
 // Methods of the transport service.
 const (
 	// MethodTransportStatus TransportStatus of this node.
@@ -198,6 +216,28 @@ const (
 	MethodMetricsScrape uint16 = 2
 )
 
+// Methods of the ifr service.
+const (
+	// MethodIFRStats IfrStats: entries, memory, requests, journal.
+	MethodIFRStats uint16 = 1
+	// MethodIFRGet IfrKey; the value, or no body when the key is not here.
+	MethodIFRGet uint16 = 2
+	// MethodIFRPut IfrPut; the value that it replaced, or no body.
+	MethodIFRPut uint16 = 3
+	// MethodIFRRemove IfrKey; the value that was removed, or no body.
+	MethodIFRRemove uint16 = 4
+	// MethodIFRGetMany IfrKeys; IfrValues.
+	MethodIFRGetMany uint16 = 5
+	// MethodIFRPutMany IfrEntries; IfrDone.
+	MethodIFRPutMany uint16 = 6
+	// MethodIFRRemoveMany IfrKeys; IfrFound: which were here.
+	MethodIFRRemoveMany uint16 = 7
+	// MethodIFRMayContain IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+	MethodIFRMayContain uint16 = 8
+	// MethodIFRSnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
+	MethodIFRSnapshot uint16 = 9
+)
+
 // Methods of the alm service.
 const (
 	// MethodALMStats AlmStats.
@@ -214,8 +254,24 @@ const (
 	MethodALMBestPath uint16 = 6
 	// MethodALMRank AlmRankRequest; AlmRanking, best first.
 	MethodALMRank uint16 = 7
-	// MethodALMSnapshot Writes the graph to disk now.
+	// MethodALMSnapshot Writes a snapshot to disk now.
 	MethodALMSnapshot uint16 = 8
+	// MethodALMBestPaths AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+	MethodALMBestPaths uint16 = 9
+	// MethodALMAssociates AlmAssociatesRequest; AlmAssociates, best first.
+	MethodALMAssociates uint16 = 10
+	// MethodALMObserve AlmGroup: keys that were used together; the predictor learns.
+	MethodALMObserve uint16 = 11
+	// MethodALMPredict AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+	MethodALMPredict uint16 = 12
+	// MethodALMPoolSet AlmPool: makes a pool, or changes its budgets.
+	MethodALMPoolSet uint16 = 13
+	// MethodALMPoolDrop AlmPool: forgets a pool with all that is in it.
+	MethodALMPoolDrop uint16 = 14
+	// MethodALMPools AlmPools.
+	MethodALMPools uint16 = 15
+	// MethodALMPrepare AlmPool: chooses landmarks that shorten searches until a link grows.
+	MethodALMPrepare uint16 = 16
 )
 
 // Status says how a call ended: 0 is success, errors are negative.
@@ -260,6 +316,8 @@ const (
 	StatusQuota Status = -17
 	// StatusConflict The destination is in the way or names collide there.
 	StatusConflict Status = -18
+	// StatusCircuitOpen Calls like this one failed too often; none is made until a pause is over.
+	StatusCircuitOpen Status = -30
 	// StatusPanic A broken invariant was caught at the border; the handle must be freed.
 	StatusPanic Status = -98
 	// StatusInternal An error that should not happen; please report it.
@@ -337,6 +395,8 @@ func (s Status) String() string {
 		return "QUOTA"
 	case StatusConflict:
 		return "CONFLICT"
+	case StatusCircuitOpen:
+		return "CIRCUIT_OPEN"
 	case StatusPanic:
 		return "PANIC"
 	case StatusInternal:
@@ -416,6 +476,8 @@ func (s Status) Text() string {
 		return "The store's quota or the disk is full."
 	case StatusConflict:
 		return "The destination is in the way or names collide there."
+	case StatusCircuitOpen:
+		return "Calls like this one failed too often; none is made until a pause is over."
 	case StatusPanic:
 		return "A broken invariant was caught at the border; the handle must be freed."
 	case StatusInternal:
@@ -457,7 +519,7 @@ func (s Status) Text() string {
 // IsRetryable says whether the same call may succeed later.
 func (s Status) IsRetryable() bool {
 	switch s {
-	case StatusOutOfMemory, StatusDeadline, StatusBusy, StatusClosed, StatusNotReady, StatusIO, StatusUnreachable:
+	case StatusOutOfMemory, StatusDeadline, StatusBusy, StatusClosed, StatusNotReady, StatusIO, StatusUnreachable, StatusCircuitOpen:
 		return true
 	}
 	return false

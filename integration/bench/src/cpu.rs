@@ -18,3 +18,26 @@ pub(crate) fn pin(processor: usize) -> io::Result<()> {
     set.set(processor);
     Ok(sched_setaffinity(None, &set)?)
 }
+
+/// Seconds that the main thread of a process has run. For processes of one thread.
+pub(crate) fn spent(process: u32) -> io::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat"))?;
+    let ran = text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok());
+    ran.map(|ns| ns / 1e9)
+        .ok_or_else(|| io::Error::other("/proc/PID/schedstat is not what it was"))
+}
+
+/// Processor time of the calling thread, in seconds.
+pub(crate) fn thread_time() -> f64 {
+    seconds(rustix::time::ClockId::ThreadCPUTime)
+}
+
+/// Processor time of this process, in seconds.
+pub(crate) fn process_time() -> f64 {
+    seconds(rustix::time::ClockId::ProcessCPUTime)
+}
+
+fn seconds(clock: rustix::time::ClockId) -> f64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

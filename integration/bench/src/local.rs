@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mfn_local::{
-    BoxFuture, Call, Client, ConnectOptions, Failure, Handler, LocalError, Reply, Request, Server,
-    ServerConfig, blocking,
+    Answering, BoxFuture, Call, Client, ConnectOptions, Failure, Handler, LocalError, Reply,
+    Request, Server, ServerConfig, blocking,
 };
 use mfn_wire::{ContentType, Service};
 
+use crate::allocations;
 use crate::cpu;
+use crate::local_load;
 use crate::peers::unix;
 use crate::record::{BenchError, Ctx, Must, Samples};
 
@@ -21,20 +23,72 @@ const CHILD: &str = "child-local-echo";
 const BODY_BYTES: usize = 64;
 const IN_FLIGHT: usize = 64;
 
+/// The method that answers with the server's allocations, and counts them from the first time on.
+pub(crate) const ALLOCATIONS: u16 = 2;
+
 struct Echo;
 
 impl Handler for Echo {
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Failure>> {
-        let reply = Reply {
-            content_type: call.content_type,
-            body: call.body,
-        };
-        Box::pin(std::future::ready(Ok(reply)))
+        Box::pin(std::future::ready(echo(call)))
+    }
+
+    fn answer(&self, call: Call) -> Answering {
+        Answering::Now(echo(call))
     }
 }
 
+fn echo(call: Call) -> Result<Reply, Failure> {
+    let body = if call.method == ALLOCATIONS {
+        allocations::watch();
+        allocations::count().to_le_bytes().to_vec().into()
+    } else {
+        call.body
+    };
+    Ok(Reply {
+        content_type: ContentType::Bytes,
+        body,
+    })
+}
+
 /// A server in its own process.
-struct Process(Child);
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+/// The echo on the local wire.
+pub(crate) fn start(path: &Path, processor: usize) -> Result<Process, BenchError> {
+    let child = Command::new(std::env::current_exe()?)
+        .arg(CHILD)
+        .arg(path)
+        .arg(processor.to_string())
+        .spawn()?;
+    Ok(Process(child))
+}
+
+/// A server that listens on TCP and says where.
+#[cfg(feature = "http-peers")]
+pub(crate) fn start_tcp(
+    word: &str,
+    processor: usize,
+) -> Result<(Process, std::net::SocketAddr), BenchError> {
+    use std::io::BufRead;
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg(word)
+        .arg(processor.to_string())
+        .stdout(std::process::Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    if let Some(output) = child.stdout.take() {
+        io::BufReader::new(output).read_line(&mut line)?;
+    }
+    let server = Process(child);
+    Ok((server, line.trim().parse()?))
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -46,10 +100,10 @@ impl Drop for Process {
 }
 
 /// Where both processes run. The scheduler's own choice flips between the two, with a factor of ten in what it measures.
-struct Placement {
-    name: &'static str,
-    client: usize,
-    server: usize,
+pub(crate) struct Placement {
+    pub(crate) name: &'static str,
+    pub(crate) client: usize,
+    pub(crate) server: usize,
 }
 
 /// What is measured in one placement.
@@ -75,13 +129,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     let mut pairs = Vec::new();
     for placement in placements()? {
         let path = place.path().join(format!("run/{}.sock", placement.server));
-        let server = Process(
-            Command::new(std::env::current_exe()?)
-                .arg(CHILD)
-                .arg(&path)
-                .arg(placement.server.to_string())
-                .spawn()?,
-        );
+        let server = start(&path, placement.server)?;
         pairs.push(Pair {
             task: runtime.block_on(connect(&path))?,
             thread: blocking::Client::connect(&path, Service::State, &ConnectOptions::default())?,
@@ -122,7 +170,14 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         let note = "64-byte body, one call at a time of a thread; two processes";
         let peer = Some(("blocking ping-pong", &pair.bare_p50));
         let metric = format!("round trip, {name}, p50");
-        ctx.row(&metric, "µs", &pair.p50, peer, Must::RatioAtMost(1.3), note)?;
+        ctx.row(
+            &metric,
+            "µs",
+            &pair.p50,
+            peer,
+            Must::RatioAtMost(1.25),
+            note,
+        )?;
         let peer = Some(("blocking ping-pong", &pair.bare_p99));
         let metric = format!("round trip, {name}, p99");
         ctx.row(&metric, "µs", &pair.p99, peer, Must::Report, note)?;
@@ -134,7 +189,8 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         let metric = format!("calls, {name}");
         ctx.row(&metric, "1/s", &pair.rate, None, Must::Report, note)?;
     }
-    Ok(())
+    let placements: Vec<Placement> = pairs.into_iter().map(|pair| pair.placement).collect();
+    local_load::run(ctx, place.path(), &placements)
 }
 
 /// Microseconds of each round.
@@ -225,6 +281,13 @@ pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
     match arguments {
         [word, path, bytes, processor] if word == unix::CHILD => {
             Some(unix::serve(path, bytes, processor))
+        }
+        #[cfg(feature = "http-peers")]
+        [word, processor]
+            if word == crate::peers::http::HTTP_CHILD
+                || word == crate::peers::http::TONIC_CHILD =>
+        {
+            Some(crate::peers::http::serve(word, processor))
         }
         [word, path, processor] if word == CHILD => Some(match serve(Path::new(path), processor) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,29 +1,44 @@
 //! Runs the benchmarks beside their peers and renders the tables.
 //!
-//! `hypermesh-bench <ifr|local|blocks|stoq|node> [--quick]` writes one JSON line per row to
+//! `hypermesh-bench <NAME> [--quick]` writes one JSON line per row to
 //! `integration/bench/results/<name>.jsonl` (the newest run only);
+//! `hypermesh-bench corpus` fetches the packages that `versions` and `dsr-bytes` need;
 //! `hypermesh-bench render` writes `docs/PERFORMANCE.md` from those files.
 //! Ours and the peer are measured in the same run, interleaved; a row holds medians and spread.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod allocations;
+mod alm;
 mod blocks;
+mod corpus;
+mod cpe;
 mod cpu;
+mod dsr;
 mod files;
 mod ifr;
+mod ifrd;
 mod local;
+mod local_load;
 mod node;
 mod peers;
 mod record;
 mod render;
+mod similarity;
 mod stoq;
+mod syscalls;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use record::{BenchError, Ctx};
 
+#[global_allocator]
+static ALLOCATOR: allocations::Watched = allocations::Watched;
+
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|local|blocks|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|local|blocks|versions|stoq|node> [--quick] [--large]
+       hypermesh-bench corpus
        hypermesh-bench render
 
   --quick   fewer rounds and smaller inputs: shows that a benchmark still runs
@@ -50,13 +65,24 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
     if name == "render" {
         return render::render(&root);
     }
+    if name == "corpus" {
+        return corpus::fetch();
+    }
     let mut ctx = Ctx::new(&root, name, quick, large);
     match name {
-        "ifr" => ifr::run(&mut ctx)?,
+        "ifr" => {
+            ifr::run(&mut ctx)?;
+            ifrd::run(&mut ctx)?;
+        }
+        "alm" => alm::run(&mut ctx)?,
+        "cpe" => cpe::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
+        "dsr" => dsr::run(&mut ctx)?,
+        "versions" => versions::run(&mut ctx)?,
+        "dsr-bytes" => similarity::run(&mut ctx)?,
         other => {
             return Err(BenchError::new(format!(
                 "unknown benchmark '{other}'\n{USAGE}"

@@ -16,10 +16,14 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 10] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
+    ),
+    (
+        "versions",
+        "Content: versions of packages, one after the other into one store; deltas on and off.",
     ),
     (
         "stoq",
@@ -34,8 +38,24 @@ const SECTIONS: [(&str, &str); 5] = [
         "Between processes of one machine: the Unix sockets.",
     ),
     (
+        "dsr-bytes",
+        "Similarity of blocks: sketches of 96 bytes, on versions of real packages.",
+    ),
+    (
         "ifr",
         "Exact match in memory: the Zig table through its C ABI.",
+    ),
+    (
+        "dsr",
+        "Similar vectors and novelty: competing neurons, beside hnswlib, faiss and scikit-learn.",
+    ),
+    (
+        "alm",
+        "Association in memory: what is used together, what is near, which way; in Go, called in-process.",
+    ),
+    (
+        "cpe",
+        "Prediction: the next symbol of real streams, quantiles of real series.",
     ),
 ];
 

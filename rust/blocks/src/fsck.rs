@@ -7,8 +7,7 @@ use hypermesh_id::BlockId;
 
 use crate::gc::report;
 use crate::limits::SEGMENTS_AT_ONCE;
-use crate::store::record::Location;
-use crate::store::restore_checked;
+use crate::store::record::{Location, base_of};
 use crate::{Closure, Observer, Phase, Store, StoreError, StoredBlock, Wanted};
 
 const BLOCKS_PER_REPORT: u64 = 256;
@@ -59,7 +58,7 @@ pub struct FsckReport {
 pub type Repair<'a> = dyn Fn(&BlockId) -> Option<StoredBlock> + 'a;
 
 impl Store {
-    /// Verifies every block against its id, then that every block of the complete roots is here.
+    /// Verifies every block against its id, makes the sketches of those that have none, then that every block of the complete roots is here.
     ///
     /// A damaged block counts as absent from then on. With `repair`, a copy is asked for at once.
     pub fn fsck(
@@ -78,6 +77,7 @@ impl Store {
         check.stored(observer)?;
         check.roots(observer)?;
         self.sync()?;
+        self.inner.save_sketches(1)?;
         Ok(check.report)
     }
 }
@@ -117,12 +117,14 @@ impl Check<'_, '_> {
     fn block(&mut self, id: &BlockId, location: &Location) -> Result<(), StoreError> {
         let inner = &self.store.inner;
         let error = match inner.fetch_at(id, location) {
-            Ok((header, stored)) => {
-                match restore_checked(id, header.codec, header.raw_len, &stored) {
-                    Ok(_) => return Ok(()),
-                    Err(reason) => inner.condemn(id, location, reason),
+            Ok((header, stored)) => match inner.unpack(id, &header, &stored)? {
+                Ok(unpacked) => {
+                    inner.adopt(id, location, base_of(header.codec, &stored))?;
+                    inner.sketch_again(id, &unpacked.raw);
+                    return Ok(());
                 }
-            }
+                Err(reason) => inner.condemn(id, location, reason),
+            },
             // Compacted away while the check ran: its new place is checked when its turn comes, or
             // was verified when it moved.
             Err(_) if inner.locate(id).is_some_and(|now| now != *location) => return Ok(()),

@@ -7,8 +7,8 @@ use std::sync::PoisonError;
 use hypermesh_id::BlockId;
 
 use crate::limits::{COMMIT_BYTES, SEGMENTS_AT_ONCE};
-use crate::store::record::Location;
-use crate::store::{Pending, restore_checked};
+use crate::store::record::{Location, base_of};
+use crate::store::{Base, Pending};
 use crate::{Closure, Observer, Phase, Progress, RootRecord, Store, StoreError, Wanted};
 
 /// A segment is rewritten when at least this share of it is dead, in percent.
@@ -27,8 +27,8 @@ pub struct GcReport {
 }
 
 impl Store {
-    /// Removes the blocks that neither a pinned root nor an unfinished get needs, and forgets the
-    /// roots that nothing keeps. Segments with little dead space keep it until there is more.
+    /// Removes the blocks that neither a pinned root nor an unfinished get needs, and no delta of a
+    /// block that one of them needs, and forgets the roots that nothing keeps. Segments with little dead space keep it until there is more.
     ///
     /// Waits for puts and leases to end; they wait for it, and so does whoever pins or records a root.
     pub fn gc(&self, dry_run: bool, observer: &dyn Observer) -> Result<GcReport, StoreError> {
@@ -63,10 +63,10 @@ impl Store {
                 .index
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            for (id, location) in &dead {
-                index.remove_at(id, location);
-            }
+            index.remove_dead(&dead);
         }
+        let gone: Vec<BlockId> = dead.iter().map(|(id, _)| *id).collect();
+        self.inner.forget_sketches(&gone)?;
         self.compact(observer)?;
         report.freed_bytes = before.saturating_sub(self.stored_bytes());
         Ok(report)
@@ -114,6 +114,12 @@ impl Store {
                 }
             }
         }
+        let index = self
+            .inner
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        index.add_bases(&mut marked);
         Ok(marked)
     }
 
@@ -182,7 +188,7 @@ impl Store {
                 Err(StoreError::Corrupt { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            if let Err(reason) = restore_checked(&id, header.codec, header.raw_len, &stored) {
+            if let Err(reason) = self.inner.unpack(&id, &header, &stored)? {
                 let error = self.inner.condemn(&id, &location, reason);
                 tracing::warn!(%error, "a damaged block is left out of the rewritten segment");
                 continue;
@@ -191,6 +197,7 @@ impl Store {
                 id,
                 codec: header.codec,
                 raw_len: header.raw_len,
+                base: base_of(header.codec, &stored).map(|id| Base { id, made: None }),
                 stored: Cow::Borrowed(&stored),
                 moved_from: Some(location),
             };

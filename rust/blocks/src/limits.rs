@@ -57,6 +57,24 @@ pub const SOURCE_BYTES_MAX: usize = 4_096;
 /// Most roots that a store remembers.
 pub const ROOTS_MAX: usize = 65_536;
 
+/// Deltas that a block may stand on: a delta, a delta against that one, and no more.
+pub const DELTA_DEPTH_MAX: usize = 2;
+/// Records that a read follows from a delta to a whole block. More than the writer makes, since a base
+/// that was damaged and stored again may be a delta itself by then.
+pub const DELTA_CHAIN_MAX: usize = 16;
+/// Blocks shorter than this are never deltas nor bases: a record's header would outweigh the saving.
+pub const DELTA_BLOCK_BYTES_MIN: usize = 512;
+/// A base is at most this many times as long as the block that is put against it.
+pub const DELTA_BASE_RATIO_MAX: u32 = 8;
+/// Bytes of bases that one thread of a put holds at a time.
+pub const DELTA_BASES_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most memory of the sketches by which a base is found.
+pub const SKETCHES_BYTES_MAX_DEFAULT: u64 = 64 * 1024 * 1024;
+/// Sketches that wait in memory for the next commit of the metadata.
+pub const SKETCHES_UNSAVED_MAX: usize = 4_096;
+/// Sketches of one row of the metadata database.
+pub const SKETCHES_PER_ROW: usize = 512;
+
 /// Blocks that a closure has asked for and not been given.
 pub const CLOSURE_OUTSTANDING_MAX: usize = 8_192;
 /// Manifest blocks of one root: enough for a hundred million files.

@@ -1,9 +1,7 @@
 //! The client of the local sockets, for C.
 
-use std::cell::RefCell;
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,12 +10,10 @@ use mfn_local::blocking::Client;
 use mfn_local::{ConnectOptions, LocalError, Reply, Request};
 use mfn_wire::{ContentType, Service, Status};
 
+use crate::guard::{Problem, copy_text, guarded, problem};
+
 /// Major version in the high 16 bits, minor in the low ones.
 pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0000;
-
-thread_local! {
-    static LAST_ERROR: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// A connection to one socket. Made by mfn_client_connect, freed by mfn_client_close.
 ///
@@ -35,19 +31,6 @@ pub struct mfn_reply {
     reply: Reply,
 }
 
-/// An error with the text that goes to the caller's thread.
-struct Problem {
-    status: Status,
-    text: String,
-}
-
-fn problem(status: Status, text: impl Into<String>) -> Problem {
-    Problem {
-        status,
-        text: text.into(),
-    }
-}
-
 impl From<LocalError> for Problem {
     fn from(error: LocalError) -> Self {
         let status = match &error {
@@ -60,22 +43,6 @@ impl From<LocalError> for Problem {
         };
         problem(status, error.to_string())
     }
-}
-
-/// Runs the body of an export: no panic crosses the border, and the thread's last error is kept.
-fn guarded(body: impl FnOnce() -> Result<(), Problem>) -> i32 {
-    let result = std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
-        Err(problem(
-            Status::PANIC,
-            "a broken invariant was caught; close the handle and report this",
-        ))
-    });
-    let (status, text) = match result {
-        Ok(()) => (Status::OK, String::new()),
-        Err(Problem { status, text }) => (status, text),
-    };
-    LAST_ERROR.with(|last| last.replace(text.into_bytes()));
-    status.0
 }
 
 /// The version of this header that the library was built with. Compare its high 16 bits with MFN_CLIENT_ABI_VERSION.
@@ -180,7 +147,9 @@ pub unsafe extern "C" fn mfn_client_call(
         // SAFETY: not NULL; the caller promises a live handle.
         let client = unsafe { &*client };
         let mut request = Request::new(content_type, body);
-        request.deadline = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+        if timeout_ms > 0 {
+            request = request.within(Duration::from_millis(timeout_ms));
+        }
         let made = mfn_reply {
             reply: client
                 .client
@@ -280,22 +249,8 @@ pub unsafe extern "C" fn mfn_last_error(
     capacity: usize,
     needed: *mut usize,
 ) -> i32 {
-    LAST_ERROR.with(|last| {
-        let text = last.borrow();
-        if !needed.is_null() {
-            // SAFETY: not NULL; the caller promises room for a length.
-            unsafe { needed.write(text.len() + 1) };
-        }
-        if buffer.is_null() || capacity <= text.len() {
-            return Status::NO_SPACE.0;
-        }
-        // SAFETY: the buffer has room for the text and its zero, and nobody else has this thread's text.
-        unsafe {
-            std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len());
-            buffer.add(text.len()).write(0);
-        }
-        Status::OK.0
-    })
+    // SAFETY: the caller promises what `copy_text` asks for.
+    unsafe { copy_text(buffer, capacity, needed) }
 }
 
 /// The handle may be used from several threads at once.

@@ -1,4 +1,5 @@
-//! Exports what is written in Rust to C: the client of the local sockets (`ffi/include/mfn/client.h`).
+//! Exports what is written in Rust to C: the client of the local sockets (`ffi/include/mfn/client.h`), layer 2,
+//! similarity (`ffi/include/mfn/dsr.h`), and layer 4, prediction (`ffi/include/mfn/cpe.h`).
 //!
 //! The only Rust archive of a process. Headers are generated from this source by `./make gen`.
 #![expect(
@@ -7,3 +8,6 @@
 )]
 
 pub mod client;
+pub mod cpe;
+pub mod dsr;
+mod guard;

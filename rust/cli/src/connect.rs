@@ -20,6 +20,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 const START_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What the command calls itself in HELLO.
+pub(crate) fn software() -> String {
+    concat!("hypermesh-cli/", env!("CARGO_PKG_VERSION")).into()
+}
+
 /// One item of a streamed answer, decoded.
 pub(crate) enum Step<E, R> {
     Event(E),
@@ -71,7 +76,7 @@ impl Context {
             }
         };
         let options = ConnectOptions {
-            software: concat!("hypermesh-cli/", env!("CARGO_PKG_VERSION")).into(),
+            software: software(),
             ..ConnectOptions::default()
         };
         match Client::connect(&run.join(service.socket_name()), service, options).await {
@@ -194,7 +199,7 @@ fn undecodable(error: &prost::DecodeError) -> CliError {
 impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
         let text = match &error {
-            CallError::Closed(_) => {
+            CallError::Closed(_) | CallError::NotAccepted(_) => {
                 format!("{error}: the node stopped; start it again and repeat the command")
             }
             CallError::Failed {

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod mutate;
+mod noise;
 mod seal;
 mod seeds;
 mod targets;
@@ -100,6 +101,17 @@ pub const TARGETS: &[Target] = &[
         seeds: seeds::segment_sidecar,
         seal: seal::segment_sidecar,
     },
+];
+
+/// A decoder that gets noise, and its name.
+pub type Noise = (&'static str, fn(&[u8]));
+
+/// Decoders that get noise, some of it sealed, but no seeds yet: how deep it gets is not counted.
+pub const NOISE: &[Noise] = &[
+    ("DSR operation", noise::dsr_operation),
+    ("DSR snapshots", noise::dsr_snapshots),
+    ("sketches", noise::sketches),
+    ("codecs", noise::codecs),
 ];
 
 /// The target of that name.

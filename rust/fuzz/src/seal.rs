@@ -167,14 +167,16 @@ pub(crate) fn segment_record(data: &mut Vec<u8>) {
     header[52..].copy_from_slice(&checked.to_le_bytes());
 }
 
-/// Magic, count and hash.
+/// Magic, count and hash; of a list with deltas, whose count is a field of its own, the hash only.
 pub(crate) fn segment_sidecar(data: &mut Vec<u8>) {
     let Some(rows) = data.len().checked_sub(16 + 32) else {
         return;
     };
-    data.truncate(16 + 32 + rows / 44 * 44);
-    put(data, 0, b"hmx\x01");
-    put(data, 4, &((rows / 44) as u32).to_le_bytes());
+    if !data.starts_with(b"hmx\x02") {
+        data.truncate(16 + 32 + rows / 44 * 44);
+        put(data, 0, b"hmx\x01");
+        put(data, 4, &((rows / 44) as u32).to_le_bytes());
+    }
     if let Some((body, hash)) = data.split_last_chunk_mut::<32>() {
         *hash = *blake3::hash(body).as_bytes();
     }

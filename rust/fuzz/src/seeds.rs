@@ -277,11 +277,12 @@ pub(crate) fn segment_record() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Lists of no, one and five records.
+/// Lists of no, one and five records, and of five where one is a delta.
 pub(crate) fn segment_sidecar() -> Vec<Vec<u8>> {
-    [0_u32, 1, 5]
-        .map(|count| {
-            let mut out = b"hmx\x01".to_vec();
+    [(0_u32, false), (1, false), (5, false), (5, true)]
+        .map(|(count, delta)| {
+            let mut out = b"hmx".to_vec();
+            out.push(if delta { 2 } else { 1 });
             out.extend_from_slice(&count.to_le_bytes());
             out.extend_from_slice(&(16 + u64::from(count) * 1_056).to_le_bytes());
             for at in 0..count {
@@ -289,6 +290,10 @@ pub(crate) fn segment_sidecar() -> Vec<Vec<u8>> {
                 for number in [16 + at * 1_056, 1_000, 3_000] {
                     out.extend_from_slice(&number.to_le_bytes());
                 }
+            }
+            if delta {
+                out.extend_from_slice(&3_u32.to_le_bytes());
+                out.extend_from_slice(&BlockId::of(b"base").0);
             }
             let hash = blake3::hash(&out);
             out.extend_from_slice(hash.as_bytes());

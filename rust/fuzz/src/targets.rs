@@ -224,7 +224,7 @@ pub(crate) fn segment_record(data: &[u8]) -> Depth {
         "a header encodes to other bytes"
     );
     let stored = data.get(record::HEADER_BYTES..).unwrap_or_default();
-    let restored = codec::restore_checked(&header.id, header.codec, header.raw_len, stored);
+    let restored = codec::restore_checked(&header.id, header.codec, header.raw_len, stored, None);
     match restored {
         Ok(block) => {
             assert_eq!(BlockId::of(&block), header.id, "another block is restored");
@@ -248,7 +248,7 @@ pub(crate) fn segment_sidecar(data: &[u8]) -> Depth {
     match sidecar::decode(data, SEGMENT, segment_bytes) {
         Some(rows) => {
             assert!(hashed, "a damaged list is accepted");
-            for (_, location) in rows {
+            for sidecar::Row { location, .. } in rows {
                 let end = u64::from(location.offset) + location.record_bytes();
                 assert!(end <= segment_bytes, "a record lies outside its segment");
                 assert_eq!(location.segment, SEGMENT);

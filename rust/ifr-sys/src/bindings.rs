@@ -1,13 +1,23 @@
-// Generated from ffi/include/mfn/ifr.h (headers 8fba3140214237fcb7c57286009c4ffa0a8ccdaece2a4af1589be8150f1ad390) by `./make gen`; do not edit.
+// Generated from ffi/include/mfn/ifr.h (headers cc4b08f823d14afa89447e72a73a5052a89a583788421a990e2a73c8491f7034) by `./make gen`; do not edit.
 pub const MFN_IFR_ABI_VERSION: u32 = 65537;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;
 pub const MFN_IFR_KEY_BYTES_MAX: u32 = 65536;
 pub const MFN_IFR_HASH_KEY_BYTES: u32 = 16;
-pub const MFN_IFR_BYTES_MIN: u32 = 16384;
+pub const MFN_IFR_BYTES_MIN: u32 = 32768;
 pub const MFN_IFR_NO_FILTER: u32 = 1;
 pub const MFN_IFR_OPTIONS_SIZE_1_0: u32 = 32;
 pub const MFN_IFR_STATS_SIZE_1_0: u32 = 72;
+pub const MFN_IFR_FOUND_EXACT: u32 = 0;
+pub const MFN_IFR_FOUND_PARTIAL: u32 = 1;
+pub const MFN_IFR_ROUTE_TO_LAYERS: u32 = 2;
+pub const MFN_IFR_LAYER_NONE: u32 = 0;
+pub const MFN_IFR_LAYER_SIMILARITY: u32 = 2;
+pub const MFN_IFR_LAYER_ASSOCIATION: u32 = 3;
+pub const MFN_IFR_LAYER_PREDICTION: u32 = 4;
+pub const MFN_IFR_POOLS_MAX: u32 = 256;
+pub const MFN_IFR_POOL_BYTES_MIN: u32 = 1048576;
+pub const MFN_IFR_POOL_REFUSES: u32 = 1;
 pub mod mfn_status {
     #[allow(unused_imports)]
     use super::*;
@@ -31,6 +41,7 @@ pub mod mfn_status {
     pub const MFN_UNREACHABLE: Type = -16;
     pub const MFN_QUOTA: Type = -17;
     pub const MFN_CONFLICT: Type = -18;
+    pub const MFN_CIRCUIT_OPEN: Type = -30;
     pub const MFN_PANIC: Type = -98;
     pub const MFN_INTERNAL: Type = -99;
     pub const MFN_FRAME_SHORT: Type = -100;
@@ -207,6 +218,229 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn mfn_ifr_stats_read(ifr: *const mfn_ifr, stats: *mut mfn_ifr_stats) -> i32;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct mfn_ifr_flow {
+    pub key: [u8; 32usize],
+    pub size: u64,
+    pub created_ns: u64,
+    pub updated_ns: u64,
+    pub expires_ns: u64,
+    pub reference: u64,
+    pub component: u16,
+    pub kind: u16,
+    pub priority: u8,
+    pub heat: u8,
+    pub reserved: [u8; 2usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mfn_ifr_flow"][::core::mem::size_of::<mfn_ifr_flow>() - 80usize];
+    ["Alignment of mfn_ifr_flow"][::core::mem::align_of::<mfn_ifr_flow>() - 8usize];
+    ["Offset of field: mfn_ifr_flow::key"][::core::mem::offset_of!(mfn_ifr_flow, key) - 0usize];
+    ["Offset of field: mfn_ifr_flow::size"][::core::mem::offset_of!(mfn_ifr_flow, size) - 32usize];
+    ["Offset of field: mfn_ifr_flow::created_ns"]
+        [::core::mem::offset_of!(mfn_ifr_flow, created_ns) - 40usize];
+    ["Offset of field: mfn_ifr_flow::updated_ns"]
+        [::core::mem::offset_of!(mfn_ifr_flow, updated_ns) - 48usize];
+    ["Offset of field: mfn_ifr_flow::expires_ns"]
+        [::core::mem::offset_of!(mfn_ifr_flow, expires_ns) - 56usize];
+    ["Offset of field: mfn_ifr_flow::reference"]
+        [::core::mem::offset_of!(mfn_ifr_flow, reference) - 64usize];
+    ["Offset of field: mfn_ifr_flow::component"]
+        [::core::mem::offset_of!(mfn_ifr_flow, component) - 72usize];
+    ["Offset of field: mfn_ifr_flow::kind"][::core::mem::offset_of!(mfn_ifr_flow, kind) - 74usize];
+    ["Offset of field: mfn_ifr_flow::priority"]
+        [::core::mem::offset_of!(mfn_ifr_flow, priority) - 76usize];
+    ["Offset of field: mfn_ifr_flow::heat"][::core::mem::offset_of!(mfn_ifr_flow, heat) - 77usize];
+    ["Offset of field: mfn_ifr_flow::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_flow, reserved) - 78usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct mfn_ifr_decision {
+    pub outcome: u32,
+    pub next_layer: u32,
+    pub confidence: f32,
+    pub reserved: u32,
+    pub record: mfn_ifr_flow,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mfn_ifr_decision"][::core::mem::size_of::<mfn_ifr_decision>() - 96usize];
+    ["Alignment of mfn_ifr_decision"][::core::mem::align_of::<mfn_ifr_decision>() - 8usize];
+    ["Offset of field: mfn_ifr_decision::outcome"]
+        [::core::mem::offset_of!(mfn_ifr_decision, outcome) - 0usize];
+    ["Offset of field: mfn_ifr_decision::next_layer"]
+        [::core::mem::offset_of!(mfn_ifr_decision, next_layer) - 4usize];
+    ["Offset of field: mfn_ifr_decision::confidence"]
+        [::core::mem::offset_of!(mfn_ifr_decision, confidence) - 8usize];
+    ["Offset of field: mfn_ifr_decision::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_decision, reserved) - 12usize];
+    ["Offset of field: mfn_ifr_decision::record"]
+        [::core::mem::offset_of!(mfn_ifr_decision, record) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct mfn_ifr_pool_stats {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub records: u64,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub evictions: u64,
+    pub expirations: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mfn_ifr_pool_stats"][::core::mem::size_of::<mfn_ifr_pool_stats>() - 48usize];
+    ["Alignment of mfn_ifr_pool_stats"][::core::mem::align_of::<mfn_ifr_pool_stats>() - 8usize];
+    ["Offset of field: mfn_ifr_pool_stats::struct_size"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, struct_size) - 0usize];
+    ["Offset of field: mfn_ifr_pool_stats::reserved"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, reserved) - 4usize];
+    ["Offset of field: mfn_ifr_pool_stats::records"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, records) - 8usize];
+    ["Offset of field: mfn_ifr_pool_stats::bytes"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, bytes) - 16usize];
+    ["Offset of field: mfn_ifr_pool_stats::bytes_max"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, bytes_max) - 24usize];
+    ["Offset of field: mfn_ifr_pool_stats::evictions"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, evictions) - 32usize];
+    ["Offset of field: mfn_ifr_pool_stats::expirations"]
+        [::core::mem::offset_of!(mfn_ifr_pool_stats, expirations) - 40usize];
+};
+#[repr(C)]
+#[derive(Debug)]
+pub struct mfn_ifr_flows {
+    _unused: [u8; 0],
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_new(hash_key: *const u8, out: *mut *mut mfn_ifr_flows) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_free(flows: *mut mfn_ifr_flows);
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_add_pool(
+        flows: *mut mfn_ifr_flows,
+        pool_id: u32,
+        bytes_max: u64,
+        flags: u32,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_drop_pool(flows: *mut mfn_ifr_flows, pool_id: u32) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_put(
+        flows: *mut mfn_ifr_flows,
+        pool_id: u32,
+        record: *const mfn_ifr_flow,
+        now_ns: u64,
+        old: *mut mfn_ifr_flow,
+        replaced: *mut u8,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_get(
+        flows: *const mfn_ifr_flows,
+        pool_id: u32,
+        key: *const u8,
+        now_ns: u64,
+        record: *mut mfn_ifr_flow,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_remove(
+        flows: *mut mfn_ifr_flows,
+        pool_id: u32,
+        key: *const u8,
+        old: *mut mfn_ifr_flow,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_expire(
+        flows: *mut mfn_ifr_flows,
+        pool_id: u32,
+        now_ns: u64,
+        looks: u64,
+        removed: *mut u64,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_route(
+        flows: *const mfn_ifr_flows,
+        pool_id: u32,
+        key: *const u8,
+        kind: u32,
+        now_ns: u64,
+        decision: *mut mfn_ifr_decision,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_learn(flows: *mut mfn_ifr_flows, kind: u32, layer: u32, found: u32)
+    -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_flows_pool_stats(
+        flows: *const mfn_ifr_flows,
+        pool_id: u32,
+        stats: *mut mfn_ifr_pool_stats,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_summary_bytes(count: u64, bytes: *mut u64) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_summary_build(
+        keys: *const u8,
+        count: usize,
+        seed: u64,
+        out: *mut u8,
+        capacity: usize,
+        written: *mut usize,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_summary_may_contain(
+        bytes: *const u8,
+        length: usize,
+        key: *const u8,
+        maybe: *mut u8,
+    ) -> i32;
+}
+#[repr(C)]
+#[derive(Debug)]
+pub struct mfn_ifr_filter {
+    _unused: [u8; 0],
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_filter_new(
+        capacity: u64,
+        hash_key: *const u8,
+        out: *mut *mut mfn_ifr_filter,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_filter_free(filter: *mut mfn_ifr_filter);
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_filter_insert(filter: *mut mfn_ifr_filter, key: *const u8) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_filter_remove(filter: *mut mfn_ifr_filter, key: *const u8) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_filter_may_contain(
+        filter: *const mfn_ifr_filter,
+        key: *const u8,
+        maybe: *mut u8,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn mfn_ifr_filter_bytes(filter: *const mfn_ifr_filter, bytes: *mut u64) -> i32;
 }
 unsafe extern "C" {
     pub fn mfn_ifr_set_panic_reporter(reporter: mfn_ifr_panic_reporter);

@@ -32,6 +32,15 @@ pub enum IfrError {
         /// What the header says.
         wanted: u32,
     },
+    /// The bytes are not a [`Summary`](crate::Summary), whole and nothing else.
+    #[error("the bytes are not a summary; ask the sender for another one")]
+    NoSummary,
+    /// There is no pool of that id.
+    #[error("there is no such pool; make it first")]
+    NoPool,
+    /// There is a pool of that id already.
+    #[error("there is such a pool already")]
+    PoolExists,
     /// The archive found one of its own invariants broken, now or in an earlier call, and looks at this registry no
     /// more. Its memory is leaked when it is dropped. See [`Ifr::is_poisoned`](crate::Ifr::is_poisoned).
     #[error(

@@ -43,7 +43,7 @@ struct State {
     /// Absent while a thread leads.
     lead: Option<Lead>,
     greeted: bool,
-    ended: Option<String>,
+    ended: Option<CallError>,
     in_flight_max: usize,
 }
 
@@ -172,13 +172,14 @@ impl Client {
     /// Asks, and waits for the reply, as long as the request's deadline allows. The tag is the caller's name for the call,
     /// for [`Client::cancel`]; several calls may share one.
     pub fn call(&self, tag: u64, method: u16, request: &Request) -> Result<Reply, CallError> {
-        let until = request
-            .deadline
-            .and_then(|wait| Instant::now().checked_add(wait));
+        let until = request.deadline;
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Err(CallError::Deadline);
+        }
         let request_id = {
             let mut state = self.state();
-            if let Some(text) = &state.ended {
-                return Err(CallError::Closed(text.clone()));
+            if let Some(error) = &state.ended {
+                return Err(error.clone().before_it_was_sent());
             }
             if state.calls.len() >= state.in_flight_max {
                 let limit = u32::try_from(state.in_flight_max).unwrap_or(u32::MAX);
@@ -194,7 +195,8 @@ impl Client {
             });
             request_id
         };
-        let header = request_header(self.service, method, request_id, request, 0);
+        let trace = request.trace.child();
+        let header = request_header(self.service, method, request_id, request, &trace, 0);
         if let Err(error) = self.say(&header, &request.body) {
             self.state().remove(request_id);
             return Err(CallError::Request(error));
@@ -300,10 +302,13 @@ impl Client {
         }
         self.outbox.close();
         let mut state = self.state();
-        let text = state.ended.get_or_insert_with(|| end.text()).clone();
+        let error = end.of_call();
+        if state.ended.is_none() {
+            state.ended = Some(error.clone());
+        }
         for call in &mut state.calls {
             if call.result.is_none() {
-                call.result = Some(Err(CallError::Closed(text.clone())));
+                call.result = Some(Err(error.clone()));
             }
             call.thread.unpark();
         }
@@ -346,9 +351,10 @@ impl Client {
     fn take_in(&self, state: &mut State, input: &mut Input) -> Result<(), End> {
         while let Some(frame) = input.frame()? {
             match receive(self.service, state.greeted, frame)? {
-                Received::Greeting { in_flight_max, .. } => {
+                Received::Greeting(server) => {
+                    self.outbox.announce(server.frame_bytes_max);
                     state.greeted = true;
-                    state.in_flight_max = in_flight_max;
+                    state.in_flight_max = server.requests_in_flight_max as usize;
                 }
                 Received::Answer { request_id, result } => {
                     if request_id >= state.next_id {
@@ -362,7 +368,9 @@ impl Client {
                 }
                 Received::Ping { pong } => self.say(&pong, &[])?,
                 Received::Leaving { text } => {
-                    state.ended.get_or_insert_with(|| text.into());
+                    if state.ended.is_none() {
+                        state.ended = Some(CallError::NotAccepted(text.into()));
+                    }
                 }
                 Received::Nothing => {}
             }

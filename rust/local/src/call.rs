@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Kind, Status, limits};
-use tokio::sync::{Notify, Semaphore};
+use mfn_wire::{ContentType, Header, Kind, Status};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::credit::Credit;
 use crate::error::Failure;
-use crate::outbox::Outbox;
+use crate::outbox::{Lane, Outbox};
 use crate::socket::PeerCredentials;
+use crate::trace::Trace;
 
 /// A request with what came with it.
 #[derive(Debug)]
@@ -21,13 +23,28 @@ pub struct Call {
     /// When the caller stops waiting; the handler's future is dropped then.
     pub deadline: Option<Instant>,
     pub peer: PeerCredentials,
-    pub trace_id: [u8; 16],
-    pub span_id: [u8; 8],
+    /// The caller's call in its trace.
+    pub trace: Trace,
     /// Where a streamed answer goes, before the reply.
     pub events: EventSink,
 }
 
+/// What a handler passes on to the calls that it makes itself: see [`crate::Request::on_behalf_of`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    pub deadline: Option<std::time::Instant>,
+    pub trace: Trace,
+}
+
 impl Call {
+    /// What calls on behalf of this one inherit: the rest of its time, and its trace.
+    pub fn context(&self) -> Context {
+        Context {
+            deadline: self.deadline.map(Instant::into_std),
+            trace: self.trace,
+        }
+    }
+
     /// Whether the caller still wants the answer.
     pub fn cancelled(&self) -> Cancelled {
         self.events.cancelled()
@@ -89,10 +106,25 @@ impl Reply {
 struct Shared {
     request: Header,
     outbox: Arc<Outbox>,
-    credit: Semaphore,
+    credit: Credit,
     is_cancelled: AtomicBool,
-    /// Rung when it is.
+    /// An event was sent: what comes after stays behind it.
+    has_sent: AtomicBool,
+    /// Rung when it is cancelled, and when there is credit again.
     bell: Notify,
+}
+
+impl Shared {
+    fn new(request: &Header, outbox: &Arc<Outbox>) -> Self {
+        Self {
+            request: *request,
+            outbox: Arc::clone(outbox),
+            credit: Credit::new(request.credit),
+            is_cancelled: AtomicBool::new(false),
+            has_sent: AtomicBool::new(false),
+            bell: Notify::new(),
+        }
+    }
 }
 
 /// Whether the caller still wants the answer. True after CANCEL, after the deadline, and when the connection is lost.
@@ -126,13 +158,27 @@ pub struct EventSink(Arc<Shared>);
 impl EventSink {
     /// Of a request that arrived.
     pub(crate) fn new(request: &Header, outbox: &Arc<Outbox>) -> Self {
-        Self(Arc::new(Shared {
-            request: *request,
-            outbox: Arc::clone(outbox),
-            credit: Semaphore::new(request.credit as usize),
-            is_cancelled: AtomicBool::new(false),
-            bell: Notify::new(),
-        }))
+        Self(Arc::new(Shared::new(request, outbox)))
+    }
+
+    /// The same in the place of one that nobody else holds. `None`: somebody does.
+    pub(crate) fn renewed(mut self, request: &Header, outbox: &Arc<Outbox>) -> Option<Self> {
+        *Arc::get_mut(&mut self.0)? = Shared::new(request, outbox);
+        Some(self)
+    }
+
+    /// Whether this is the only one left of its call.
+    pub(crate) fn is_alone(&mut self) -> bool {
+        Arc::get_mut(&mut self.0).is_some()
+    }
+
+    /// Where the end of the call goes.
+    pub(crate) fn lane(&self) -> Lane {
+        if self.0.has_sent.load(Ordering::Acquire) {
+            Lane::Events
+        } else {
+            Lane::Main
+        }
     }
 
     /// The request whose events these are.
@@ -162,9 +208,20 @@ impl EventSink {
         body: impl Into<Bytes>,
     ) -> Result<(), Failure> {
         let body = body.into();
-        let permit = self.0.credit.acquire().await.map_err(|_| self.over())?;
-        permit.forget();
-        if !self.0.outbox.room().await || self.is_cancelled() {
+        loop {
+            // Registered before the look, so that a bell in between is not missed.
+            let bell = self.0.bell.notified();
+            tokio::pin!(bell);
+            bell.as_mut().enable();
+            if self.is_cancelled() {
+                return Err(self.over());
+            }
+            if self.0.credit.take() {
+                break;
+            }
+            bell.await;
+        }
+        if !self.0.outbox.room(Lane::Events).await || self.is_cancelled() {
             return Err(self.over());
         }
         self.push(content_type, &body)
@@ -176,12 +233,8 @@ impl EventSink {
         if self.is_cancelled() {
             return Err(self.over());
         }
-        if self.0.outbox.is_full() {
+        if self.0.outbox.is_full(Lane::Events) || !self.0.credit.take() {
             return Ok(false);
-        }
-        match self.0.credit.try_acquire() {
-            Ok(permit) => permit.forget(),
-            Err(_) => return Ok(false),
         }
         self.push(content_type, body).map(|()| true)
     }
@@ -204,9 +257,10 @@ impl EventSink {
             request_id: self.0.request.request_id,
             ..Header::new(Kind::Event, self.0.request.service)
         };
+        self.0.has_sent.store(true, Ordering::Release);
         self.0
             .outbox
-            .push(&header, &[], body)
+            .push_event(&header, body)
             .map_err(|error| Failure::new(error.status(), error.to_string()))
     }
 
@@ -216,11 +270,8 @@ impl EventSink {
 
     /// Adds credit; `false` when there would be more than the wire allows.
     pub(crate) fn allow(&self, credit: u32) -> bool {
-        let credit = credit as usize;
-        if self.0.credit.available_permits() + credit > limits::CREDIT_MAX as usize {
-            return false;
-        }
-        self.0.credit.add_permits(credit);
-        true
+        let fits = self.0.credit.allow(credit);
+        self.0.bell.notify_waiters();
+        fits
     }
 }

@@ -1,9 +1,7 @@
 //! The calling side of a socket.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +11,14 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::call::Reply;
+use crate::call::{Context, Reply};
 use crate::driver::{Drive, End, Partial, Side, drive};
 use crate::error::{CallError, LocalError};
-use crate::frames::{Received, client_hello, greeting, receive, request_header};
+use crate::frames::{Announced, Received, client_hello, greeting, receive, request_header};
 use crate::outbox::Outbox;
+use crate::slots::{Owner, Slots};
+use crate::socket::PeerCredentials;
+use crate::trace::{Hex, Trace};
 use crate::{link, socket};
 
 /// How to connect.
@@ -43,10 +44,11 @@ impl Default for ConnectOptions {
 pub struct Request {
     pub content_type: ContentType,
     pub body: Bytes,
-    /// How long to wait; the server learns it and stops then. `None`: without end.
-    pub deadline: Option<Duration>,
-    pub trace_id: [u8; 16],
-    pub span_id: [u8; 8],
+    /// When to stop waiting; the server learns it and stops then. `None`: never. What passes before the request is sent,
+    /// such as connecting, counts.
+    pub deadline: Option<std::time::Instant>,
+    /// The trace that the call goes into; none makes a new one.
+    pub trace: Trace,
 }
 
 impl Request {
@@ -56,8 +58,7 @@ impl Request {
             content_type,
             body: body.into(),
             deadline: None,
-            trace_id: [0; 16],
-            span_id: [0; 8],
+            trace: Trace::default(),
         }
     }
 
@@ -71,10 +72,37 @@ impl Request {
         Self::new(ContentType::None, Bytes::new())
     }
 
-    /// The same with a deadline.
+    /// The same with a deadline that long from now, if it had none that is earlier.
     #[must_use]
-    pub fn within(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
+    pub fn within(self, wait: Duration) -> Self {
+        // A wait beyond what the clock can represent is one without end.
+        match std::time::Instant::now().checked_add(wait) {
+            Some(deadline) => self.until(deadline),
+            None => self,
+        }
+    }
+
+    /// The same with a deadline, if it had none that is earlier.
+    #[must_use]
+    pub fn until(mut self, deadline: std::time::Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(deadline, |own| own.min(deadline)));
+        self
+    }
+
+    /// The same as part of the work on another call: its deadline holds here too, and its trace goes on.
+    #[must_use]
+    pub fn on_behalf_of(mut self, context: &Context) -> Self {
+        self.trace = context.trace;
+        match context.deadline {
+            Some(deadline) => self.until(deadline),
+            None => self,
+        }
+    }
+
+    /// The same, to be recorded by all who work on it.
+    #[must_use]
+    pub fn sampled(mut self) -> Self {
+        self.trace.sampled = true;
         self
     }
 }
@@ -110,6 +138,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
         self.shared.end(&End::Closed);
+        self.shared.outbox.close();
     }
 }
 
@@ -117,39 +146,23 @@ impl Drop for Connection {
 struct Shared {
     service: Service,
     outbox: Outbox,
-    next_id: AtomicU64,
     state: Mutex<State>,
+    /// The descriptor, to ask the kernel whether the other side is still there.
+    probe: link::Probe,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    pending: HashMap<u64, Pending>,
+    slots: Slots,
     /// Why no call can be made any more.
-    ended: Option<String>,
-    /// Calls that the server takes at once.
-    in_flight_max: usize,
-    server_software: String,
+    ended: Option<CallError>,
+    server: Announced,
+    /// When the driver looks at deadlines next.
+    due: Option<Instant>,
 }
 
-#[derive(Debug)]
-enum Pending {
-    Call(oneshot::Sender<Result<Reply, CallError>>),
-    /// Unbounded, but the server may send only what `allowed` counts.
-    Stream {
-        to: mpsc::UnboundedSender<Result<Item, CallError>>,
-        allowed: u32,
-    },
-}
-
-impl Pending {
-    fn finish(self, result: Result<Reply, CallError>) {
-        // A receiver that is gone wanted no answer.
-        match self {
-            Self::Call(to) => drop(to.send(result)),
-            Self::Stream { to, .. } => drop(to.send(result.map(Item::Reply))),
-        }
-    }
-}
+/// Deadlines are kept to this: the driver does not wake more often for them.
+const TICK: Duration = Duration::from_millis(1);
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,14 +171,21 @@ impl Shared {
 
     /// Ends all calls; later ones fail at once.
     fn end(&self, end: &End) {
-        self.outbox.close();
         let mut state = self.state();
-        let text = state.ended.get_or_insert_with(|| end.text()).clone();
-        let pending = std::mem::take(&mut state.pending);
-        drop(state);
-        for (_, pending) in pending {
-            pending.finish(Err(CallError::Closed(text.clone())));
+        let error = end.of_call();
+        state.slots.end(&error);
+        if state.ended.is_none() {
+            state.ended = Some(error);
         }
+    }
+
+    fn cancel(&self, request_id: u64) {
+        let header = Header {
+            request_id,
+            ..Header::new(Kind::Cancel, self.service)
+        };
+        // It fits by construction.
+        let _ = self.outbox.push(&header, &[], &[]);
     }
 }
 
@@ -189,16 +209,14 @@ impl Client {
 
     /// Asks, and waits for the reply. Dropped before, the call is cancelled.
     pub async fn call(&self, method: u16, request: Request) -> Result<Reply, CallError> {
-        let (to, answer) = oneshot::channel();
-        let deadline = request.deadline;
-        let flight = self.send(method, request, 0, Pending::Call(to))?;
-        let result = within(deadline, answer).await;
-        flight.over(&result);
-        match result {
-            Some(Ok(result)) => result,
-            Some(Err(_)) => Err(CallError::Closed("its task is gone".into())),
-            None => Err(CallError::Deadline),
-        }
+        let mut flight = self.send(method, &request, 0, Owner::call())?;
+        let shared = &self.connection.shared;
+        let result =
+            std::future::poll_fn(|context| shared.state().slots.poll(flight.request_id, context))
+                .await;
+        // It took its slot with it.
+        flight.is_over = true;
+        result.unwrap_or_else(|| Err(CallError::Closed("its task is gone".into())))
     }
 
     /// Asks for a streamed answer, of which at most `credit` events are under way at once.
@@ -210,24 +228,16 @@ impl Client {
     ) -> Result<Streaming, CallError> {
         let credit = credit.clamp(1, limits::CREDIT_MAX);
         let (to, items) = mpsc::unbounded_channel();
-        let until = request
-            .deadline
-            .and_then(|wait| Instant::now().checked_add(wait));
-        let flight = self.send(
-            method,
-            request,
-            credit,
-            Pending::Stream {
-                to,
-                allowed: credit,
-            },
-        )?;
+        let owner = Owner::Stream {
+            to,
+            allowed: credit,
+        };
+        let flight = self.send(method, &request, credit, owner)?;
         Ok(Streaming {
             flight: Some(flight),
             items,
             credit,
             taken: 0,
-            until,
             method,
         })
     }
@@ -247,7 +257,27 @@ impl Client {
 
     /// Name and version of the server's program.
     pub fn server_software(&self) -> String {
-        self.connection.shared.state().server_software.clone()
+        self.server().software
+    }
+
+    /// What the server said of itself in HELLO.
+    pub fn server(&self) -> Announced {
+        self.connection.shared.state().server.clone()
+    }
+
+    /// Who serves, as the kernel knows it.
+    pub fn server_credentials(&self) -> io::Result<PeerCredentials> {
+        self.connection.shared.probe.credentials()
+    }
+
+    /// Calls that the server owes an answer and how many it takes at once. `None`: [`Client::is_closed`].
+    pub(crate) fn load_if_open(&self) -> Option<(usize, usize)> {
+        let state = self.connection.shared.state();
+        let most = state.server.requests_in_flight_max as usize;
+        state
+            .ended
+            .is_none()
+            .then(|| (state.slots.in_flight(), most))
     }
 
     /// Whether new calls fail because the connection has ended or the server goes away.
@@ -255,29 +285,58 @@ impl Client {
         self.connection.shared.state().ended.is_some()
     }
 
+    /// Calls that the server owes an answer, and how many it takes at once.
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.connection.shared.state();
+        let most = state.server.requests_in_flight_max as usize;
+        (state.slots.in_flight(), most)
+    }
+
+    /// Whether the kernel knows that the other side has gone, which the driver may not have heard yet. One system call.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        self.connection.shared.probe.has_hung_up()
+    }
+
     fn send(
         &self,
         method: u16,
-        request: Request,
+        request: &Request,
         credit: u32,
-        pending: Pending,
+        owner: Owner,
     ) -> Result<Flight, CallError> {
         let shared = &self.connection.shared;
-        let request_id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let is_alone = {
+        let deadline = request.deadline.map(Instant::from_std);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(CallError::Deadline);
+        }
+        let (request_id, is_alone, is_earlier) = {
             let mut state = shared.state();
-            if let Some(text) = &state.ended {
-                return Err(CallError::Closed(text.clone()));
+            if let Some(error) = &state.ended {
+                return Err(error.clone().before_it_was_sent());
             }
-            if state.pending.len() >= state.in_flight_max {
-                return Err(CallError::Busy(
-                    u32::try_from(state.in_flight_max).unwrap_or(u32::MAX),
-                ));
+            let most = state.server.requests_in_flight_max;
+            let busy = || CallError::Busy(most);
+            if state.slots.in_flight() >= most as usize {
+                return Err(busy());
             }
-            state.pending.insert(request_id, pending);
-            state.pending.len() == 1
+            let request_id = state.slots.insert(owner, deadline).ok_or_else(busy)?;
+            let is_earlier =
+                deadline.is_some_and(|deadline| state.due.is_none_or(|due| deadline < due));
+            if is_earlier {
+                state.due = deadline;
+            }
+            (request_id, state.slots.in_flight() == 1, is_earlier)
         };
-        let header = request_header(shared.service, method, request_id, &request, credit);
+        let trace = request.trace.child();
+        tracing::trace!(
+            service = shared.service.name(),
+            method,
+            trace = %Hex(&trace.trace_id),
+            span = %Hex(&trace.span_id),
+            parent = %Hex(&request.trace.span_id),
+            "call"
+        );
+        let header = request_header(shared.service, method, request_id, request, &trace, credit);
         let flight = Flight {
             connection: Arc::clone(&self.connection),
             request_id,
@@ -286,7 +345,7 @@ impl Client {
         // Alone, the caller waits for nothing but this frame. Among others, one write of the driver serves many.
         let pushed = if is_alone {
             shared.outbox.push_now(&header, &request.body).map(|done| {
-                if !done {
+                if !done || is_earlier {
                     shared.outbox.ring();
                 }
             })
@@ -294,21 +353,17 @@ impl Client {
             shared.outbox.push(&header, &[], &request.body)
         };
         match pushed {
-            Ok(()) => Ok(flight),
+            Ok(()) => {
+                if is_earlier && !is_alone {
+                    shared.outbox.ring();
+                }
+                Ok(flight)
+            }
             Err(error) => {
-                shared.state().pending.remove(&request_id);
-                flight.over(&Some(()));
+                shared.state().slots.remove(request_id);
                 Err(CallError::Request(error))
             }
         }
-    }
-}
-
-/// Waits, if there is a deadline not longer than that.
-async fn within<F: Future>(deadline: Option<Duration>, future: F) -> Option<F::Output> {
-    match deadline {
-        None => Some(future.await),
-        Some(deadline) => tokio::time::timeout(deadline, future).await.ok(),
     }
 }
 
@@ -317,14 +372,8 @@ async fn within<F: Future>(deadline: Option<Duration>, future: F) -> Option<F::O
 struct Flight {
     connection: Arc<Connection>,
     request_id: u64,
+    /// Its slot is given back already.
     is_over: bool,
-}
-
-impl Flight {
-    /// An answer came: there is nothing to cancel.
-    fn over<T>(mut self, answer: &Option<T>) {
-        self.is_over = answer.is_some();
-    }
 }
 
 impl Drop for Flight {
@@ -333,13 +382,9 @@ impl Drop for Flight {
             return;
         }
         let shared = &self.connection.shared;
-        if shared.state().pending.remove(&self.request_id).is_some() {
-            let header = Header {
-                request_id: self.request_id,
-                ..Header::new(Kind::Cancel, shared.service)
-            };
-            // It fits by construction.
-            let _ = shared.outbox.push(&header, &[], &[]);
+        let must_tell = shared.state().slots.give_up(self.request_id);
+        if must_tell {
+            shared.cancel(self.request_id);
         }
     }
 }
@@ -351,7 +396,6 @@ pub struct Streaming {
     items: mpsc::UnboundedReceiver<Result<Item, CallError>>,
     credit: u32,
     taken: u32,
-    until: Option<Instant>,
     method: u16,
 }
 
@@ -359,18 +403,7 @@ impl Streaming {
     /// The next event, then the reply or an error, then `None`. Cancel safe.
     pub async fn next(&mut self) -> Option<Result<Item, CallError>> {
         self.flight.as_ref()?;
-        let received = match self.until {
-            None => self.items.recv().await,
-            Some(until) => match tokio::time::timeout_at(until, self.items.recv()).await {
-                Ok(received) => received,
-                Err(_) => {
-                    // Dropped, it tells the server.
-                    self.flight = None;
-                    return Some(Err(CallError::Deadline));
-                }
-            },
-        };
-        match received {
+        match self.items.recv().await {
             Some(Ok(Item::Event(event))) => {
                 self.give_credit();
                 Some(Ok(Item::Event(event)))
@@ -387,9 +420,7 @@ impl Streaming {
     }
 
     fn close(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            flight.over(&Some(()));
-        }
+        self.flight = None;
     }
 
     /// Allows as many events again as were taken, in steps of half the credit.
@@ -401,10 +432,8 @@ impl Streaming {
         let Some(flight) = &self.flight else { return };
         let shared = &flight.connection.shared;
         let credit = std::mem::take(&mut self.taken);
-        if let Some(Pending::Stream { allowed, .. }) =
-            shared.state().pending.get_mut(&flight.request_id)
-        {
-            *allowed += credit;
+        if !shared.state().slots.allow(flight.request_id, credit) {
+            return;
         }
         let header = Header {
             method: self.method,
@@ -428,6 +457,16 @@ async fn open(path: &Path, until: Instant) -> io::Result<UnixStream> {
     let left = until.saturating_duration_since(Instant::now());
     let opened = tokio::task::spawn_blocking(move || socket::open(&path, left)).await;
     UnixStream::from_std(opened.map_err(io::Error::other)??)
+}
+
+impl CallError {
+    /// The same of a call that was not even sent.
+    pub(crate) fn before_it_was_sent(self) -> Self {
+        match self {
+            Self::Closed(text) => Self::NotAccepted(text),
+            other => other,
+        }
+    }
 }
 
 async fn connect(
@@ -459,8 +498,8 @@ async fn connect(
     let (reading, writing) = stream.into_std().and_then(link::ends).map_err(io)?;
     let shared = Arc::new(Shared {
         service,
+        probe: writing.probe(),
         outbox: Outbox::new(writing),
-        next_id: AtomicU64::new(1),
         state: Mutex::default(),
     });
     greeting(&shared.outbox, service, &client_hello(&options.software));
@@ -477,6 +516,8 @@ async fn connect(
     };
     let driver = tokio::spawn(async move {
         let shared = Arc::clone(&side.shared);
+        // However this task ends: no call waits for one that is gone.
+        let _ended = EndOnDrop(Arc::clone(&shared));
         let end = drive(
             reading,
             &shared.outbox,
@@ -485,7 +526,6 @@ async fn connect(
             std::future::pending(),
         )
         .await;
-        shared.end(&end);
         if let Some(greet) = side.greet.take() {
             // A connect that was given up needs no reason.
             let _ = greet.send(Err(end));
@@ -512,14 +552,9 @@ impl Side for ClientSide {
 
     fn frame(&mut self, bytes: Bytes) -> Result<(), End> {
         match receive(self.shared.service, self.greet.is_none(), bytes)? {
-            Received::Greeting {
-                in_flight_max,
-                software,
-            } => {
-                let mut state = self.shared.state();
-                state.in_flight_max = in_flight_max;
-                state.server_software = software;
-                drop(state);
+            Received::Greeting(server) => {
+                self.shared.outbox.announce(server.frame_bytes_max);
+                self.shared.state().server = server;
                 if let Some(greet) = self.greet.take() {
                     // A connect that was given up drops the client, which ends this connection.
                     let _ = greet.send(Ok(()));
@@ -533,7 +568,10 @@ impl Side for ClientSide {
                 Ok(())
             }
             Received::Leaving { text } => {
-                self.shared.state().ended.get_or_insert_with(|| text.into());
+                let mut state = self.shared.state();
+                if state.ended.is_none() {
+                    state.ended = Some(CallError::NotAccepted(text.into()));
+                }
                 Ok(())
             }
             Received::Nothing => Ok(()),
@@ -549,40 +587,59 @@ impl Side for ClientSide {
     fn is_idle(&self) -> bool {
         true
     }
+
+    fn cut_off(&mut self) {}
+
+    fn due(&self) -> Option<Instant> {
+        self.shared.state().due
+    }
+
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let mut cancelled = Vec::new();
+        let mut state = self.shared.state();
+        let earliest = state.slots.expire(now, |id| cancelled.push(id));
+        state.due = earliest.map(|earliest| earliest.max(now + TICK));
+        drop(state);
+        for request_id in cancelled {
+            self.shared.cancel(request_id);
+        }
+    }
+
+    fn ended(&mut self, end: &End) {
+        self.shared.end(end);
+    }
 }
 
 impl ClientSide {
-    /// An id that was never given out breaks the wire; one whose call was dropped is let go.
-    fn check_id(&self, request_id: u64) -> Result<(), End> {
-        if request_id < self.shared.next_id.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        Err(End::unasked(request_id))
-    }
-
     fn finish(&self, request_id: u64, result: Result<Reply, CallError>) -> Result<(), End> {
-        self.check_id(request_id)?;
-        let pending = self.shared.state().pending.remove(&request_id);
-        if let Some(pending) = pending {
-            pending.finish(result);
+        let mut state = self.shared.state();
+        if !state.slots.was_given(request_id) {
+            return Err(End::unasked(request_id));
         }
+        state.slots.answered(request_id, result);
         Ok(())
     }
 
     fn event(&self, request_id: u64, event: Event) -> Result<(), End> {
-        self.check_id(request_id)?;
-        match self.shared.state().pending.get_mut(&request_id) {
-            None => Ok(()),
-            Some(Pending::Stream { to, allowed }) if *allowed > 0 => {
-                *allowed -= 1;
-                // A receiver that is gone has cancelled.
-                let _ = to.send(Ok(Item::Event(event)));
-                Ok(())
-            }
-            Some(_) => Err(End::Refused(
-                Status::BAD_CREDIT,
-                "an event without credit".into(),
-            )),
+        let mut state = self.shared.state();
+        if !state.slots.was_given(request_id) {
+            return Err(End::unasked(request_id));
         }
+        if state.slots.event(request_id, event) {
+            return Ok(());
+        }
+        let text = "an event without credit".into();
+        Err(End::Refused(Status::BAD_CREDIT, text))
+    }
+}
+
+/// Ends the calls of a connection whose driver is gone.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(&End::Closed);
+        self.0.outbox.close();
     }
 }

@@ -15,21 +15,23 @@ use bytes::Bytes;
 use mfn_wire::{ContentType, Header, Kind, Service, Status, WireError, limits};
 use tokio::time::{Instant, Sleep};
 
-use crate::error::LocalError;
+use crate::error::{CallError, LocalError};
 use crate::input::{self, Input};
 use crate::link::Reading;
-use crate::outbox::{Flushed, Outbox};
+use crate::outbox::{Flushed, Lane, Outbox};
 
 /// Frames handed over before what they caused is written.
-const FRAMES_PER_TURN: usize = 64;
+const FRAMES_PER_TURN: usize = 256;
 /// How long a last word (an error frame) may take to be written.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Why a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The other side closed it, or we did after the drain.
+    /// The other side closed it, or we did when the time to drain was up.
     Closed,
+    /// We stopped, and everything that was accepted is answered.
+    Drained,
     Io(io::Error),
     /// The other side broke a rule; it is told so.
     Refused(Status, String),
@@ -46,7 +48,7 @@ impl From<WireError> for End {
 impl End {
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Closed => "it was closed".into(),
+            Self::Closed | Self::Drained => "it was closed".into(),
             Self::Io(error) => error.to_string(),
             Self::Refused(_, text) | Self::Told(_, text) => text.clone(),
         }
@@ -60,11 +62,19 @@ impl End {
         Self::Refused(Status::BAD_REQUEST_ID, text)
     }
 
+    /// What a call says that was under way. A server that says CLOSED at its end has answered all that it accepted.
+    pub(crate) fn of_call(&self) -> CallError {
+        match self {
+            Self::Told(Status::CLOSED, text) => CallError::NotAccepted(text.clone()),
+            other => CallError::Closed(other.text()),
+        }
+    }
+
     /// What a connect says that ended so.
     pub(crate) fn of_connect(self, path: &Path) -> LocalError {
         let path = path.to_path_buf();
         match self {
-            Self::Closed => LocalError::NotRunning { path },
+            Self::Closed | Self::Drained => LocalError::NotRunning { path },
             Self::Io(source) => LocalError::Io {
                 what: "talk to",
                 path,
@@ -90,6 +100,14 @@ pub(crate) trait Side {
     fn stop(&mut self);
     /// Whether all work is done, after [`Side::stop`].
     fn is_idle(&self) -> bool;
+    /// The time to drain is up: what is not done is answered so.
+    fn cut_off(&mut self);
+    /// When [`Side::expire`] is due.
+    fn due(&self) -> Option<Instant>;
+    /// Ends what has passed its deadline.
+    fn expire(&mut self);
+    /// The connection has ended; a last word may still be on its way.
+    fn ended(&mut self, end: &End);
 }
 
 /// Bytes of incomplete frames, over all connections that share it.
@@ -160,8 +178,14 @@ pub(crate) async fn drive(
     stop: impl Future<Output = ()>,
 ) -> End {
     let end = exchange(&reading, outbox, side, &drive, stop).await;
-    if let End::Refused(status, text) = &end {
-        last_word(outbox, drive.service, *status, text).await;
+    side.ended(&end);
+    match &end {
+        End::Refused(status, text) => last_word(outbox, drive.service, *status, text).await,
+        End::Drained => {
+            let text = "the program has stopped; what it accepted is answered";
+            last_word(outbox, drive.service, Status::CLOSED, text).await;
+        }
+        End::Closed | End::Io(_) | End::Told(..) => {}
     }
     outbox.close();
     end
@@ -177,6 +201,8 @@ async fn exchange(
     tokio::pin!(stop);
     // For HELLO, later for the drain. Between them there is none: a timer that is armed costs each wait of the thread.
     let mut timer = Some(Box::pin(tokio::time::sleep_until(drive.hello_by)));
+    // For the deadlines of calls: one for all, moved seldom.
+    let mut deadlines = Box::pin(tokio::time::sleep_until(drive.hello_by));
     let mut share = Share {
         of: Arc::clone(&drive.partial),
         held: 0,
@@ -201,14 +227,27 @@ async fn exchange(
             }
         };
         if stopping && flushed == Flushed::All && side.is_idle() && outbox.is_empty() {
-            return End::Closed;
+            return End::Drained;
         }
         if side.greeted() && !stopping {
             timer = None;
         }
         let held_up = held_up(outbox, side);
+        let due = side.due();
+        if let Some(due) = due
+            && deadlines.deadline() != due
+        {
+            deadlines.as_mut().reset(due);
+        }
         tokio::select! {
             biased;
+            // Before the bytes: a side that always has some would else put these off for ever.
+            () = &mut stop, if !stopping => {
+                stopping = true;
+                side.stop();
+                timer = Some(Box::pin(tokio::time::sleep(drive.drain_timeout)));
+            }
+            () = &mut deadlines, if due.is_some() => side.expire(),
             result = reading.read(input.room()), if !more && !held_up => match result {
                 Ok(0) => return End::Closed,
                 Ok(count) => input.filled(count),
@@ -218,13 +257,11 @@ async fn exchange(
             // What is wrong with the socket, the next flush finds as well.
             _ = outbox.writable(), if flushed == Flushed::Blocked => {}
             () = std::future::poll_fn(|context| outbox.poll_rung(context)), if flushed != Flushed::Blocked => {}
-            () = &mut stop, if !stopping => {
-                stopping = true;
-                side.stop();
-                timer = Some(Box::pin(tokio::time::sleep(drive.drain_timeout)));
-            }
             Some(()) = expired(&mut timer) => {
                 if stopping {
+                    side.cut_off();
+                    // Who does not read is not waited for.
+                    let _ = outbox.flush();
                     return End::Closed;
                 }
                 return End::Refused(Status::DEADLINE, "no HELLO arrived in time; send it first".into());
@@ -241,7 +278,8 @@ async fn expired(timer: &mut Option<Pin<Box<Sleep>>>) -> Option<()> {
 
 /// Whether no frame is taken from the other side now.
 fn held_up<S: Side>(outbox: &Outbox, _side: &S) -> bool {
-    !S::READS_WHILE_FULL && outbox.is_full()
+    // Events in their lane hold up nobody: without room there, none is made.
+    !S::READS_WHILE_FULL && outbox.is_full(Lane::Main)
 }
 
 /// The other side takes nothing more; it may have said why before.
@@ -252,6 +290,7 @@ async fn last_frames(
     side: &mut impl Side,
 ) -> Result<(), End> {
     let until = Instant::now() + LAST_WORD;
+    let until = side.due().map_or(until, |due| due.min(until));
     while let Ok(Ok(count @ 1..)) = tokio::time::timeout_at(until, reading.read(input.room())).await
     {
         input.filled(count);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mfn_wire::{Status, WireError};
 
@@ -63,6 +64,15 @@ pub enum CallError {
     /// The connection ended first.
     #[error("the connection ended before the answer: {0}")]
     Closed(String),
+    /// No part of the call was done: the other side was going away and did not take it. Repeating it is safe.
+    #[error("the call was not taken: {0}")]
+    NotAccepted(String),
+    /// Calls like this one failed too often; none is made before the pause is over.
+    #[error("{reason}; trying again in {} ms", .retry_in.as_millis().max(1))]
+    Open { reason: String, retry_in: Duration },
+    /// The other side could not be reached.
+    #[error("{0}")]
+    Unreachable(String),
     /// The deadline passed first.
     #[error("the deadline passed before the answer")]
     Deadline,
@@ -82,7 +92,9 @@ impl CallError {
     pub fn status(&self) -> Status {
         match self {
             Self::Failed { status, .. } => *status,
-            Self::Closed(_) => Status::CLOSED,
+            Self::Closed(_) | Self::NotAccepted(_) => Status::CLOSED,
+            Self::Open { .. } => Status::CIRCUIT_OPEN,
+            Self::Unreachable(_) => Status::UNREACHABLE,
             Self::Deadline => Status::DEADLINE,
             Self::Busy(_) => Status::BUSY,
             Self::Request(error) => error.status(),

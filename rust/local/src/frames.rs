@@ -1,7 +1,7 @@
 //! HELLO, and what a client says and hears: for the client of tasks and the one of threads.
 
 use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, limits, tlv};
+use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, flag, limits, tlv};
 
 use crate::call::Reply;
 use crate::client::{Event, Request};
@@ -10,6 +10,7 @@ use crate::driver::End;
 use crate::error::CallError;
 use crate::input::tail;
 use crate::outbox::Outbox;
+use crate::trace::Trace;
 
 /// Says HELLO, with the next flush; a longer name of the software is cut.
 pub(crate) fn greeting(outbox: &Outbox, service: Service, hello: &Hello<'_>) {
@@ -46,12 +47,22 @@ pub(crate) fn client_hello(software: &str) -> Hello<'_> {
     }
 }
 
+/// What a server says of itself in HELLO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// Bits of [`mfn_wire::feature`].
+    pub features: u64,
+    pub frame_bytes_max: u32,
+    /// Per connection.
+    pub requests_in_flight_max: u32,
+    pub connections_max: u32,
+    /// Name and version of the program.
+    pub software: String,
+}
+
 /// What a frame means to a client.
 pub(crate) enum Received {
-    Greeting {
-        in_flight_max: usize,
-        software: String,
-    },
+    Greeting(Announced),
     Answer {
         request_id: u64,
         result: Result<Reply, CallError>,
@@ -90,10 +101,13 @@ pub(crate) fn receive(service: Service, greeted: bool, bytes: Bytes) -> Result<R
             return Err(unexpected("HELLO comes first"));
         }
         let hello = Hello::of(frame.tlv);
-        return Ok(Received::Greeting {
-            in_flight_max: hello.requests_in_flight_max as usize,
+        return Ok(Received::Greeting(Announced {
+            features: hello.features,
+            frame_bytes_max: hello.frame_bytes_max,
+            requests_in_flight_max: hello.requests_in_flight_max,
+            connections_max: hello.connections_max,
             software: hello.software.into(),
-        });
+        }));
     }
     Ok(match header.kind {
         Kind::Reply => Received::Answer {
@@ -105,9 +119,12 @@ pub(crate) fn receive(service: Service, greeted: bool, bytes: Bytes) -> Result<R
         },
         Kind::Error => Received::Answer {
             request_id,
-            result: Err(CallError::Failed {
-                status: header.status,
-                text: text(),
+            result: Err(match header.status {
+                Status::CLOSED => CallError::NotAccepted(text()),
+                status => CallError::Failed {
+                    status,
+                    text: text(),
+                },
             }),
         },
         Kind::Event => Received::Event {
@@ -139,6 +156,7 @@ pub(crate) fn request_header(
     method: u16,
     request_id: u64,
     request: &Request,
+    trace: &Trace,
     credit: u32,
 ) -> Header {
     Header {
@@ -150,8 +168,9 @@ pub(crate) fn request_header(
         method,
         request_id,
         deadline_ns: request.deadline.map_or(0, clock::deadline_ns),
-        trace_id: request.trace_id,
-        span_id: request.span_id,
+        flags: if trace.sampled { flag::SAMPLED } else { 0 },
+        trace_id: trace.trace_id,
+        span_id: trace.span_id,
         credit,
         ..Header::new(Kind::Request, service)
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`Server`], [`Handler`], [`Call`]: one socket, its methods, one call of them.
 //! - [`Client`], [`Streaming`]: many calls at once over one connection, and streamed answers.
+//! - [`Pool`]: few connections for many callers, repaired as they break; a [`Breaker`] for each method.
 //! - [`blocking::Client`]: the same calls from threads that block, without a runtime.
 //! - [`run_dir`]: where sockets live.
 //!
@@ -34,30 +35,41 @@
 #![deny(unsafe_code)]
 
 pub mod blocking;
+mod breaker;
 mod call;
 mod client;
 mod clock;
+mod connection;
+mod credit;
 mod driver;
 mod error;
 mod frames;
 mod input;
 mod link;
 mod outbox;
+mod pool;
 pub mod run_dir;
 mod server;
+mod slots;
 mod socket;
+mod sync;
+mod trace;
 mod wait;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use call::{Call, Cancelled, EventSink, Reply};
+pub use breaker::{Breaker, BreakerOptions, BreakerState, Outcome, Permit, Refused};
+pub use call::{Call, Cancelled, Context, EventSink, Reply};
 pub use client::{Client, ConnectOptions, Event, Item, Request, Streaming};
 pub use clock::monotonic_ns;
 pub use error::{CallError, Failure, LocalError};
-pub use server::{Handler, Server, ServerConfig, ServerStats};
+pub use frames::Announced;
+pub use pool::{Pool, PoolOptions, PoolStats, PooledStreaming};
+pub use server::{Answering, Handler, Server, ServerConfig, ServerStats};
 pub use socket::{PeerCredentials, PeerPolicy};
+pub use trace::Trace;
 
 /// A future on the heap.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -6,14 +6,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::socket::{PeerCredentials, credentials};
 
 /// The reading end, for one task.
 #[derive(Debug)]
@@ -66,6 +69,11 @@ impl Writing {
         Self(stream)
     }
 
+    /// Questions to the kernel about the same socket.
+    pub(crate) fn probe(&self) -> Probe {
+        Probe(Arc::clone(&self.0))
+    }
+
     /// Writes what fits now. `None`: nothing does.
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         now(|| self.0.as_ref().write(bytes))
@@ -87,6 +95,28 @@ impl Writing {
     }
 }
 
+/// Asks the kernel about a socket; reads and writes nothing.
+#[derive(Debug)]
+pub(crate) struct Probe(Arc<UnixStream>);
+
+impl Probe {
+    /// Whether the other side has closed it.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        let mut polled = [PollFd::new(&self.0, PollFlags::RDHUP)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        matches!(poll(&mut polled, Some(&now)), Ok(1..)) && polled[0].revents().intersects(gone)
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn credentials(&self) -> io::Result<PeerCredentials> {
+        credentials(&self.0)
+    }
+}
+
 /// Both ends of a connected socket that does not block. Needs a tokio runtime.
 pub(crate) fn ends(stream: UnixStream) -> io::Result<(Reading, Writing)> {
     let stream = Arc::new(stream);
@@ -96,27 +126,59 @@ pub(crate) fn ends(stream: UnixStream) -> io::Result<(Reading, Writing)> {
 
 /// A socket that others connect to.
 #[derive(Debug)]
-pub(crate) struct Listening(AsyncFd<Arc<UnixListener>>);
+pub(crate) struct Listening {
+    socket: AsyncFd<Arc<UnixListener>>,
+    /// A descriptor to give up when there is no other, so that who connects can be told.
+    reserve: Mutex<Option<OwnedFd>>,
+}
 
 impl Listening {
     /// Needs a tokio runtime.
     pub(crate) fn new(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self(register(Arc::new(listener), Interest::READABLE)?))
+        Ok(Self {
+            reserve: Mutex::new(reserve(&listener)),
+            socket: register(Arc::new(listener), Interest::READABLE)?,
+        })
     }
 
     /// The next connection; it does not block. Cancel safe.
     pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         loop {
-            let mut ready = self.0.readable().await?;
-            match rustix::net::accept_with(ready.get_inner(), flags) {
-                Ok(stream) => return Ok(stream.into()),
+            let mut ready = self.socket.readable().await?;
+            match accept_now(ready.get_inner()) {
                 Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(error) => return Err(error.into()),
+                other => return Ok(other?),
             }
         }
     }
+
+    /// Gives up the reserve to accept one connection, for a short word; then it is closed and the reserve taken back.
+    /// `false`: there is no reserve, or it was not enough.
+    pub(crate) fn with_reserve(&self, tell: impl FnOnce(UnixStream)) -> bool {
+        let mut kept = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.take().is_none() {
+            *kept = reserve(self.socket.get_ref());
+            return false;
+        }
+        let accepted = accept_now(self.socket.get_ref());
+        let told = accepted.is_ok();
+        if let Ok(stream) = accepted {
+            tell(stream);
+        }
+        *kept = reserve(self.socket.get_ref());
+        told
+    }
+}
+
+fn accept_now(listener: &UnixListener) -> Result<UnixStream, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::accept_with(listener, flags).map(UnixStream::from)
+}
+
+/// Any descriptor will do.
+fn reserve(listener: &UnixListener) -> Option<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(listener, 0).ok()
 }
 
 /// For the two kinds of sockets of this module only.

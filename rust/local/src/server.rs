@@ -1,30 +1,23 @@
 //! The serving side of a socket.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, limits};
+use mfn_wire::{ContentType, Header, Kind, Service, Status};
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
 
-use crate::call::{Call, EventSink, Reply};
-use crate::driver::{Drive, End, Partial, Side, cut, drive};
+use crate::call::{Call, Reply};
+use crate::connection::connection;
+use crate::driver::Partial;
 use crate::error::{Failure, LocalError};
-use crate::frames::greeting;
-use crate::input::tail;
-use crate::outbox::Outbox;
-use crate::socket::{self, Bound, PeerCredentials, PeerPolicy};
-use crate::{BoxFuture, Limits, clock, link};
+use crate::socket::{self, Bound, PeerPolicy};
+use crate::{BoxFuture, Limits};
 
 /// Answers calls. One value serves all connections.
 pub trait Handler: Send + Sync + 'static {
@@ -32,6 +25,26 @@ pub trait Handler: Send + Sync + 'static {
     /// cancels, the deadline passes or the connection ends. Quick answers should be ready at the first poll: they
     /// then cost no task.
     fn call(&self, call: Call) -> BoxFuture<Result<Reply, Failure>>;
+
+    /// The same, for handlers that can answer some methods at once: those answers cost no allocation.
+    fn answer(&self, call: Call) -> Answering {
+        Answering::Later(self.call(call))
+    }
+}
+
+/// An answer, or the work that ends with one.
+pub enum Answering {
+    Now(Result<Reply, Failure>),
+    Later(BoxFuture<Result<Reply, Failure>>),
+}
+
+impl std::fmt::Debug for Answering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Now(result) => f.debug_tuple("Now").field(result).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
 }
 
 /// What to serve, and where.
@@ -84,14 +97,14 @@ pub struct Server {
 }
 
 /// What the connections of a socket share.
-struct Shared {
-    config: ServerConfig,
-    handler: Arc<dyn Handler>,
-    stats: Arc<ServerStats>,
-    partial: Arc<Partial>,
-    open: AtomicU32,
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) stats: Arc<ServerStats>,
+    pub(crate) partial: Arc<Partial>,
+    pub(crate) open: AtomicU32,
     /// A connection ended: file descriptors are free again.
-    ended: Notify,
+    pub(crate) ended: Notify,
 }
 
 impl Shared {
@@ -165,6 +178,10 @@ async fn accept_all(bound: &Bound, shared: &Arc<Shared>, shutdown: impl Future<O
                     admit(stream, shared, &stopping, &mut connections);
                 }
                 Err(error) if is_of_the_connection(&error) => {}
+                Err(error) if is_of_descriptors(&error) && shed(bound, shared, &error) => {
+                    // Others may hold the connections that would end.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     // Out of descriptors or memory: trying again at once would spin. One that is freed ends the pause.
                     tracing::warn!(socket = %shared.config.path.display(), %error, "cannot accept");
@@ -177,6 +194,40 @@ async fn accept_all(bound: &Bound, shared: &Arc<Shared>, shutdown: impl Future<O
     }
     stop.send_replace(true);
     while connections.join_next().await.is_some() {}
+}
+
+/// No descriptor is left: the next who connects is told so, by way of the one in reserve, and does not wait for nothing.
+/// `false`: there was none in reserve.
+fn shed(bound: &Bound, shared: &Shared, error: &io::Error) -> bool {
+    let told = bound.listener.with_reserve(|stream| {
+        shared.stats.denied.fetch_add(1, Ordering::Relaxed);
+        let text = "the program has no file descriptor left; close a connection and try again";
+        say_refused(&stream, shared.config.service, Status::BUSY, text);
+    });
+    if told {
+        tracing::warn!(socket = %shared.config.path.display(), %error, "turned a connection away");
+    }
+    told
+}
+
+fn is_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let number = error.raw_os_error();
+    number == Some(Errno::MFILE.raw_os_error()) || number == Some(Errno::NFILE.raw_os_error())
+}
+
+/// Tells who was not let in why.
+fn say_refused(mut stream: &UnixStream, service: Service, status: Status, text: &str) {
+    let header = Header {
+        content_type: ContentType::Text,
+        status,
+        ..Header::new(Kind::Error, service)
+    };
+    let mut bytes = Vec::new();
+    if mfn_wire::encode(&header, &[], text.as_bytes(), &mut bytes).is_ok() {
+        // A fresh socket takes so little; a peer that is gone already needs no reason.
+        let _ = stream.write(&bytes);
+    }
 }
 
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -199,16 +250,7 @@ fn admit(
 ) {
     let refuse = |status, text: &str| {
         shared.stats.denied.fetch_add(1, Ordering::Relaxed);
-        let header = Header {
-            content_type: ContentType::Text,
-            status,
-            ..Header::new(Kind::Error, shared.config.service)
-        };
-        let mut bytes = Vec::new();
-        if mfn_wire::encode(&header, &[], text.as_bytes(), &mut bytes).is_ok() {
-            // A fresh socket takes so little; a peer that is gone already needs no reason.
-            let _ = (&stream).write(&bytes);
-        }
+        say_refused(&stream, shared.config.service, status, text);
     };
     let peer = match socket::credentials(&stream) {
         Ok(peer) if shared.config.policy.allows(peer.uid) => peer,
@@ -236,363 +278,4 @@ fn admit(
         Arc::clone(shared),
         stopping.clone(),
     ));
-}
-
-/// Counts a connection out, however its task ends.
-struct Leave<'a>(&'a Shared);
-
-impl Drop for Leave<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.stats.connections.fetch_sub(1, Ordering::Relaxed);
-        self.0.ended.notify_one();
-    }
-}
-
-async fn connection(
-    stream: UnixStream,
-    peer: PeerCredentials,
-    shared: Arc<Shared>,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let _leave = Leave(&shared);
-    let (reading, writing) = match link::ends(stream) {
-        Ok(ends) => ends,
-        Err(error) => {
-            tracing::warn!(socket = %shared.config.path.display(), %error, "cannot wait for a connection");
-            return;
-        }
-    };
-    let outbox = Arc::new(Outbox::new(writing));
-    let limits = shared.config.limits;
-    let mut side = ServerSide {
-        shared: &shared,
-        peer,
-        outbox: Arc::clone(&outbox),
-        greeted: false,
-        stopping: false,
-        calls: Arc::default(),
-    };
-    side.hello();
-    let config = Drive {
-        service: shared.config.service,
-        partial: Arc::clone(&shared.partial),
-        hello_by: Instant::now() + limits.hello_timeout,
-        drain_timeout: limits.drain_timeout,
-    };
-    let stop = async move {
-        // The sender lives as long as the accept loop; without it, it is time to stop as well.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    };
-    let end = drive(reading, &outbox, &mut side, config, stop).await;
-    if let End::Refused(status, text) = &end {
-        shared.stats.violations.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(socket = %shared.config.path.display(), pid = peer.pid, %status, text, "connection refused");
-    }
-    for (_, call) in calls(&side.calls).drain() {
-        call.events.cancel();
-        call.task.abort();
-    }
-}
-
-/// A call that was not ready at once.
-#[derive(Debug)]
-struct Running {
-    events: EventSink,
-    task: AbortHandle,
-}
-
-type Calls = Mutex<HashMap<u64, Running>>;
-
-fn calls(calls: &Calls) -> MutexGuard<'_, HashMap<u64, Running>> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct ServerSide<'a> {
-    shared: &'a Arc<Shared>,
-    peer: PeerCredentials,
-    outbox: Arc<Outbox>,
-    greeted: bool,
-    stopping: bool,
-    calls: Arc<Calls>,
-}
-
-impl Side for ServerSide<'_> {
-    const READS_WHILE_FULL: bool = false;
-
-    fn frame(&mut self, bytes: Bytes) -> Result<(), End> {
-        let frame = mfn_wire::decode(&bytes)?;
-        let header = frame.header;
-        if header.service != self.shared.config.service {
-            let text = format!(
-                "this socket serves {}, not {}; connect to {}",
-                self.shared.config.service.name(),
-                header.service.name(),
-                header.service.socket_name(),
-            );
-            return Err(End::Refused(Status::UNEXPECTED_FRAME, text));
-        }
-        if !self.greeted {
-            if header.kind != Kind::Hello {
-                return Err(unexpected("HELLO comes first"));
-            }
-            self.greeted = true;
-            return Ok(());
-        }
-        match header.kind {
-            Kind::Request => {
-                let body_bytes = frame.body.len();
-                self.request(header, tail(bytes, body_bytes))
-            }
-            Kind::Cancel => {
-                self.cancel(header.request_id);
-                Ok(())
-            }
-            Kind::Credit => match calls(&self.calls).get(&header.request_id) {
-                // Its call may just have ended.
-                None => Ok(()),
-                Some(call) if call.events.allow(header.credit) => Ok(()),
-                Some(_) => Err(End::Refused(
-                    Status::BAD_CREDIT,
-                    "more credit than the wire allows".into(),
-                )),
-            },
-            Kind::Ping => {
-                let pong = Header {
-                    request_id: header.request_id,
-                    ..Header::new(Kind::Pong, header.service)
-                };
-                self.outbox.append(&pong, &[], &[])?;
-                Ok(())
-            }
-            Kind::Goaway => Ok(()),
-            Kind::Error if header.request_id == 0 => Err(End::Told(
-                header.status,
-                String::from_utf8_lossy(frame.body).into_owned(),
-            )),
-            Kind::Hello => Err(unexpected("HELLO comes once")),
-            Kind::Reply | Kind::Error | Kind::Event | Kind::Pong => {
-                Err(unexpected("a server asks nothing"))
-            }
-        }
-    }
-
-    fn greeted(&self) -> bool {
-        self.greeted
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
-        let header = Header::new(Kind::Goaway, self.shared.config.service);
-        // It fits by construction.
-        let _ = self.outbox.append(&header, &[], &[]);
-    }
-
-    fn is_idle(&self) -> bool {
-        calls(&self.calls).is_empty()
-    }
-}
-
-fn unexpected(text: &str) -> End {
-    End::Refused(Status::UNEXPECTED_FRAME, text.into())
-}
-
-/// Says how a call ended. What does not fit a frame becomes an error that says so. `true`: the driver must be told, if this
-/// is not it.
-fn answer(
-    outbox: &Outbox,
-    stats: &ServerStats,
-    request: &Header,
-    result: Result<Reply, Failure>,
-) -> bool {
-    let header = Header {
-        method: request.method,
-        request_id: request.request_id,
-        trace_id: request.trace_id,
-        span_id: request.span_id,
-        ..Header::new(Kind::Reply, request.service)
-    };
-    let failure = match result {
-        Ok(Reply { content_type, body }) => {
-            let content_type = if body.is_empty() {
-                ContentType::None
-            } else {
-                content_type
-            };
-            let header = Header {
-                content_type,
-                ..header
-            };
-            match outbox.append(&header, &[], &body) {
-                Ok(first) => return first,
-                Err(error) => Failure::new(
-                    Status::INTERNAL,
-                    format!("the answer cannot be sent: {error}"),
-                ),
-            }
-        }
-        Err(failure) => failure,
-    };
-    stats.errors.fetch_add(1, Ordering::Relaxed);
-    let status = if failure.status.0 < 0 {
-        failure.status
-    } else {
-        Status::INTERNAL
-    };
-    let header = Header {
-        kind: Kind::Error,
-        content_type: ContentType::Text,
-        status,
-        ..header
-    };
-    // It fits by construction.
-    let text = cut(&failure.text).as_bytes();
-    outbox.append(&header, &[], text).unwrap_or_default()
-}
-
-impl ServerSide<'_> {
-    fn hello(&self) {
-        let config = &self.shared.config;
-        let hello = Hello {
-            features: 0,
-            frame_bytes_max: limits::FRAME_BYTES_MAX,
-            requests_in_flight_max: config.limits.requests_in_flight_max,
-            connections_max: config.limits.connections_max,
-            software: &config.software,
-        };
-        greeting(&self.outbox, config.service, &hello);
-    }
-
-    fn request(&mut self, header: Header, body: Bytes) -> Result<(), End> {
-        let stats = &self.shared.stats;
-        stats.requests.fetch_add(1, Ordering::Relaxed);
-        let refuse = |status, text: &str| {
-            answer(
-                &self.outbox,
-                stats,
-                &header,
-                Err(Failure::new(status, text)),
-            );
-            Ok(())
-        };
-        {
-            let running = calls(&self.calls);
-            if running.contains_key(&header.request_id) {
-                return Err(End::Refused(
-                    Status::BAD_REQUEST_ID,
-                    "this request id is in flight already".into(),
-                ));
-            }
-            if running.len() >= self.shared.config.limits.requests_in_flight_max as usize {
-                return refuse(
-                    Status::BUSY,
-                    "as many requests are in flight as HELLO allowed; wait for an answer",
-                );
-            }
-        }
-        if self.stopping {
-            return refuse(
-                Status::CLOSED,
-                "the program is stopping; connect again when it is back",
-            );
-        }
-        let deadline = clock::instant(header.deadline_ns);
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return refuse(
-                Status::DEADLINE,
-                "the deadline had passed when the request arrived",
-            );
-        }
-        let events = EventSink::new(&header, &self.outbox);
-        let call = Call {
-            method: header.method,
-            content_type: header.content_type,
-            body,
-            deadline,
-            peer: self.peer,
-            trace_id: header.trace_id,
-            span_id: header.span_id,
-            events: events.clone(),
-        };
-        let mut future = self.shared.handler.call(call);
-        // Most answers are ready at once: no task, and the reply goes out with this turn's write. What is not ready is
-        // polled again by its task, so the wake-up that this waker would lose is not needed.
-        match poll_caught(&mut future, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(result) => {
-                answer(&self.outbox, stats, &header, result);
-                Ok(())
-            }
-            Poll::Pending => {
-                self.spawn(future, deadline, events);
-                Ok(())
-            }
-        }
-    }
-
-    fn spawn(
-        &self,
-        mut future: BoxFuture<Result<Reply, Failure>>,
-        deadline: Option<Instant>,
-        events: EventSink,
-    ) {
-        let (outbox, all, shared) = (
-            Arc::clone(&self.outbox),
-            Arc::clone(&self.calls),
-            Arc::clone(self.shared),
-        );
-        let call = events.clone();
-        // The map is locked until the call is in it: its task cannot end before.
-        let mut running = calls(&self.calls);
-        let task = tokio::spawn(async move {
-            let work = std::future::poll_fn(|context| poll_caught(&mut future, context));
-            let result = match deadline {
-                None => work.await,
-                Some(deadline) => tokio::time::timeout_at(deadline, work)
-                    .await
-                    .unwrap_or_else(|_| {
-                        call.cancel();
-                        Err(Failure::new(
-                            Status::DEADLINE,
-                            "the deadline passed before the answer was ready",
-                        ))
-                    }),
-            };
-            drop(future);
-            outbox.room().await;
-            // Whoever takes it out of the map answers: this task, or the one that cancels.
-            if calls(&all).remove(&call.request().request_id).is_some()
-                && answer(&outbox, &shared.stats, call.request(), result)
-            {
-                outbox.ring();
-            }
-        })
-        .abort_handle();
-        running.insert(events.request().request_id, Running { events, task });
-    }
-
-    fn cancel(&self, request_id: u64) {
-        let Some(call) = calls(&self.calls).remove(&request_id) else {
-            return;
-        };
-        call.events.cancel();
-        call.task.abort();
-        let failure = Failure::new(Status::CANCELLED, "the caller cancelled the request");
-        let (stats, request) = (&self.shared.stats, call.events.request());
-        answer(&self.outbox, stats, request, Err(failure));
-    }
-}
-
-/// Polls; a panic of the handler is an answer, not the end of the other calls.
-fn poll_caught(
-    future: &mut BoxFuture<Result<Reply, Failure>>,
-    context: &mut Context<'_>,
-) -> Poll<Result<Reply, Failure>> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))).unwrap_or_else(
-        |_| {
-            Poll::Ready(Err(Failure::new(
-                Status::INTERNAL,
-                "the handler failed; its log says why; please report it",
-            )))
-        },
-    )
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hypermesh_id::NodeId;
 use mfn_alm::{Alm, Edge, SocketAlm, State, Supervisor, SupervisorOptions, strength_of};
+use mfn_local::Pool;
 use mfn_wire::Service;
 
 use crate::config::Config;
@@ -87,6 +88,9 @@ impl Adviser {
             format!("{}s", config.alm_half_life.as_secs().max(1)).into(),
             "--exit-on-stdin-eof".into(),
             "--log-time=false".into(),
+            // Advice: a link that is forgotten is measured again, and a node must start whatever is stored.
+            "--durability=none".into(),
+            "--damaged=aside".into(),
         ];
         let supervisor = Supervisor::start(SupervisorOptions::new(program, arguments));
         Self {
@@ -104,11 +108,7 @@ impl Adviser {
             .iter()
             .filter_map(|link| {
                 let strength = strength_of(link.round_trip?);
-                Some(Edge {
-                    from: self.me.0.to_vec(),
-                    to: link.peer.0.to_vec(),
-                    strength,
-                })
+                Some(Edge::new(self.me.0, link.peer.0, strength))
             })
             .collect();
         if edges.is_empty() {
@@ -155,6 +155,11 @@ impl Adviser {
         let stats = self.alm.as_ref()?.stats();
         let stats = tokio::time::timeout(STATS_TIMEOUT, stats).await.ok()?;
         Some(stats.ok()?.edges)
+    }
+
+    /// The connections to it, when it is used.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.alm.as_ref().map(SocketAlm::pool)
     }
 
     /// Whether it runs, in words, how often it was started again, and whether it can be asked.

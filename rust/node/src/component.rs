@@ -63,6 +63,15 @@ impl View {
     pub(crate) fn requests(&self) -> u64 {
         self.stats.requests.load(Ordering::Relaxed)
     }
+    pub(crate) fn accepted(&self) -> u64 {
+        self.stats.accepted.load(Ordering::Relaxed)
+    }
+    pub(crate) fn denied(&self) -> u64 {
+        self.stats.denied.load(Ordering::Relaxed)
+    }
+    pub(crate) fn violations(&self) -> u64 {
+        self.stats.violations.load(Ordering::Relaxed)
+    }
     pub(crate) fn errors(&self) -> u64 {
         self.stats.errors.load(Ordering::Relaxed)
     }

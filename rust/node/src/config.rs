@@ -30,6 +30,8 @@ pub struct Config {
     pub peers: Vec<PeerAddress>,
     /// Most bytes that the store may take on disk.
     pub quota: Option<u64>,
+    /// Whether new blocks are stored as deltas against similar ones.
+    pub deltas: bool,
     /// How long a `get` waits for a first peer to be connected.
     pub peer_wait: Duration,
     /// Whether `almd` is started and asked for advice.
@@ -40,6 +42,8 @@ pub struct Config {
     pub alm_half_life: Duration,
     /// Where run directories are made; none: the machine's usual place.
     pub run_base: Option<PathBuf>,
+    /// Where metrics are served over HTTP as well: a loopback address; none: nowhere.
+    pub metrics_http: Option<SocketAddr>,
     pub log_format: LogFormat,
     /// A filter such as `info` or `info,stoq=debug`.
     pub log_level: String,
@@ -76,11 +80,13 @@ impl Default for Config {
             advertise: Vec::new(),
             peers: Vec::new(),
             quota: None,
+            deltas: true,
             peer_wait: Duration::from_secs(10),
             alm_enabled: true,
             alm_program: None,
             alm_half_life: Duration::from_secs(3_600),
             run_base: None,
+            metrics_http: None,
             log_format: LogFormat::Human,
             log_level: "info".into(),
         }
@@ -138,6 +144,12 @@ pub const KEYS: &[Key] = &[
         "Most bytes on disk, such as \"50 GiB\". A put or get that needs more fails.",
     ),
     key(
+        "store",
+        "deltas",
+        "true",
+        "Store new blocks as deltas against similar ones. What is stored so is read in any case.",
+    ),
+    key(
         "get",
         "peer_wait",
         "\"10s\"",
@@ -166,6 +178,12 @@ pub const KEYS: &[Key] = &[
         "base",
         "\"\"",
         "Where the socket directory is made. Empty: $XDG_RUNTIME_DIR/hypermesh or the like.",
+    ),
+    key(
+        "metrics",
+        "http",
+        "\"\"",
+        "Serve Prometheus text over HTTP as well, on a loopback address such as \"[::1]:9464\". Empty: no.",
     ),
     key("log", "format", "\"human\"", "human or json."),
     key(
@@ -276,13 +294,9 @@ impl Config {
                     ),
                 };
             }
+            ("store", "deltas") => self.deltas = flag(value)?,
             ("get", "peer_wait") => self.peer_wait = duration(value)?,
-            ("alm", "enabled") => {
-                self.alm_enabled = value
-                    .get_ref()
-                    .as_bool()
-                    .ok_or_else(|| wrong(value, "write true or false".into()))?;
-            }
+            ("alm", "enabled") => self.alm_enabled = flag(value)?,
             ("alm", "program") => self.alm_program = path(value)?,
             ("alm", "half_life") => {
                 self.alm_half_life = duration(value)?;
@@ -291,6 +305,7 @@ impl Config {
                 }
             }
             ("run", "base") => self.run_base = path(value)?,
+            ("metrics", "http") => self.metrics_http = loopback(value)?,
             ("log", "format") => {
                 self.log_format = string(value)?.parse().map_err(|text| wrong(value, text))?;
             }
@@ -343,6 +358,13 @@ fn string<'a>(value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Wrong> {
         .ok_or_else(|| wrong(value, "write a text in quotes".into()))
 }
 
+fn flag(value: &Spanned<DeValue<'_>>) -> Result<bool, Wrong> {
+    value
+        .get_ref()
+        .as_bool()
+        .ok_or_else(|| wrong(value, "write true or false".into()))
+}
+
 fn duration(value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
     parse_duration(string(value)?).map_err(|error| wrong(value, error.to_string()))
 }
@@ -357,6 +379,24 @@ fn path(value: &Spanned<DeValue<'_>>) -> Result<Option<PathBuf>, Wrong> {
             format!("'{}' is not an absolute path", short(text)),
         )),
     }
+}
+
+/// An address that only this machine reaches; the empty text means none.
+fn loopback(value: &Spanned<DeValue<'_>>) -> Result<Option<SocketAddr>, Wrong> {
+    let text = string(value)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address = parse_socket_address(text).map_err(|error| wrong(value, error.to_string()))?;
+    if !address.ip().is_loopback() {
+        return Err(wrong(
+            value,
+            format!(
+                "{address} can be reached from other machines: write [::1]:PORT or 127.0.0.1:PORT"
+            ),
+        ));
+    }
+    Ok(Some(address))
 }
 
 fn list<T>(
@@ -503,17 +543,28 @@ mod tests {
     }
 
     #[test]
+    fn metrics_stay_on_this_machine() {
+        let config = Config::parse("[metrics]\nhttp = \"[::1]:9464\"\n").unwrap();
+        assert_eq!(config.metrics_http, Some("[::1]:9464".parse().unwrap()));
+        for open in ["[::]:9464", "0.0.0.0:9464", "192.0.2.7:80"] {
+            let text = format!("[metrics]\nhttp = \"{open}\"\n");
+            assert!(error_of(&text).contains("other machines"), "{open}");
+        }
+    }
+
+    #[test]
     fn a_whole_file() {
         let node = hypermesh_id::NodeId([3; 32]);
         let text = format!(
             "[transport]\nlisten = [\"[::1]:0\", \"127.0.0.1:9\"]\npeers = [\"{node}@[::1]:4870\"]\n\
-             [store]\nquota = \"2 GiB\"\n[alm]\nenabled = false\nprogram = \"/usr/bin/almd\"\n\
+             [store]\nquota = \"2 GiB\"\ndeltas = false\n[alm]\nenabled = false\nprogram = \"/usr/bin/almd\"\n\
              [log]\nformat = \"json\"\nlevel = \"debug\"\n"
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.peers[0].node, node);
         assert_eq!(config.quota, Some(2 << 30));
+        assert!(!config.deltas);
         assert!(!config.alm_enabled);
         assert_eq!(config.log_format, LogFormat::Json);
     }
@@ -534,6 +585,7 @@ mod tests {
         check("[store]\nlisten = []\n", &["line 2", "[transport]"]);
         check("quota = \"1 GiB\"\n", &["line 1", "below [store]"]);
         check("[store]\nquota = 5\n", &["line 2", "quotes"]);
+        check("[store]\ndeltas = 1\n", &["line 2", "true or false"]);
         check("[store]\nquota = \"5 GB\"\n", &["line 2", "50 GiB", "none"]);
         check(
             "[transport]\nlisten = [\n \"[::1]:1\",\n \"nowhere\"]\n",

@@ -16,6 +16,7 @@ mod dir;
 mod doctor;
 mod fetch;
 mod files;
+mod http;
 mod identity;
 pub mod logs;
 mod membership;

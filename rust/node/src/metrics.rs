@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use hypermesh_blocks::Store;
 use hypermesh_id::NodeId;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
+use mfn_local::{
+    BoxFuture, BreakerState, Call, Failure, Handler, Pool, PoolStats, Reply, monotonic_ns,
+};
 use mfn_wire::{Service, Status, method, pb};
 
 use crate::adviser::Adviser;
@@ -80,6 +82,9 @@ impl MetricsService {
                 connections: view.connections(),
                 requests: view.requests(),
                 errors: view.errors(),
+                accepted: view.accepted(),
+                denied: view.denied(),
+                violations: view.violations(),
             })
             .collect();
         let (alm, restarts, running) = self.adviser.state();
@@ -115,10 +120,21 @@ impl MetricsService {
             resident_bytes: resident_bytes(),
             components,
             layers,
+            pools: self.pools().map(|stats| pool_status(&stats)).collect(),
         }))
     }
 
+    /// Of the sockets that this node asks.
+    fn pools(&self) -> impl Iterator<Item = PoolStats> {
+        self.adviser.pool().map(Pool::stats).into_iter()
+    }
+
     async fn scrape(&self) -> Answer {
+        self.text().await.map(Reply::text)
+    }
+
+    /// Prometheus text.
+    pub(crate) async fn text(&self) -> Result<String, Failure> {
         let store = self.store.clone();
         let stats = blocking(move || store.stats())
             .await
@@ -148,13 +164,84 @@ impl MetricsService {
                 .absolute(view.requests());
             metrics::counter!("hypermesh_socket_errors", "service" => service)
                 .absolute(view.errors());
+            metrics::counter!("hypermesh_socket_accepted", "service" => service)
+                .absolute(view.accepted());
+            metrics::counter!("hypermesh_socket_denied", "service" => service)
+                .absolute(view.denied());
+            metrics::counter!("hypermesh_socket_violations", "service" => service)
+                .absolute(view.violations());
         }
+        self.pools().for_each(|stats| measure(&stats));
         self.recorder.run_upkeep();
         let text = self.recorder.render();
         if text.is_empty() {
             return Err(Failure::new(Status::NOT_READY, "nothing is measured yet"));
         }
-        Ok(Reply::text(text))
+        Ok(text)
+    }
+}
+
+fn measure(stats: &PoolStats) {
+    let service = stats.service.name();
+    let gauges = [
+        ("hypermesh_pool_connections", stats.connections),
+        ("hypermesh_pool_in_flight", stats.in_flight),
+        ("hypermesh_pool_waiting", stats.waiting),
+    ];
+    for (name, value) in gauges {
+        metrics::gauge!(name, "service" => service).set(value as f64);
+    }
+    let counters = [
+        ("hypermesh_pool_calls", stats.calls),
+        ("hypermesh_pool_repeated", stats.repeated),
+        ("hypermesh_pool_refused", stats.refused),
+        ("hypermesh_pool_opened", stats.opened),
+        ("hypermesh_pool_failed", stats.failed),
+        ("hypermesh_pool_retired", stats.retired),
+    ];
+    for (name, value) in counters {
+        metrics::counter!(name, "service" => service).absolute(value);
+    }
+    for breaker in pool_status(stats).breakers {
+        let open = f64::from(u8::from(breaker.state != "closed"));
+        metrics::gauge!("hypermesh_breaker_open", "service" => service, "method" => breaker.method)
+            .set(open);
+    }
+}
+
+fn pool_status(stats: &PoolStats) -> pb::PoolStatus {
+    let now = monotonic_ns();
+    let breaker = |method: String, state: BreakerState| {
+        let (state, until_ns) = match state {
+            BreakerState::Closed => ("closed", 0),
+            BreakerState::Open { until_ns } => ("open", until_ns),
+            BreakerState::HalfOpen { .. } => ("half-open", 0),
+        };
+        pb::BreakerStatus {
+            method,
+            state: state.into(),
+            retry_in_ns: until_ns.saturating_sub(now),
+        }
+    };
+    let methods = stats.methods.iter().map(|(method, state)| {
+        let name = method::name(stats.service, *method);
+        breaker(name.map_or_else(|| method.to_string(), Into::into), *state)
+    });
+    pb::PoolStatus {
+        service: stats.service.name().into(),
+        socket: stats.path.display().to_string(),
+        connections: stats.connections as u64,
+        in_flight: stats.in_flight as u64,
+        waiting: stats.waiting as u64,
+        calls: stats.calls,
+        repeated: stats.repeated,
+        refused: stats.refused,
+        opened: stats.opened,
+        failed: stats.failed,
+        retired: stats.retired,
+        breakers: std::iter::once(breaker("connect".into(), stats.peer))
+            .chain(methods)
+            .collect(),
     }
 }
 

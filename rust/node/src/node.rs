@@ -8,6 +8,7 @@ use hypermesh_blocks::{Store, StoreError};
 use hypermesh_id::NodeId;
 use mfn_local::{LocalError, run_dir};
 use mfn_wire::Service;
+use rustix::process::{Resource, Rlimit};
 use stoq::{Endpoint, EndpointConfig, StoqError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,7 +27,7 @@ use crate::peers::{PeerBook, PeersError};
 use crate::scheduler::SchedulerService;
 use crate::state::StateService;
 use crate::transport::{TransportService, advertised};
-use crate::{metrics, store};
+use crate::{http, metrics, store};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,11 @@ pub enum NodeError {
     Transport(#[from] StoqError),
     #[error("could not start a thread or its runtime: {0}")]
     Start(std::io::Error),
+    #[error("cannot serve metrics on {address}: {source}; change metrics.http in config.toml")]
+    MetricsHttp {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error("the {0} component ended while it started; its log says why")]
     Died(&'static str),
 }
@@ -161,7 +167,14 @@ impl Node {
                 adviser,
                 recorder,
             };
-            move || async move { Ok((Parts::only(Arc::new(service)), ())) }
+            let http = config.metrics_http;
+            move || async move {
+                let mut parts = Parts::only(Arc::new(service.clone()));
+                if let Some(address) = http {
+                    parts.beside = Box::pin(http::serve(http::bind(address).await?, service));
+                }
+                Ok((parts, ()))
+            }
         })?;
         add(component);
 
@@ -256,11 +269,24 @@ async fn tell_links(endpoint: Endpoint, adviser: Adviser) {
     }
 }
 
+/// Takes as many file descriptors as the system grants: a connection is one, and shells grant few at first.
+fn raise_descriptors() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of file descriptors stays as it is");
+    }
+}
+
 /// Runs a node until SIGINT or SIGTERM. A second one ends the process at once.
 ///
 /// # Errors
 /// When it does not start.
 pub fn run(dir: &NodeDir, config: &Config) -> Result<(), NodeError> {
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

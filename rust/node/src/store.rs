@@ -15,6 +15,7 @@ pub(crate) fn open(dir: &Path, config: &Config) -> Result<Store, StoreError> {
         dir,
         StoreOptions {
             quota_bytes: config.quota,
+            deltas: config.deltas,
             ..StoreOptions::default()
         },
     )
@@ -36,7 +37,12 @@ pub fn rebuild_store(dir: &NodeDir) -> Result<RebuildReport, NodeError> {
 
 /// Says in one line what is in the store of a node that does not run; or what is wrong with it, and the repair.
 pub(crate) fn examine(dir: &Path) -> Result<String, (String, &'static str)> {
-    let stats = Store::open(dir, StoreOptions::default()).and_then(|store| store.stats());
+    // Only looked at: without the switch for deltas, nothing of the store's format changes.
+    let options = StoreOptions {
+        deltas: false,
+        ..StoreOptions::default()
+    };
+    let stats = Store::open(dir, options).and_then(|store| store.stats());
     let stats = stats.map_err(|error| match error {
         StoreError::MetadataDamaged { path, reason } => (
             format!("{} cannot be used ({reason})", path.display()),

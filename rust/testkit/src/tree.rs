@@ -43,6 +43,37 @@ pub fn write(path: &Path, random: &mut Random, files: u64, bytes_max: u64) -> Re
     Ok(())
 }
 
+/// Writes one version of a tree of `files` texts: the same seed makes the same texts, and each version adds a line to
+/// every one of them. A store keeps the later ones as deltas.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_version(
+    path: &Path,
+    seed: u64,
+    version: u64,
+    files: u64,
+    bytes_max: u64,
+) -> Result<()> {
+    fs::create_dir_all(path).map_err(at(path.display()))?;
+    for number in 0..files {
+        let mut random = Random::new(seed.wrapping_mul(1_000) + number);
+        let length = usize::try_from(random.below(bytes_max)).unwrap_or_default();
+        let text = |bytes: Vec<u8>| -> String {
+            bytes.iter().map(|byte| format!("{byte:02x}\n")).collect()
+        };
+        let mut content = text(random.bytes(length / 3));
+        for change in 0..version {
+            let place = random.below(content.len() as u64 + 1);
+            let place = usize::try_from(place).unwrap_or_default();
+            content.insert_str(place, &format!("line of version {change}\n"));
+        }
+        let file = path.join(format!("f{number}"));
+        fs::write(&file, content).map_err(at(file.display()))?;
+    }
+    Ok(())
+}
+
 /// Compares names, kinds, modes, targets and content. Sockets, devices and pipes of the source are left out, as
 /// `put` leaves them out.
 ///

@@ -13,10 +13,14 @@ pub mod limits {
     pub const CONNECTIONS_MAX: u32 = 4096;
     /// Longest text of an error frame.
     pub const ERROR_TEXT_BYTES_MAX: u32 = 4096;
+    /// Keys in one batch request of the ifr service.
+    pub const IFR_BATCH_KEYS_MAX: u32 = 4096;
     /// Requests in flight per connection.
     pub const REQUESTS_IN_FLIGHT_MAX: u32 = 4096;
     /// Most event frames a caller may allow at once.
     pub const CREDIT_MAX: u32 = 65536;
+    /// Longest byte key of the ifr service.
+    pub const IFR_KEY_BYTES_MAX: u32 = 65536;
     /// Longest TLV area, its own 4-byte length not counted.
     pub const TLV_AREA_BYTES_MAX: u32 = 65536;
     /// Longest frame, the 4-byte length not counted.
@@ -273,6 +277,20 @@ pub mod tlv {
     pub const SOFTWARE: u16 = 3;
 }
 
+/// Bits of the features that HELLO announces.
+pub mod feature {
+    /// Reserved: frames by a ring in shared memory. Nobody announces it yet.
+    pub const SHARED_MEMORY: u64 = 1;
+}
+
+/// What a key of the ifr service is.
+pub mod ifr_key {
+    /// 32 bytes that are evenly spread, such as a BLAKE3 hash.
+    pub const DIGEST: u8 = 1;
+    /// Bytes of any form and length up to the limit.
+    pub const BYTES: u8 = 2;
+}
+
 /// Methods, per service.
 pub mod method {
     /// Methods of the transport service.
@@ -337,6 +355,28 @@ pub mod method {
         pub const SCRAPE: u16 = 2;
     }
 
+    /// Methods of the ifr service.
+    pub mod ifr {
+        /// IfrStats: entries, memory, requests, journal.
+        pub const STATS: u16 = 1;
+        /// IfrKey; the value, or no body when the key is not here.
+        pub const GET: u16 = 2;
+        /// IfrPut; the value that it replaced, or no body.
+        pub const PUT: u16 = 3;
+        /// IfrKey; the value that was removed, or no body.
+        pub const REMOVE: u16 = 4;
+        /// IfrKeys; IfrValues.
+        pub const GET_MANY: u16 = 5;
+        /// IfrEntries; IfrDone.
+        pub const PUT_MANY: u16 = 6;
+        /// IfrKeys; IfrFound: which were here.
+        pub const REMOVE_MANY: u16 = 7;
+        /// IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+        pub const MAY_CONTAIN: u16 = 8;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const SNAPSHOT: u16 = 9;
+    }
+
     /// Methods of the alm service.
     pub mod alm {
         /// AlmStats.
@@ -353,8 +393,24 @@ pub mod method {
         pub const BEST_PATH: u16 = 6;
         /// AlmRankRequest; AlmRanking, best first.
         pub const RANK: u16 = 7;
-        /// Writes the graph to disk now.
+        /// Writes a snapshot to disk now.
         pub const SNAPSHOT: u16 = 8;
+        /// AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+        pub const BEST_PATHS: u16 = 9;
+        /// AlmAssociatesRequest; AlmAssociates, best first.
+        pub const ASSOCIATES: u16 = 10;
+        /// AlmGroup: keys that were used together; the predictor learns.
+        pub const OBSERVE: u16 = 11;
+        /// AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+        pub const PREDICT: u16 = 12;
+        /// AlmPool: makes a pool, or changes its budgets.
+        pub const POOL_SET: u16 = 13;
+        /// AlmPool: forgets a pool with all that is in it.
+        pub const POOL_DROP: u16 = 14;
+        /// AlmPools.
+        pub const POOLS: u16 = 15;
+        /// AlmPool: chooses landmarks that shorten searches until a link grows.
+        pub const PREPARE: u16 = 16;
     }
 
     /// Name of a method, for people.
@@ -381,6 +437,15 @@ pub mod method {
             (super::Service::Consensus, 1) => "status",
             (super::Service::Metrics, 1) => "status",
             (super::Service::Metrics, 2) => "scrape",
+            (super::Service::Ifr, 1) => "stats",
+            (super::Service::Ifr, 2) => "get",
+            (super::Service::Ifr, 3) => "put",
+            (super::Service::Ifr, 4) => "remove",
+            (super::Service::Ifr, 5) => "get_many",
+            (super::Service::Ifr, 6) => "put_many",
+            (super::Service::Ifr, 7) => "remove_many",
+            (super::Service::Ifr, 8) => "may_contain",
+            (super::Service::Ifr, 9) => "snapshot",
             (super::Service::Alm, 1) => "stats",
             (super::Service::Alm, 2) => "add",
             (super::Service::Alm, 3) => "reinforce",
@@ -389,9 +454,451 @@ pub mod method {
             (super::Service::Alm, 6) => "best_path",
             (super::Service::Alm, 7) => "rank",
             (super::Service::Alm, 8) => "snapshot",
+            (super::Service::Alm, 9) => "best_paths",
+            (super::Service::Alm, 10) => "associates",
+            (super::Service::Alm, 11) => "observe",
+            (super::Service::Alm, 12) => "predict",
+            (super::Service::Alm, 13) => "pool_set",
+            (super::Service::Alm, 14) => "pool_drop",
+            (super::Service::Alm, 15) => "pools",
+            (super::Service::Alm, 16) => "prepare",
             _ => return None,
         })
     }
+
+    /// What a method takes and gives, as names of messages of `local.proto`. `bytes` and `text` are those content types.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Description {
+        pub service: super::Service,
+        pub method: u16,
+        pub name: &'static str,
+        /// One sentence.
+        pub text: &'static str,
+        /// Empty: no body.
+        pub request: &'static str,
+        /// Of each event; empty: it does not stream.
+        pub event: &'static str,
+        /// Empty: no body.
+        pub reply: &'static str,
+    }
+
+    /// All methods, by service and number.
+    pub const ALL: &[Description] = &[
+        Description {
+            service: super::Service::Transport,
+            method: 1,
+            name: "status",
+            text: "TransportStatus of this node.",
+            request: "",
+            event: "",
+            reply: "TransportStatus",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 2,
+            name: "peers",
+            text: "PeerList: every known peer, connected or not.",
+            request: "",
+            event: "",
+            reply: "PeerList",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 3,
+            name: "ping",
+            text: "PingRequest; one PingEvent per probe, then a PingReply.",
+            request: "PingRequest",
+            event: "PingEvent",
+            reply: "PingReply",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 4,
+            name: "invite",
+            text: "InviteRequest; an Invitation in text form.",
+            request: "InviteRequest",
+            event: "",
+            reply: "Invitation",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 5,
+            name: "join",
+            text: "JoinRequest; a JoinReply once the issuer accepted.",
+            request: "JoinRequest",
+            event: "",
+            reply: "JoinReply",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 6,
+            name: "forget",
+            text: "ForgetRequest: the peer is no member any more.",
+            request: "ForgetRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 1,
+            name: "status",
+            text: "StateStatus: what the store holds and may hold.",
+            request: "",
+            event: "",
+            reply: "StateStatus",
+        },
+        Description {
+            service: super::Service::State,
+            method: 2,
+            name: "put",
+            text: "PutRequest; Progress events, then a PutReply with the root.",
+            request: "PutRequest",
+            event: "Progress",
+            reply: "PutReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 3,
+            name: "list",
+            text: "ListRequest; one Entry per event, then a ListReply.",
+            request: "ListRequest",
+            event: "Entry",
+            reply: "ListReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 4,
+            name: "cat",
+            text: "CatRequest; events of bytes, then a CatReply.",
+            request: "CatRequest",
+            event: "bytes",
+            reply: "CatReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 5,
+            name: "stat",
+            text: "StatRequest; one Entry.",
+            request: "StatRequest",
+            event: "",
+            reply: "Entry",
+        },
+        Description {
+            service: super::Service::State,
+            method: 6,
+            name: "pin",
+            text: "PinRequest: keeps a root through gc.",
+            request: "PinRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 7,
+            name: "unpin",
+            text: "PinRequest: lets gc take a root.",
+            request: "PinRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 8,
+            name: "roots",
+            text: "RootList: the roots that this store knows.",
+            request: "",
+            event: "",
+            reply: "RootList",
+        },
+        Description {
+            service: super::Service::State,
+            method: 9,
+            name: "gc",
+            text: "GcRequest; Progress events, then a GcReply.",
+            request: "GcRequest",
+            event: "Progress",
+            reply: "GcReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 10,
+            name: "fsck",
+            text: "FsckRequest; one FsckFinding per event, then a FsckReply.",
+            request: "FsckRequest",
+            event: "FsckFinding",
+            reply: "FsckReply",
+        },
+        Description {
+            service: super::Service::Scheduler,
+            method: 1,
+            name: "status",
+            text: "SchedulerStatus: running and recent jobs, the adviser.",
+            request: "",
+            event: "",
+            reply: "SchedulerStatus",
+        },
+        Description {
+            service: super::Service::Scheduler,
+            method: 2,
+            name: "get",
+            text: "GetRequest; Progress events, then a GetReply.",
+            request: "GetRequest",
+            event: "Progress",
+            reply: "GetReply",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 1,
+            name: "status",
+            text: "ConsensusStatus.",
+            request: "",
+            event: "",
+            reply: "ConsensusStatus",
+        },
+        Description {
+            service: super::Service::Metrics,
+            method: 1,
+            name: "status",
+            text: "NodeStatus: components, sockets, layers.",
+            request: "",
+            event: "",
+            reply: "NodeStatus",
+        },
+        Description {
+            service: super::Service::Metrics,
+            method: 2,
+            name: "scrape",
+            text: "Prometheus text.",
+            request: "",
+            event: "",
+            reply: "text",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 1,
+            name: "stats",
+            text: "IfrStats: entries, memory, requests, journal.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 2,
+            name: "get",
+            text: "IfrKey; the value, or no body when the key is not here.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 3,
+            name: "put",
+            text: "IfrPut; the value that it replaced, or no body.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 4,
+            name: "remove",
+            text: "IfrKey; the value that was removed, or no body.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 5,
+            name: "get_many",
+            text: "IfrKeys; IfrValues.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 6,
+            name: "put_many",
+            text: "IfrEntries; IfrDone.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 7,
+            name: "remove_many",
+            text: "IfrKeys; IfrFound: which were here.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 8,
+            name: "may_contain",
+            text: "IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 9,
+            name: "snapshot",
+            text: "Writes a snapshot now and begins a new log; answers when it is on disk.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 1,
+            name: "stats",
+            text: "AlmStats.",
+            request: "",
+            event: "",
+            reply: "AlmStats",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 2,
+            name: "add",
+            text: "AlmEdges: sets the strength of edges.",
+            request: "AlmEdges",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 3,
+            name: "reinforce",
+            text: "AlmEdges: adds to the strength of edges.",
+            request: "AlmEdges",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 4,
+            name: "remove",
+            text: "AlmEdges: forgets edges; an empty target forgets the node.",
+            request: "AlmEdges",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 5,
+            name: "neighbours",
+            text: "AlmNeighboursRequest; AlmEdges, strongest first.",
+            request: "AlmNeighboursRequest",
+            event: "",
+            reply: "AlmEdges",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 6,
+            name: "best_path",
+            text: "AlmPathRequest; AlmPath.",
+            request: "AlmPathRequest",
+            event: "",
+            reply: "AlmPath",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 7,
+            name: "rank",
+            text: "AlmRankRequest; AlmRanking, best first.",
+            request: "AlmRankRequest",
+            event: "",
+            reply: "AlmRanking",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 8,
+            name: "snapshot",
+            text: "Writes a snapshot to disk now.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 9,
+            name: "best_paths",
+            text: "AlmPathRequest; AlmPaths: the k best loopless ones, best first.",
+            request: "AlmPathRequest",
+            event: "",
+            reply: "AlmPaths",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 10,
+            name: "associates",
+            text: "AlmAssociatesRequest; AlmAssociates, best first.",
+            request: "AlmAssociatesRequest",
+            event: "",
+            reply: "AlmAssociates",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 11,
+            name: "observe",
+            text: "AlmGroup: keys that were used together; the predictor learns.",
+            request: "AlmGroup",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 12,
+            name: "predict",
+            text: "AlmPredictRequest; AlmPredictions: what is used with a key, best first.",
+            request: "AlmPredictRequest",
+            event: "",
+            reply: "AlmPredictions",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 13,
+            name: "pool_set",
+            text: "AlmPool: makes a pool, or changes its budgets.",
+            request: "AlmPool",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 14,
+            name: "pool_drop",
+            text: "AlmPool: forgets a pool with all that is in it.",
+            request: "AlmPool",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 15,
+            name: "pools",
+            text: "AlmPools.",
+            request: "",
+            event: "",
+            reply: "AlmPools",
+        },
+        Description {
+            service: super::Service::Alm,
+            method: 16,
+            name: "prepare",
+            text: "AlmPool: chooses landmarks that shorten searches until a link grows.",
+            request: "AlmPool",
+            event: "",
+            reply: "",
+        },
+    ];
 }
 
 /// How a call ended: 0 is success, errors are negative. A number that this version does not know is kept.
@@ -437,6 +944,8 @@ impl Status {
     pub const QUOTA: Self = Self(-17);
     /// The destination is in the way or names collide there.
     pub const CONFLICT: Self = Self(-18);
+    /// Calls like this one failed too often; none is made until a pause is over.
+    pub const CIRCUIT_OPEN: Self = Self(-30);
     /// A broken invariant was caught at the border; the handle must be freed.
     pub const PANIC: Self = Self(-98);
     /// An error that should not happen; please report it.
@@ -493,6 +1002,7 @@ impl Status {
         Self::UNREACHABLE,
         Self::QUOTA,
         Self::CONFLICT,
+        Self::CIRCUIT_OPEN,
         Self::PANIC,
         Self::INTERNAL,
         Self::FRAME_SHORT,
@@ -534,6 +1044,7 @@ impl Status {
             Self::UNREACHABLE => "UNREACHABLE",
             Self::QUOTA => "QUOTA",
             Self::CONFLICT => "CONFLICT",
+            Self::CIRCUIT_OPEN => "CIRCUIT_OPEN",
             Self::PANIC => "PANIC",
             Self::INTERNAL => "INTERNAL",
             Self::FRAME_SHORT => "FRAME_SHORT",
@@ -577,6 +1088,9 @@ impl Status {
             Self::UNREACHABLE => "No peer that could answer was reached.",
             Self::QUOTA => "The store's quota or the disk is full.",
             Self::CONFLICT => "The destination is in the way or names collide there.",
+            Self::CIRCUIT_OPEN => {
+                "Calls like this one failed too often; none is made until a pause is over."
+            }
             Self::PANIC => "A broken invariant was caught at the border; the handle must be freed.",
             Self::INTERNAL => "An error that should not happen; please report it.",
             Self::FRAME_SHORT => "The frame ends before its header does.",
@@ -638,7 +1152,8 @@ impl Status {
             | Self::CORRUPT
             | Self::UNREACHABLE
             | Self::QUOTA
-            | Self::CONFLICT => "environment",
+            | Self::CONFLICT
+            | Self::CIRCUIT_OPEN => "environment",
             Self::PANIC | Self::INTERNAL => "internal",
             _ => "unknown",
         }
@@ -655,6 +1170,7 @@ impl Status {
                 | Self::NOT_READY
                 | Self::IO
                 | Self::UNREACHABLE
+                | Self::CIRCUIT_OPEN
         )
     }
 }

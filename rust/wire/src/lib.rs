@@ -3,7 +3,8 @@
 //! - [`Header`], [`Frame`]: a frame's fixed fields, and a whole frame borrowed from its bytes.
 //! - [`frame_length`]: how long the frame at the start of a buffer is, for readers of a stream.
 //! - [`decode`], [`encode`]: bytes to frame and back; [`WireError`] names the broken rule.
-//! - [`pb`]: the messages in bodies (`ffi/protocol/local.proto`).
+//! - [`ifr`]: the fixed bodies of the ifr service.
+//! - [`pb`]: the messages in bodies (`ffi/protocol/local.proto`); [`descriptor`] describes them to tools.
 //! - [`Kind`], [`Service`], [`Status`], [`limits`], …: the numbers of `ffi/protocol/constants.toml`.
 //!
 //! The specification is `docs/PROTOCOL.md`. No I/O, no clock, no allocation when decoding.
@@ -25,13 +26,19 @@ extern crate alloc;
 
 mod codec;
 mod constants;
+#[rustfmt::skip]
+// Written by a generator.
+pub mod descriptor;
 mod frame;
+pub mod ifr;
 #[rustfmt::skip]
 // Written by a generator that formats in its own way.
 pub mod pb;
 mod tlv_area;
 
 pub use codec::{WireError, decode, encode, frame_length};
-pub use constants::{ContentType, Kind, Service, Status, VERSION, flag, limits, method, tlv};
+pub use constants::{
+    ContentType, Kind, Service, Status, VERSION, feature, flag, ifr_key, limits, method, tlv,
+};
 pub use frame::{Frame, Header};
 pub use tlv_area::{Hello, Tlv, TlvArea, Tlvs};

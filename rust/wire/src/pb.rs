@@ -414,6 +414,55 @@ pub struct ComponentStatus {
     pub requests: u64,
     #[prost(uint64, tag = "6")]
     pub errors: u64,
+    /// connections, ever
+    #[prost(uint64, tag = "7")]
+    pub accepted: u64,
+    /// another user, too many connections, or no descriptor
+    #[prost(uint64, tag = "8")]
+    pub denied: u64,
+    /// connections ended for a broken rule
+    #[prost(uint64, tag = "9")]
+    pub violations: u64,
+}
+/// The connections to one socket, as the caller holds them.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PoolStatus {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub socket: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub connections: u64,
+    #[prost(uint64, tag = "4")]
+    pub in_flight: u64,
+    #[prost(uint64, tag = "5")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "6")]
+    pub calls: u64,
+    /// made again: a server that went away had not taken them
+    #[prost(uint64, tag = "7")]
+    pub repeated: u64,
+    /// by a breaker
+    #[prost(uint64, tag = "8")]
+    pub refused: u64,
+    #[prost(uint64, tag = "9")]
+    pub opened: u64,
+    /// connects
+    #[prost(uint64, tag = "10")]
+    pub failed: u64,
+    #[prost(uint64, tag = "11")]
+    pub retired: u64,
+    #[prost(message, repeated, tag = "12")]
+    pub breakers: ::prost::alloc::vec::Vec<BreakerStatus>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BreakerStatus {
+    #[prost(string, tag = "1")]
+    pub method: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub state: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub retry_in_ns: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LayerStatus {
@@ -445,36 +494,74 @@ pub struct NodeStatus {
     pub components: ::prost::alloc::vec::Vec<ComponentStatus>,
     #[prost(message, repeated, tag = "7")]
     pub layers: ::prost::alloc::vec::Vec<LayerStatus>,
+    #[prost(message, repeated, tag = "8")]
+    pub pools: ::prost::alloc::vec::Vec<PoolStatus>,
 }
+/// A pool is a memory of its own with its own budget; 0 is always there.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmEdge {
     #[prost(bytes = "vec", tag = "1")]
     pub from: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub to: ::prost::alloc::vec::Vec<u8>,
+    /// in (0, 1]
     #[prost(double, tag = "3")]
     pub strength: f64,
+    /// 0 to 255, of the callers' choice
+    #[prost(uint32, tag = "4")]
+    pub kind: u32,
+    /// in a unit of the callers' choice; 0: not known
+    #[prost(double, tag = "5")]
+    pub bandwidth: f64,
+    /// 0: never
+    #[prost(uint64, tag = "6")]
+    pub expires_unix_ns: u64,
+    /// in answers: how often it was set or strengthened
+    #[prost(uint32, tag = "7")]
+    pub evidence: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmEdges {
     #[prost(message, repeated, tag = "1")]
     pub edges: ::prost::alloc::vec::Vec<AlmEdge>,
+    #[prost(uint64, tag = "2")]
+    pub pool_id: u64,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Which links a question may use: none given is all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmFilter {
+    #[prost(uint32, repeated, tag = "1")]
+    pub kinds: ::prost::alloc::vec::Vec<u32>,
+    #[prost(double, tag = "2")]
+    pub bandwidth_min: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmNeighboursRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub node: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "2")]
     pub limit: u32,
+    #[prost(uint64, tag = "3")]
+    pub pool_id: u64,
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<AlmFilter>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmPathRequest {
     #[prost(bytes = "vec", tag = "1")]
     pub from: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub to: ::prost::alloc::vec::Vec<u8>,
+    /// 0: any number
     #[prost(uint32, tag = "3")]
     pub hops_max: u32,
+    #[prost(uint64, tag = "4")]
+    pub pool_id: u64,
+    #[prost(message, optional, tag = "5")]
+    pub filter: ::core::option::Option<AlmFilter>,
+    /// best_paths: how many, 1 to 64, without hops_max
+    #[prost(uint32, tag = "6")]
+    pub paths: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmPath {
@@ -482,8 +569,17 @@ pub struct AlmPath {
     pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(double, tag = "2")]
     pub strength: f64,
+    /// -ln(strength)
     #[prost(double, tag = "3")]
     pub cost: f64,
+    /// why: the links, one fewer than nodes
+    #[prost(message, repeated, tag = "4")]
+    pub links: ::prost::alloc::vec::Vec<AlmEdge>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmPaths {
+    #[prost(message, repeated, tag = "1")]
+    pub paths: ::prost::alloc::vec::Vec<AlmPath>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AlmRankRequest {
@@ -491,6 +587,8 @@ pub struct AlmRankRequest {
     pub from: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub candidates: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint64, tag = "3")]
+    pub pool_id: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AlmRanked {
@@ -505,6 +603,93 @@ pub struct AlmRanked {
 pub struct AlmRanking {
     #[prost(message, repeated, tag = "1")]
     pub ranked: ::prost::alloc::vec::Vec<AlmRanked>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmAssociatesRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    #[prost(uint64, tag = "3")]
+    pub pool_id: u64,
+    #[prost(message, optional, tag = "4")]
+    pub filter: ::core::option::Option<AlmFilter>,
+    /// two hops of activation instead of random walks
+    #[prost(bool, tag = "5")]
+    pub spread: bool,
+    /// 0: .15
+    #[prost(double, tag = "6")]
+    pub restart: f64,
+    /// 0: 2e-4
+    #[prost(double, tag = "7")]
+    pub error: f64,
+    /// most links to look at; 0: 300000
+    #[prost(uint32, tag = "8")]
+    pub work: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmAssociate {
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    #[prost(double, tag = "2")]
+    pub score: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmAssociates {
+    #[prost(message, repeated, tag = "1")]
+    pub list: ::prost::alloc::vec::Vec<AlmAssociate>,
+    #[prost(double, tag = "2")]
+    pub bound: f64,
+    #[prost(uint64, tag = "3")]
+    pub looked: u64,
+    #[prost(bool, tag = "4")]
+    pub cut: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlmGroup {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint64, tag = "2")]
+    pub pool_id: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlmPredictRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    #[prost(uint64, tag = "3")]
+    pub pool_id: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmPrediction {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(double, tag = "2")]
+    pub share: f64,
+    #[prost(uint32, tag = "3")]
+    pub together: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmPredictions {
+    #[prost(message, repeated, tag = "1")]
+    pub list: ::prost::alloc::vec::Vec<AlmPrediction>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AlmPool {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub links_bytes_max: u64,
+    #[prost(uint64, tag = "3")]
+    pub predict_bytes_max: u64,
+    #[prost(uint64, tag = "4")]
+    pub half_life_ns: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AlmPools {
+    #[prost(message, repeated, tag = "1")]
+    pub pools: ::prost::alloc::vec::Vec<AlmPool>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AlmStats {
@@ -522,4 +707,20 @@ pub struct AlmStats {
     pub last_snapshot: u64,
     #[prost(uint64, tag = "7")]
     pub requests: u64,
+    #[prost(uint64, tag = "8")]
+    pub pools: u64,
+    /// observed
+    #[prost(uint64, tag = "9")]
+    pub groups: u64,
+    /// of the predictors
+    #[prost(uint64, tag = "10")]
+    pub keys: u64,
+    /// questions that the predictors put to themselves while learning
+    #[prost(uint64, tag = "11")]
+    pub asked: u64,
+    /// and those whose best guess was right
+    #[prost(uint64, tag = "12")]
+    pub hits: u64,
+    #[prost(uint64, tag = "13")]
+    pub log_bytes: u64,
 }

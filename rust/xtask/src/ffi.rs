@@ -2,6 +2,7 @@
 //!
 //! Each header compiles alone as C11 and as C++17. Each program of `ffi/tests` and `ffi/examples` compiles with the
 //! archives that its includes name; `test` runs it under the address and undefined-behaviour sanitizers.
+//! `xtask ffi library` makes one shared library of all archives, for languages that load one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,9 +19,17 @@ const FOUND: i32 = 99;
 /// Arguments of the programs that want some, by file.
 const ARGUMENTS: &[(&str, &[&str])] = &[("ffi/tests/wire.c", &["integration/vectors/wire.txt"])];
 
-/// Programs that talk to a running node. Alone they must say how they are used, with status 1 or 2; with a node they
+/// Programs that talk to a running node, or to ifrd. Alone they must say how they are used, with status 1 or 2; with a node they
 /// are run by `integration/tests`.
-const NEED_A_NODE: &[&str] = &["ffi/examples/peers.c", "ffi/tests/client.c"];
+const NEED_A_NODE: &[&str] = &[
+    "ffi/examples/alm_socket.c",
+    "ffi/examples/ifrd.c",
+    "ffi/examples/peers.c",
+    "ffi/tests/client.c",
+];
+
+/// All layers with a C header, for languages that load a shared library.
+const LIBRARY: &str = "libmfn.so";
 
 /// What is compiled, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +43,11 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
     let mode = match args.first().map(String::as_str) {
         Some("build") => Mode::Build,
         Some("test") => Mode::Test,
-        _ => return Err("ffi: build or test".into()),
+        Some("library") => {
+            library(root, &target(root), Mode::Test)?;
+            return Ok(());
+        }
+        _ => return Err("ffi: build, test or library".into()),
     };
     let target = target(root);
     let out = target.join(if mode == Mode::Build {
@@ -70,6 +83,10 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
             continue;
         }
         for source in files(root, directory, "c")? {
+            // The Go archive takes as long as all else; who wants it builds it.
+            if mode == Mode::Build && source == "ffi/examples/alm.c" {
+                continue;
+            }
             let built = program(root, &target, &out, &source, mode);
             match (built, mode) {
                 (Ok(binary), Mode::Test) => count(&source, execute(root, &source, &binary)),
@@ -77,6 +94,9 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
                 (Err(problem), _) => count(&source, Err(problem)),
             }
         }
+    }
+    if mode == Mode::Build {
+        count(LIBRARY, library(root, &target, mode));
     }
     println!("{}", totals.line());
     if totals.failed > 0 {
@@ -162,8 +182,14 @@ fn program(
     if text.contains("mfn/ifr.h") {
         command.arg(zig_archive(root)?);
     }
-    if text.contains("mfn/client.h") {
+    if ["mfn/client.h", "mfn/dsr.h", "mfn/cpe.h"]
+        .iter()
+        .any(|header| text.contains(header))
+    {
         command.arg(rust_archive(root, target, mode)?);
+    }
+    if text.contains("mfn/alm.h") {
+        command.arg(go_archive(root, target)?);
     }
     command.args(["-lpthread", "-ldl", "-lm"]);
     finish(command, "cc").map(|()| binary)
@@ -177,7 +203,27 @@ fn zig_archive(root: &Path) -> Result<PathBuf, String> {
     Ok(root.join("zig/zig-out/lib/libmfn_ifr.a"))
 }
 
-/// Builds the archive of the socket client.
+/// Builds the Go archive, which does nothing when it is up to date. Its own header stays beside it, unused.
+fn go_archive(root: &Path, target: &Path) -> Result<PathBuf, String> {
+    let archive = target.join("go/libmfn_alm.a");
+    let mut command = Command::new("go");
+    command
+        .current_dir(root.join("go"))
+        .args([
+            "build",
+            "-trimpath",
+            "-tags",
+            "libalm",
+            "-buildmode=c-archive",
+            "-o",
+        ])
+        .arg(&archive)
+        .arg("./cmd/libalm");
+    finish(command, "go")?;
+    Ok(archive)
+}
+
+/// Builds the archive of what is written in Rust.
 fn rust_archive(root: &Path, target: &Path, mode: Mode) -> Result<PathBuf, String> {
     let mut command = Command::new("cargo");
     command
@@ -193,6 +239,28 @@ fn rust_archive(root: &Path, target: &Path, mode: Mode) -> Result<PathBuf, Strin
     }
     finish(command, "cargo")?;
     Ok(target.join(profile).join("libmfn_capi.a"))
+}
+
+/// Links the archives into one shared library, beside the programs.
+fn library(root: &Path, target: &Path, mode: Mode) -> Result<(), String> {
+    let archives = [zig_archive(root)?, rust_archive(root, target, mode)?];
+    let out = archives[1].with_file_name("ffi");
+    std::fs::create_dir_all(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let mut command = Command::new("cc");
+    command
+        .args(["-shared", "-o"])
+        .arg(out.join(LIBRARY))
+        // Nothing in it refers to the exports, so without this all of them would be left out.
+        .arg("-Wl,--whole-archive")
+        .args(archives)
+        .args([
+            "-Wl,--no-whole-archive",
+            "-lpthread",
+            "-ldl",
+            "-lm",
+            "-lgcc_s",
+        ]);
+    finish(command, "cc")
 }
 
 fn execute(root: &Path, source: &str, binary: &Path) -> Result<(), String> {

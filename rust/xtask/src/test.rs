@@ -18,6 +18,7 @@ const RUNNERS: &[(&str, &str)] = &[
     ("go", "test-go"),
     ("rust", "test-rust"),
     ("ffi", "test-ffi"),
+    ("python", "test-python"),
     ("integration", "test-integration"),
 ];
 

@@ -142,13 +142,9 @@ pub fn panicked(message: []const u8, _: ?usize) noreturn {
     }
     reporting = false;
     const frame = mfn_ifr_guard_top orelse std.c.abort();
-    if (frame.handle) |handle| poisonHandle(handle);
+    if (frame.handle) |handle| @import("handle.zig").poison(handle);
     mfn_ifr_guard_top = frame.below;
     leave(frame);
-}
-
-fn poisonHandle(handle: *anyopaque) void {
-    @import("ifr.zig").Handle.poison(@ptrCast(handle));
 }
 
 fn leave(frame: *Frame) noreturn {

@@ -13,10 +13,14 @@ pub const limits = struct {
     pub const connections_max: u32 = 4096;
     /// Longest text of an error frame.
     pub const error_text_bytes_max: u32 = 4096;
+    /// Keys in one batch request of the ifr service.
+    pub const ifr_batch_keys_max: u32 = 4096;
     /// Requests in flight per connection.
     pub const requests_in_flight_max: u32 = 4096;
     /// Most event frames a caller may allow at once.
     pub const credit_max: u32 = 65536;
+    /// Longest byte key of the ifr service.
+    pub const ifr_key_bytes_max: u32 = 65536;
     /// Longest TLV area, its own 4-byte length not counted.
     pub const tlv_area_bytes_max: u32 = 65536;
     /// Longest frame, the 4-byte length not counted.
@@ -101,6 +105,20 @@ pub const tlv = struct {
     pub const software: u16 = 3;
 };
 
+/// Bits of the features that HELLO announces.
+pub const feature = struct {
+    /// Reserved: frames by a ring in shared memory. Nobody announces it yet.
+    pub const shared_memory: u64 = 1;
+};
+
+/// What a key of the ifr service is.
+pub const ifr_key = struct {
+    /// 32 bytes that are evenly spread, such as a BLAKE3 hash.
+    pub const digest: u8 = 1;
+    /// Bytes of any form and length up to the limit.
+    pub const bytes: u8 = 2;
+};
+
 /// Methods, per service.
 pub const method = struct {
     /// Methods of the transport service.
@@ -165,6 +183,28 @@ pub const method = struct {
         pub const scrape: u16 = 2;
     };
 
+    /// Methods of the ifr service.
+    pub const ifr = struct {
+        /// IfrStats: entries, memory, requests, journal.
+        pub const stats: u16 = 1;
+        /// IfrKey; the value, or no body when the key is not here.
+        pub const get: u16 = 2;
+        /// IfrPut; the value that it replaced, or no body.
+        pub const put: u16 = 3;
+        /// IfrKey; the value that was removed, or no body.
+        pub const remove: u16 = 4;
+        /// IfrKeys; IfrValues.
+        pub const get_many: u16 = 5;
+        /// IfrEntries; IfrDone.
+        pub const put_many: u16 = 6;
+        /// IfrKeys; IfrFound: which were here.
+        pub const remove_many: u16 = 7;
+        /// IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+        pub const may_contain: u16 = 8;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const snapshot: u16 = 9;
+    };
+
     /// Methods of the alm service.
     pub const alm = struct {
         /// AlmStats.
@@ -181,8 +221,24 @@ pub const method = struct {
         pub const best_path: u16 = 6;
         /// AlmRankRequest; AlmRanking, best first.
         pub const rank: u16 = 7;
-        /// Writes the graph to disk now.
+        /// Writes a snapshot to disk now.
         pub const snapshot: u16 = 8;
+        /// AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+        pub const best_paths: u16 = 9;
+        /// AlmAssociatesRequest; AlmAssociates, best first.
+        pub const associates: u16 = 10;
+        /// AlmGroup: keys that were used together; the predictor learns.
+        pub const observe: u16 = 11;
+        /// AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+        pub const predict: u16 = 12;
+        /// AlmPool: makes a pool, or changes its budgets.
+        pub const pool_set: u16 = 13;
+        /// AlmPool: forgets a pool with all that is in it.
+        pub const pool_drop: u16 = 14;
+        /// AlmPools.
+        pub const pools: u16 = 15;
+        /// AlmPool: chooses landmarks that shorten searches until a link grows.
+        pub const prepare: u16 = 16;
     };
 };
 
@@ -226,6 +282,8 @@ pub const Status = enum(i32) {
     quota = -17,
     /// The destination is in the way or names collide there.
     conflict = -18,
+    /// Calls like this one failed too often; none is made until a pause is over.
+    circuit_open = -30,
     /// A broken invariant was caught at the border; the handle must be freed.
     panic = -98,
     /// An error that should not happen; please report it.

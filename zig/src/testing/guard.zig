@@ -51,7 +51,7 @@ test "a panic becomes a status and poisons its handle only" {
     const other = try make();
     defer ifr.free(other);
     // Its memory leaks by design; the test gives it back.
-    defer ifr.reclaimPoisoned(handle);
+    defer ifr.Handle.reclaim(handle);
     const key: [32]u8 = @splat(1);
     var value: [16]u8 = @splat(2);
     try testing.expectEqual(@intFromEnum(Status.ok), ifr.insert(handle, &key, &value, null, null));
@@ -97,7 +97,7 @@ test "a panic in what a visitor calls ends there, and ends the iteration" {
         const other = try make();
         defer ifr.free(handle);
         defer ifr.free(other);
-        defer ifr.reclaimPoisoned(if (same) handle else other);
+        defer ifr.Handle.reclaim(if (same) handle else other);
         for (0..10) |number| {
             const key: [32]u8 = @splat(@intCast(number));
             try testing.expectEqual(0, ifr.insert(handle, &key, &@splat(0), null, null));
@@ -122,7 +122,7 @@ test "threads have recovery points of their own" {
     guard.setReporter(ignore);
     defer guard.setReporter(null);
     const handle = try make();
-    defer ifr.reclaimPoisoned(handle);
+    defer ifr.Handle.reclaim(handle);
     var failures: std.atomic.Value(u32) = .init(0);
     var threads: [4]std.Thread = undefined;
     for (&threads) |*thread| thread.* = try std.Thread.spawn(.{}, breakOften, .{ handle, &failures });

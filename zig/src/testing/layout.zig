@@ -3,7 +3,9 @@
 const std = @import("std");
 const c = @import("ifr_h");
 const constants = @import("../constants.zig");
+const flow = @import("../c/flow.zig");
 const ifr = @import("../c/ifr.zig");
+const root = @import("../root.zig");
 const Status = @import("../gen/protocol.zig").Status;
 
 const expectEqual = std.testing.expectEqual;
@@ -24,6 +26,53 @@ fn expectSameLayout(comptime Ours: type, comptime Header: type) !void {
 test "structs" {
     try expectSameLayout(ifr.Options, c.struct_mfn_ifr_options);
     try expectSameLayout(ifr.Stats, c.struct_mfn_ifr_stats);
+}
+
+/// Ours is aligned to more, and the border takes it at any address.
+fn expectSameFields(comptime Ours: type, comptime Header: type) !void {
+    try expectEqual(@sizeOf(Header), @sizeOf(Ours));
+    const ours = @typeInfo(Ours).@"struct".fields;
+    const header = @typeInfo(Header).@"struct".fields;
+    try expectEqual(header.len, ours.len);
+    inline for (ours, header) |our, their| {
+        try std.testing.expectEqualStrings(their.name, our.name);
+        try expectEqual(@offsetOf(Header, their.name), @offsetOf(Ours, our.name));
+        try expectEqual(@sizeOf(their.type), @sizeOf(our.type));
+    }
+}
+
+test "records" {
+    try expectSameFields(root.FlowRecord, c.struct_mfn_ifr_flow);
+    try expectSameFields(root.RoutingDecision, c.struct_mfn_ifr_decision);
+    try expectSameLayout(flow.PoolStats, c.struct_mfn_ifr_pool_stats);
+    try expectEqual(c.MFN_IFR_POOLS_MAX, constants.pools_max);
+    try expectEqual(c.MFN_IFR_POOL_BYTES_MIN, constants.pool_bytes_min);
+    try expectEqual(c.MFN_IFR_POOL_REFUSES, flow.flag_refuses);
+    try expectEqual(c.MFN_IFR_FOUND_EXACT, @intFromEnum(root.flow.Outcome.found_exact));
+    try expectEqual(c.MFN_IFR_FOUND_PARTIAL, @intFromEnum(root.flow.Outcome.found_partial));
+    try expectEqual(c.MFN_IFR_ROUTE_TO_LAYERS, @intFromEnum(root.flow.Outcome.route_to_layers));
+    try expectEqual(c.MFN_IFR_LAYER_NONE, @intFromEnum(root.flow.Layer.none));
+    try expectEqual(c.MFN_IFR_LAYER_SIMILARITY, @intFromEnum(root.flow.Layer.similarity));
+    try expectEqual(c.MFN_IFR_LAYER_ASSOCIATION, @intFromEnum(root.flow.Layer.association));
+    try expectEqual(c.MFN_IFR_LAYER_PREDICTION, @intFromEnum(root.flow.Layer.prediction));
+    try expectSameFunction(flow.new, c.mfn_ifr_flows_new);
+    try expectSameFunction(flow.addPool, c.mfn_ifr_flows_add_pool);
+    try expectSameFunction(flow.dropPool, c.mfn_ifr_flows_drop_pool);
+    try expectSameFunction(flow.put, c.mfn_ifr_flows_put);
+    try expectSameFunction(flow.get, c.mfn_ifr_flows_get);
+    try expectSameFunction(flow.remove, c.mfn_ifr_flows_remove);
+    try expectSameFunction(flow.expire, c.mfn_ifr_flows_expire);
+    try expectSameFunction(flow.route, c.mfn_ifr_flows_route);
+    try expectSameFunction(flow.learn, c.mfn_ifr_flows_learn);
+    try expectSameFunction(flow.poolStats, c.mfn_ifr_flows_pool_stats);
+    try expectSameFunction(flow.summaryBytes, c.mfn_ifr_summary_bytes);
+    try expectSameFunction(flow.summaryBuild, c.mfn_ifr_summary_build);
+    try expectSameFunction(flow.summaryMayContain, c.mfn_ifr_summary_may_contain);
+    try expectSameFunction(flow.filterNew, c.mfn_ifr_filter_new);
+    try expectSameFunction(flow.filterInsert, c.mfn_ifr_filter_insert);
+    try expectSameFunction(flow.filterRemove, c.mfn_ifr_filter_remove);
+    try expectSameFunction(flow.filterMayContain, c.mfn_ifr_filter_may_contain);
+    try expectSameFunction(flow.filterBytes, c.mfn_ifr_filter_bytes);
 }
 
 test "numbers" {

@@ -169,16 +169,16 @@ test "the filter never denies what is here and seldom affirms what is not" {
     for (0..count) |number| try testing.expect(ifr.mayContain(&digestOf(number)));
     var maybes: u32 = 0;
     for (count..3 * count) |number| maybes += @intFromBool(ifr.mayContain(&digestOf(number)));
-    // Ten lanes at a load of at most 0.93 of 4,095 values are 0.23 % of 200,000: 454.
+    // At most 13 slots of 128 * 32 values in a line, and more where a line overflows: 0.2 % to 0.45 %.
     errdefer std.debug.print("maybes {d}, {any}\n", .{ maybes, ifr.stats() });
     try testing.expect(maybes > 0);
-    try testing.expect(maybes < 600);
+    try testing.expect(maybes < 1000);
     // It forgets, too: half goes, and is denied as any other.
     for (0..count / 2) |number| _ = ifr.remove(&digestOf(number)).?;
     for (count / 2..count) |number| try testing.expect(ifr.mayContain(&digestOf(number)));
     maybes = 0;
     for (0..count / 2) |number| maybes += @intFromBool(ifr.mayContain(&digestOf(number)));
-    try testing.expect(maybes < 150);
+    try testing.expect(maybes < 250);
 }
 
 test "churn neither grows the table nor slows its probes" {
@@ -211,12 +211,12 @@ test "bytes per entry follow the entries" {
         if (number >= 20_000) most = @max(most, ifr.budget.bytes * 100 / (number + 1));
     }
     errdefer std.debug.print("{d} hundredths of a byte\n", .{most});
-    // 49 bytes a slot at a load between 0.7 and 0.875.
-    try testing.expect(most < 72_00);
+    // 48, an index slot at a load between 0.4 and 0.81, a page that is not full, a spare window.
+    try testing.expect(most < 66_00);
 }
 
 test "a tight budget refuses, and what is here stays" {
-    inline for (.{ root.constants.bytes_min, 20_000, 100_000, 1_000_000 }) |bytes_max| {
+    inline for (.{ root.constants.bytes_min, 40_000, 100_000, 1_000_000 }) |bytes_max| {
         var ifr = try make(testing.allocator, bytes_max, true);
         defer ifr.deinit();
         var count: u64 = 0;
@@ -307,8 +307,8 @@ test "keys under one secret spread, whatever their form" {
         }
         const stats = ifr.stats();
         errdefer std.debug.print("form {d}: {any}\n", .{ form, stats });
-        // 896 to 1,792 entries each.
-        try testing.expect(stats.segments >= 28);
-        try testing.expect(stats.segments <= 66);
+        // 832 to 1,664 entries each.
+        try testing.expect(stats.segments >= 30);
+        try testing.expect(stats.segments <= 72);
     }
 }

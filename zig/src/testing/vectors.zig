@@ -6,6 +6,7 @@ const wire = @import("../wire.zig");
 
 const lines = @embedFile("vectors");
 const canary = @embedFile("canary");
+const summaries = @embedFile("summaries");
 
 fn unhex(text: []const u8) ![]u8 {
     const bytes = try testing.allocator.alloc(u8, text.len / 2);
@@ -50,6 +51,43 @@ test "all vectors agree" {
         good += 1;
     }
     try testing.expect(good >= 50 and bad >= 100 and good + bad >= 200);
+}
+
+test "summaries are those of the vectors, byte for byte, and what is none is refused" {
+    const summary = @import("../summary.zig");
+    const Vector = struct {
+        name: []const u8,
+        expect: []const u8,
+        seed: u64,
+        keys: []const []const u8,
+        absent: []const []const u8,
+        false_positive: []const []const u8,
+        hex: []const u8,
+    };
+    const parsed = try std.json.parseFromSlice([]const Vector, testing.allocator, summaries, .{ .ignore_unknown_fields = true });
+    defer parsed.deinit();
+    try testing.expect(parsed.value.len >= 17);
+    for (parsed.value) |vector| {
+        errdefer std.debug.print("vector {s}\n", .{vector.name});
+        const bytes = try unhex(vector.hex);
+        defer testing.allocator.free(bytes);
+        const view = summary.Summary.view(bytes);
+        if (!std.mem.eql(u8, vector.expect, "ok")) {
+            try testing.expectEqual(null, view);
+            continue;
+        }
+        var keys: [16][32]u8 = undefined;
+        for (vector.keys, keys[0..vector.keys.len]) |text, *key| _ = try std.fmt.hexToBytes(key, text);
+        var out: [256]u8 = undefined;
+        const used = try summary.build(testing.allocator, keys[0..vector.keys.len], vector.seed, &out);
+        try testing.expectEqualSlices(u8, bytes, out[0..used]);
+        for (keys[0..vector.keys.len]) |*key| try testing.expect(view.?.mayContain(key));
+        for ([_][]const []const u8{ vector.absent, vector.false_positive }, 0..) |list, maybe| for (list) |text| {
+            var key: [32]u8 = undefined;
+            _ = try std.fmt.hexToBytes(&key, text);
+            try testing.expectEqual(maybe == 1, view.?.mayContain(&key));
+        };
+    }
 }
 
 test "the canary does not agree" {

@@ -2350,6 +2350,9 @@ type ComponentStatus struct {
 	Connections   uint64                 `protobuf:"varint,4,opt,name=connections,proto3" json:"connections,omitempty"`
 	Requests      uint64                 `protobuf:"varint,5,opt,name=requests,proto3" json:"requests,omitempty"`
 	Errors        uint64                 `protobuf:"varint,6,opt,name=errors,proto3" json:"errors,omitempty"`
+	Accepted      uint64                 `protobuf:"varint,7,opt,name=accepted,proto3" json:"accepted,omitempty"`     // connections, ever
+	Denied        uint64                 `protobuf:"varint,8,opt,name=denied,proto3" json:"denied,omitempty"`         // another user, too many connections, or no descriptor
+	Violations    uint64                 `protobuf:"varint,9,opt,name=violations,proto3" json:"violations,omitempty"` // connections ended for a broken rule
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2426,6 +2429,220 @@ func (x *ComponentStatus) GetErrors() uint64 {
 	return 0
 }
 
+func (x *ComponentStatus) GetAccepted() uint64 {
+	if x != nil {
+		return x.Accepted
+	}
+	return 0
+}
+
+func (x *ComponentStatus) GetDenied() uint64 {
+	if x != nil {
+		return x.Denied
+	}
+	return 0
+}
+
+func (x *ComponentStatus) GetViolations() uint64 {
+	if x != nil {
+		return x.Violations
+	}
+	return 0
+}
+
+// The connections to one socket, as the caller holds them.
+type PoolStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Socket        string                 `protobuf:"bytes,2,opt,name=socket,proto3" json:"socket,omitempty"`
+	Connections   uint64                 `protobuf:"varint,3,opt,name=connections,proto3" json:"connections,omitempty"`
+	InFlight      uint64                 `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Waiting       uint64                 `protobuf:"varint,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Calls         uint64                 `protobuf:"varint,6,opt,name=calls,proto3" json:"calls,omitempty"`
+	Repeated      uint64                 `protobuf:"varint,7,opt,name=repeated,proto3" json:"repeated,omitempty"` // made again: a server that went away had not taken them
+	Refused       uint64                 `protobuf:"varint,8,opt,name=refused,proto3" json:"refused,omitempty"`   // by a breaker
+	Opened        uint64                 `protobuf:"varint,9,opt,name=opened,proto3" json:"opened,omitempty"`
+	Failed        uint64                 `protobuf:"varint,10,opt,name=failed,proto3" json:"failed,omitempty"` // connects
+	Retired       uint64                 `protobuf:"varint,11,opt,name=retired,proto3" json:"retired,omitempty"`
+	Breakers      []*BreakerStatus       `protobuf:"bytes,12,rep,name=breakers,proto3" json:"breakers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PoolStatus) Reset() {
+	*x = PoolStatus{}
+	mi := &file_local_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PoolStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PoolStatus) ProtoMessage() {}
+
+func (x *PoolStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PoolStatus.ProtoReflect.Descriptor instead.
+func (*PoolStatus) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *PoolStatus) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *PoolStatus) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *PoolStatus) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetRepeated() uint64 {
+	if x != nil {
+		return x.Repeated
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetOpened() uint64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetRetired() uint64 {
+	if x != nil {
+		return x.Retired
+	}
+	return 0
+}
+
+func (x *PoolStatus) GetBreakers() []*BreakerStatus {
+	if x != nil {
+		return x.Breakers
+	}
+	return nil
+}
+
+type BreakerStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	RetryInNs     uint64                 `protobuf:"varint,3,opt,name=retry_in_ns,json=retryInNs,proto3" json:"retry_in_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakerStatus) Reset() {
+	*x = BreakerStatus{}
+	mi := &file_local_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakerStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakerStatus) ProtoMessage() {}
+
+func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
+func (*BreakerStatus) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *BreakerStatus) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *BreakerStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *BreakerStatus) GetRetryInNs() uint64 {
+	if x != nil {
+		return x.RetryInNs
+	}
+	return 0
+}
+
 type LayerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2439,7 +2656,7 @@ type LayerStatus struct {
 
 func (x *LayerStatus) Reset() {
 	*x = LayerStatus{}
-	mi := &file_local_proto_msgTypes[36]
+	mi := &file_local_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2668,7 @@ func (x *LayerStatus) String() string {
 func (*LayerStatus) ProtoMessage() {}
 
 func (x *LayerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[36]
+	mi := &file_local_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2681,7 @@ func (x *LayerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerStatus.ProtoReflect.Descriptor instead.
 func (*LayerStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{36}
+	return file_local_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LayerStatus) GetName() string {
@@ -2511,13 +2728,14 @@ type NodeStatus struct {
 	ResidentBytes uint64                 `protobuf:"varint,5,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
 	Components    []*ComponentStatus     `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
 	Layers        []*LayerStatus         `protobuf:"bytes,7,rep,name=layers,proto3" json:"layers,omitempty"`
+	Pools         []*PoolStatus          `protobuf:"bytes,8,rep,name=pools,proto3" json:"pools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_local_proto_msgTypes[37]
+	mi := &file_local_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2747,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[37]
+	mi := &file_local_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2760,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{37}
+	return file_local_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *NodeStatus) GetNodeId() string {
@@ -2594,18 +2812,30 @@ func (x *NodeStatus) GetLayers() []*LayerStatus {
 	return nil
 }
 
+func (x *NodeStatus) GetPools() []*PoolStatus {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+// A pool is a memory of its own with its own budget; 0 is always there.
 type AlmEdge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            []byte                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Strength      float64                `protobuf:"fixed64,3,opt,name=strength,proto3" json:"strength,omitempty"`
+	Strength      float64                `protobuf:"fixed64,3,opt,name=strength,proto3" json:"strength,omitempty"`                                 // in (0, 1]
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`                                          // 0 to 255, of the callers' choice
+	Bandwidth     float64                `protobuf:"fixed64,5,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                               // in a unit of the callers' choice; 0: not known
+	ExpiresUnixNs uint64                 `protobuf:"varint,6,opt,name=expires_unix_ns,json=expiresUnixNs,proto3" json:"expires_unix_ns,omitempty"` // 0: never
+	Evidence      uint32                 `protobuf:"varint,7,opt,name=evidence,proto3" json:"evidence,omitempty"`                                  // in answers: how often it was set or strengthened
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmEdge) Reset() {
 	*x = AlmEdge{}
-	mi := &file_local_proto_msgTypes[38]
+	mi := &file_local_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2847,7 @@ func (x *AlmEdge) String() string {
 func (*AlmEdge) ProtoMessage() {}
 
 func (x *AlmEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[38]
+	mi := &file_local_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2860,7 @@ func (x *AlmEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdge.ProtoReflect.Descriptor instead.
 func (*AlmEdge) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{38}
+	return file_local_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *AlmEdge) GetFrom() []byte {
@@ -2654,16 +2884,45 @@ func (x *AlmEdge) GetStrength() float64 {
 	return 0
 }
 
+func (x *AlmEdge) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *AlmEdge) GetBandwidth() float64 {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return 0
+}
+
+func (x *AlmEdge) GetExpiresUnixNs() uint64 {
+	if x != nil {
+		return x.ExpiresUnixNs
+	}
+	return 0
+}
+
+func (x *AlmEdge) GetEvidence() uint32 {
+	if x != nil {
+		return x.Evidence
+	}
+	return 0
+}
+
 type AlmEdges struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Edges         []*AlmEdge             `protobuf:"bytes,1,rep,name=edges,proto3" json:"edges,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,2,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmEdges) Reset() {
 	*x = AlmEdges{}
-	mi := &file_local_proto_msgTypes[39]
+	mi := &file_local_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2934,7 @@ func (x *AlmEdges) String() string {
 func (*AlmEdges) ProtoMessage() {}
 
 func (x *AlmEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[39]
+	mi := &file_local_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2947,7 @@ func (x *AlmEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdges.ProtoReflect.Descriptor instead.
 func (*AlmEdges) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{39}
+	return file_local_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *AlmEdges) GetEdges() []*AlmEdge {
@@ -2698,17 +2957,79 @@ func (x *AlmEdges) GetEdges() []*AlmEdge {
 	return nil
 }
 
+func (x *AlmEdges) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+// Which links a question may use: none given is all.
+type AlmFilter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kinds         []uint32               `protobuf:"varint,1,rep,packed,name=kinds,proto3" json:"kinds,omitempty"`
+	BandwidthMin  float64                `protobuf:"fixed64,2,opt,name=bandwidth_min,json=bandwidthMin,proto3" json:"bandwidth_min,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmFilter) Reset() {
+	*x = AlmFilter{}
+	mi := &file_local_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmFilter) ProtoMessage() {}
+
+func (x *AlmFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmFilter.ProtoReflect.Descriptor instead.
+func (*AlmFilter) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *AlmFilter) GetKinds() []uint32 {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *AlmFilter) GetBandwidthMin() float64 {
+	if x != nil {
+		return x.BandwidthMin
+	}
+	return 0
+}
+
 type AlmNeighboursRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Filter        *AlmFilter             `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +3041,7 @@ func (x *AlmNeighboursRequest) String() string {
 func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +3054,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{40}
+	return file_local_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -2750,18 +3071,35 @@ func (x *AlmNeighboursRequest) GetLimit() uint32 {
 	return 0
 }
 
+func (x *AlmNeighboursRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmNeighboursRequest) GetFilter() *AlmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
 type AlmPathRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            []byte                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	HopsMax       uint32                 `protobuf:"varint,3,opt,name=hops_max,json=hopsMax,proto3" json:"hops_max,omitempty"`
+	HopsMax       uint32                 `protobuf:"varint,3,opt,name=hops_max,json=hopsMax,proto3" json:"hops_max,omitempty"` // 0: any number
+	PoolId        uint64                 `protobuf:"varint,4,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Filter        *AlmFilter             `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	Paths         uint32                 `protobuf:"varint,6,opt,name=paths,proto3" json:"paths,omitempty"` // best_paths: how many, 1 to 64, without hops_max
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +3111,7 @@ func (x *AlmPathRequest) String() string {
 func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3124,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{41}
+	return file_local_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -2810,18 +3148,40 @@ func (x *AlmPathRequest) GetHopsMax() uint32 {
 	return 0
 }
 
+func (x *AlmPathRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmPathRequest) GetFilter() *AlmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *AlmPathRequest) GetPaths() uint32 {
+	if x != nil {
+		return x.Paths
+	}
+	return 0
+}
+
 type AlmPath struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Nodes         [][]byte               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	Strength      float64                `protobuf:"fixed64,2,opt,name=strength,proto3" json:"strength,omitempty"`
-	Cost          float64                `protobuf:"fixed64,3,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost          float64                `protobuf:"fixed64,3,opt,name=cost,proto3" json:"cost,omitempty"` // -ln(strength)
+	Links         []*AlmEdge             `protobuf:"bytes,4,rep,name=links,proto3" json:"links,omitempty"` // why: the links, one fewer than nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2833,7 +3193,7 @@ func (x *AlmPath) String() string {
 func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2846,7 +3206,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{42}
+	return file_local_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -2870,17 +3230,69 @@ func (x *AlmPath) GetCost() float64 {
 	return 0
 }
 
+func (x *AlmPath) GetLinks() []*AlmEdge {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+type AlmPaths struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Paths         []*AlmPath             `protobuf:"bytes,1,rep,name=paths,proto3" json:"paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPaths) Reset() {
+	*x = AlmPaths{}
+	mi := &file_local_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPaths) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPaths) ProtoMessage() {}
+
+func (x *AlmPaths) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPaths.ProtoReflect.Descriptor instead.
+func (*AlmPaths) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AlmPaths) GetPaths() []*AlmPath {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
 type AlmRankRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	Candidates    [][]byte               `protobuf:"bytes,2,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmRankRequest) Reset() {
 	*x = AlmRankRequest{}
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3304,7 @@ func (x *AlmRankRequest) String() string {
 func (*AlmRankRequest) ProtoMessage() {}
 
 func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3317,7 @@ func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRankRequest.ProtoReflect.Descriptor instead.
 func (*AlmRankRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{43}
+	return file_local_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AlmRankRequest) GetFrom() []byte {
@@ -2922,6 +3334,13 @@ func (x *AlmRankRequest) GetCandidates() [][]byte {
 	return nil
 }
 
+func (x *AlmRankRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
 type AlmRanked struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2933,7 +3352,7 @@ type AlmRanked struct {
 
 func (x *AlmRanked) Reset() {
 	*x = AlmRanked{}
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2945,7 +3364,7 @@ func (x *AlmRanked) String() string {
 func (*AlmRanked) ProtoMessage() {}
 
 func (x *AlmRanked) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2958,7 +3377,7 @@ func (x *AlmRanked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanked.ProtoReflect.Descriptor instead.
 func (*AlmRanked) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{44}
+	return file_local_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AlmRanked) GetNode() []byte {
@@ -2991,7 +3410,7 @@ type AlmRanking struct {
 
 func (x *AlmRanking) Reset() {
 	*x = AlmRanking{}
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3003,7 +3422,7 @@ func (x *AlmRanking) String() string {
 func (*AlmRanking) ProtoMessage() {}
 
 func (x *AlmRanking) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3016,12 +3435,560 @@ func (x *AlmRanking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanking.ProtoReflect.Descriptor instead.
 func (*AlmRanking) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{45}
+	return file_local_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AlmRanking) GetRanked() []*AlmRanked {
 	if x != nil {
 		return x.Ranked
+	}
+	return nil
+}
+
+type AlmAssociatesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Filter        *AlmFilter             `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	Spread        bool                   `protobuf:"varint,5,opt,name=spread,proto3" json:"spread,omitempty"`    // two hops of activation instead of random walks
+	Restart       float64                `protobuf:"fixed64,6,opt,name=restart,proto3" json:"restart,omitempty"` // 0: .15
+	Error         float64                `protobuf:"fixed64,7,opt,name=error,proto3" json:"error,omitempty"`     // 0: 2e-4
+	Work          uint32                 `protobuf:"varint,8,opt,name=work,proto3" json:"work,omitempty"`        // most links to look at; 0: 300000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmAssociatesRequest) Reset() {
+	*x = AlmAssociatesRequest{}
+	mi := &file_local_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmAssociatesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmAssociatesRequest) ProtoMessage() {}
+
+func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmAssociatesRequest.ProtoReflect.Descriptor instead.
+func (*AlmAssociatesRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *AlmAssociatesRequest) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AlmAssociatesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetFilter() *AlmFilter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *AlmAssociatesRequest) GetSpread() bool {
+	if x != nil {
+		return x.Spread
+	}
+	return false
+}
+
+func (x *AlmAssociatesRequest) GetRestart() float64 {
+	if x != nil {
+		return x.Restart
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetError() float64 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
+func (x *AlmAssociatesRequest) GetWork() uint32 {
+	if x != nil {
+		return x.Work
+	}
+	return 0
+}
+
+type AlmAssociate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Score         float64                `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmAssociate) Reset() {
+	*x = AlmAssociate{}
+	mi := &file_local_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmAssociate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmAssociate) ProtoMessage() {}
+
+func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmAssociate.ProtoReflect.Descriptor instead.
+func (*AlmAssociate) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *AlmAssociate) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AlmAssociate) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+type AlmAssociates struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*AlmAssociate        `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	Bound         float64                `protobuf:"fixed64,2,opt,name=bound,proto3" json:"bound,omitempty"`
+	Looked        uint64                 `protobuf:"varint,3,opt,name=looked,proto3" json:"looked,omitempty"`
+	Cut           bool                   `protobuf:"varint,4,opt,name=cut,proto3" json:"cut,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmAssociates) Reset() {
+	*x = AlmAssociates{}
+	mi := &file_local_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmAssociates) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmAssociates) ProtoMessage() {}
+
+func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmAssociates.ProtoReflect.Descriptor instead.
+func (*AlmAssociates) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *AlmAssociates) GetList() []*AlmAssociate {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+func (x *AlmAssociates) GetBound() float64 {
+	if x != nil {
+		return x.Bound
+	}
+	return 0
+}
+
+func (x *AlmAssociates) GetLooked() uint64 {
+	if x != nil {
+		return x.Looked
+	}
+	return 0
+}
+
+func (x *AlmAssociates) GetCut() bool {
+	if x != nil {
+		return x.Cut
+	}
+	return false
+}
+
+type AlmGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          [][]byte               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,2,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmGroup) Reset() {
+	*x = AlmGroup{}
+	mi := &file_local_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmGroup) ProtoMessage() {}
+
+func (x *AlmGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmGroup.ProtoReflect.Descriptor instead.
+func (*AlmGroup) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *AlmGroup) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *AlmGroup) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+type AlmPredictRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	PoolId        uint64                 `protobuf:"varint,3,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPredictRequest) Reset() {
+	*x = AlmPredictRequest{}
+	mi := &file_local_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPredictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPredictRequest) ProtoMessage() {}
+
+func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPredictRequest.ProtoReflect.Descriptor instead.
+func (*AlmPredictRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *AlmPredictRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AlmPredictRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AlmPredictRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+type AlmPrediction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Share         float64                `protobuf:"fixed64,2,opt,name=share,proto3" json:"share,omitempty"`
+	Together      uint32                 `protobuf:"varint,3,opt,name=together,proto3" json:"together,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPrediction) Reset() {
+	*x = AlmPrediction{}
+	mi := &file_local_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPrediction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPrediction) ProtoMessage() {}
+
+func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPrediction.ProtoReflect.Descriptor instead.
+func (*AlmPrediction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AlmPrediction) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *AlmPrediction) GetShare() float64 {
+	if x != nil {
+		return x.Share
+	}
+	return 0
+}
+
+func (x *AlmPrediction) GetTogether() uint32 {
+	if x != nil {
+		return x.Together
+	}
+	return 0
+}
+
+type AlmPredictions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*AlmPrediction       `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPredictions) Reset() {
+	*x = AlmPredictions{}
+	mi := &file_local_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPredictions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPredictions) ProtoMessage() {}
+
+func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPredictions.ProtoReflect.Descriptor instead.
+func (*AlmPredictions) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *AlmPredictions) GetList() []*AlmPrediction {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+type AlmPool struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	PoolId          uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	LinksBytesMax   uint64                 `protobuf:"varint,2,opt,name=links_bytes_max,json=linksBytesMax,proto3" json:"links_bytes_max,omitempty"`
+	PredictBytesMax uint64                 `protobuf:"varint,3,opt,name=predict_bytes_max,json=predictBytesMax,proto3" json:"predict_bytes_max,omitempty"`
+	HalfLifeNs      uint64                 `protobuf:"varint,4,opt,name=half_life_ns,json=halfLifeNs,proto3" json:"half_life_ns,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *AlmPool) Reset() {
+	*x = AlmPool{}
+	mi := &file_local_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPool) ProtoMessage() {}
+
+func (x *AlmPool) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPool.ProtoReflect.Descriptor instead.
+func (*AlmPool) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *AlmPool) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *AlmPool) GetLinksBytesMax() uint64 {
+	if x != nil {
+		return x.LinksBytesMax
+	}
+	return 0
+}
+
+func (x *AlmPool) GetPredictBytesMax() uint64 {
+	if x != nil {
+		return x.PredictBytesMax
+	}
+	return 0
+}
+
+func (x *AlmPool) GetHalfLifeNs() uint64 {
+	if x != nil {
+		return x.HalfLifeNs
+	}
+	return 0
+}
+
+type AlmPools struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         []*AlmPool             `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AlmPools) Reset() {
+	*x = AlmPools{}
+	mi := &file_local_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AlmPools) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AlmPools) ProtoMessage() {}
+
+func (x *AlmPools) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AlmPools.ProtoReflect.Descriptor instead.
+func (*AlmPools) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *AlmPools) GetPools() []*AlmPool {
+	if x != nil {
+		return x.Pools
 	}
 	return nil
 }
@@ -3035,13 +4002,19 @@ type AlmStats struct {
 	Snapshots     uint64                 `protobuf:"varint,5,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
 	LastSnapshot  uint64                 `protobuf:"varint,6,opt,name=last_snapshot,json=lastSnapshot,proto3" json:"last_snapshot,omitempty"`
 	Requests      uint64                 `protobuf:"varint,7,opt,name=requests,proto3" json:"requests,omitempty"`
+	Pools         uint64                 `protobuf:"varint,8,opt,name=pools,proto3" json:"pools,omitempty"`
+	Groups        uint64                 `protobuf:"varint,9,opt,name=groups,proto3" json:"groups,omitempty"` // observed
+	Keys          uint64                 `protobuf:"varint,10,opt,name=keys,proto3" json:"keys,omitempty"`    // of the predictors
+	Asked         uint64                 `protobuf:"varint,11,opt,name=asked,proto3" json:"asked,omitempty"`  // questions that the predictors put to themselves while learning
+	Hits          uint64                 `protobuf:"varint,12,opt,name=hits,proto3" json:"hits,omitempty"`    // and those whose best guess was right
+	LogBytes      uint64                 `protobuf:"varint,13,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3053,7 +4026,7 @@ func (x *AlmStats) String() string {
 func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3066,7 +4039,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{46}
+	return file_local_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -3114,6 +4087,48 @@ func (x *AlmStats) GetLastSnapshot() uint64 {
 func (x *AlmStats) GetRequests() uint64 {
 	if x != nil {
 		return x.Requests
+	}
+	return 0
+}
+
+func (x *AlmStats) GetPools() uint64 {
+	if x != nil {
+		return x.Pools
+	}
+	return 0
+}
+
+func (x *AlmStats) GetGroups() uint64 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *AlmStats) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *AlmStats) GetAsked() uint64 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *AlmStats) GetHits() uint64 {
+	if x != nil {
+		return x.Hits
+	}
+	return 0
+}
+
+func (x *AlmStats) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
 	}
 	return 0
 }
@@ -3318,20 +4333,44 @@ const file_local_proto_rawDesc = "" +
 	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"?\n" +
 	"\x0fConsensusStatus\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa9\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xfd\x01\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06socket\x18\x03 \x01(\tR\x06socket\x12 \n" +
 	"\vconnections\x18\x04 \x01(\x04R\vconnections\x12\x1a\n" +
 	"\brequests\x18\x05 \x01(\x04R\brequests\x12\x16\n" +
-	"\x06errors\x18\x06 \x01(\x04R\x06errors\"\x85\x01\n" +
+	"\x06errors\x18\x06 \x01(\x04R\x06errors\x12\x1a\n" +
+	"\baccepted\x18\a \x01(\x04R\baccepted\x12\x16\n" +
+	"\x06denied\x18\b \x01(\x04R\x06denied\x12\x1e\n" +
+	"\n" +
+	"violations\x18\t \x01(\x04R\n" +
+	"violations\"\xec\x02\n" +
+	"\n" +
+	"PoolStatus\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
+	"\x06socket\x18\x02 \x01(\tR\x06socket\x12 \n" +
+	"\vconnections\x18\x03 \x01(\x04R\vconnections\x12\x1b\n" +
+	"\tin_flight\x18\x04 \x01(\x04R\binFlight\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\x04R\awaiting\x12\x14\n" +
+	"\x05calls\x18\x06 \x01(\x04R\x05calls\x12\x1a\n" +
+	"\brepeated\x18\a \x01(\x04R\brepeated\x12\x18\n" +
+	"\arefused\x18\b \x01(\x04R\arefused\x12\x16\n" +
+	"\x06opened\x18\t \x01(\x04R\x06opened\x12\x16\n" +
+	"\x06failed\x18\n" +
+	" \x01(\x04R\x06failed\x12\x18\n" +
+	"\aretired\x18\v \x01(\x04R\aretired\x12=\n" +
+	"\bbreakers\x18\f \x03(\v2!.hypermesh.local.v1.BreakerStatusR\bbreakers\"]\n" +
+	"\rBreakerStatus\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1e\n" +
+	"\vretry_in_ns\x18\x03 \x01(\x04R\tretryInNs\"\x85\x01\n" +
 	"\vLayerStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
 	"\brestarts\x18\x04 \x01(\x04R\brestarts\x12\x18\n" +
-	"\aentries\x18\x05 \x01(\x04R\aentries\"\x90\x02\n" +
+	"\aentries\x18\x05 \x01(\x04R\aentries\"\xc6\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
@@ -3342,36 +4381,92 @@ const file_local_proto_rawDesc = "" +
 	"\n" +
 	"components\x18\x06 \x03(\v2#.hypermesh.local.v1.ComponentStatusR\n" +
 	"components\x127\n" +
-	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\"I\n" +
+	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\x124\n" +
+	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\"\xbf\x01\n" +
 	"\aAlmEdge\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1a\n" +
-	"\bstrength\x18\x03 \x01(\x01R\bstrength\"=\n" +
+	"\bstrength\x18\x03 \x01(\x01R\bstrength\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x1c\n" +
+	"\tbandwidth\x18\x05 \x01(\x01R\tbandwidth\x12&\n" +
+	"\x0fexpires_unix_ns\x18\x06 \x01(\x04R\rexpiresUnixNs\x12\x1a\n" +
+	"\bevidence\x18\a \x01(\rR\bevidence\"V\n" +
 	"\bAlmEdges\x121\n" +
-	"\x05edges\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmEdgeR\x05edges\"@\n" +
+	"\x05edges\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmEdgeR\x05edges\x12\x17\n" +
+	"\apool_id\x18\x02 \x01(\x04R\x06poolId\"F\n" +
+	"\tAlmFilter\x12\x14\n" +
+	"\x05kinds\x18\x01 \x03(\rR\x05kinds\x12#\n" +
+	"\rbandwidth_min\x18\x02 \x01(\x01R\fbandwidthMin\"\x90\x01\n" +
 	"\x14AlmNeighboursRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"O\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\x125\n" +
+	"\x06filter\x18\x04 \x01(\v2\x1d.hypermesh.local.v1.AlmFilterR\x06filter\"\xb5\x01\n" +
 	"\x0eAlmPathRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x19\n" +
-	"\bhops_max\x18\x03 \x01(\rR\ahopsMax\"O\n" +
+	"\bhops_max\x18\x03 \x01(\rR\ahopsMax\x12\x17\n" +
+	"\apool_id\x18\x04 \x01(\x04R\x06poolId\x125\n" +
+	"\x06filter\x18\x05 \x01(\v2\x1d.hypermesh.local.v1.AlmFilterR\x06filter\x12\x14\n" +
+	"\x05paths\x18\x06 \x01(\rR\x05paths\"\x82\x01\n" +
 	"\aAlmPath\x12\x14\n" +
 	"\x05nodes\x18\x01 \x03(\fR\x05nodes\x12\x1a\n" +
 	"\bstrength\x18\x02 \x01(\x01R\bstrength\x12\x12\n" +
-	"\x04cost\x18\x03 \x01(\x01R\x04cost\"D\n" +
+	"\x04cost\x18\x03 \x01(\x01R\x04cost\x121\n" +
+	"\x05links\x18\x04 \x03(\v2\x1b.hypermesh.local.v1.AlmEdgeR\x05links\"=\n" +
+	"\bAlmPaths\x121\n" +
+	"\x05paths\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmPathR\x05paths\"]\n" +
 	"\x0eAlmRankRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\x02 \x03(\fR\n" +
-	"candidates\"I\n" +
+	"candidates\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\"I\n" +
 	"\tAlmRanked\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\bR\x05known\x12\x12\n" +
 	"\x04cost\x18\x03 \x01(\x01R\x04cost\"C\n" +
 	"\n" +
 	"AlmRanking\x125\n" +
-	"\x06ranked\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.AlmRankedR\x06ranked\"\xc5\x01\n" +
+	"\x06ranked\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.AlmRankedR\x06ranked\"\xec\x01\n" +
+	"\x14AlmAssociatesRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\x125\n" +
+	"\x06filter\x18\x04 \x01(\v2\x1d.hypermesh.local.v1.AlmFilterR\x06filter\x12\x16\n" +
+	"\x06spread\x18\x05 \x01(\bR\x06spread\x12\x18\n" +
+	"\arestart\x18\x06 \x01(\x01R\arestart\x12\x14\n" +
+	"\x05error\x18\a \x01(\x01R\x05error\x12\x12\n" +
+	"\x04work\x18\b \x01(\rR\x04work\"8\n" +
+	"\fAlmAssociate\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x14\n" +
+	"\x05score\x18\x02 \x01(\x01R\x05score\"\x85\x01\n" +
+	"\rAlmAssociates\x124\n" +
+	"\x04list\x18\x01 \x03(\v2 .hypermesh.local.v1.AlmAssociateR\x04list\x12\x14\n" +
+	"\x05bound\x18\x02 \x01(\x01R\x05bound\x12\x16\n" +
+	"\x06looked\x18\x03 \x01(\x04R\x06looked\x12\x10\n" +
+	"\x03cut\x18\x04 \x01(\bR\x03cut\"7\n" +
+	"\bAlmGroup\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\fR\x04keys\x12\x17\n" +
+	"\apool_id\x18\x02 \x01(\x04R\x06poolId\"T\n" +
+	"\x11AlmPredictRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x17\n" +
+	"\apool_id\x18\x03 \x01(\x04R\x06poolId\"S\n" +
+	"\rAlmPrediction\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05share\x18\x02 \x01(\x01R\x05share\x12\x1a\n" +
+	"\btogether\x18\x03 \x01(\rR\btogether\"G\n" +
+	"\x0eAlmPredictions\x125\n" +
+	"\x04list\x18\x01 \x03(\v2!.hypermesh.local.v1.AlmPredictionR\x04list\"\x98\x01\n" +
+	"\aAlmPool\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12&\n" +
+	"\x0flinks_bytes_max\x18\x02 \x01(\x04R\rlinksBytesMax\x12*\n" +
+	"\x11predict_bytes_max\x18\x03 \x01(\x04R\x0fpredictBytesMax\x12 \n" +
+	"\fhalf_life_ns\x18\x04 \x01(\x04R\n" +
+	"halfLifeNs\"=\n" +
+	"\bAlmPools\x121\n" +
+	"\x05pools\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.AlmPoolR\x05pools\"\xce\x02\n" +
 	"\bAlmStats\x12\x14\n" +
 	"\x05nodes\x18\x01 \x01(\x04R\x05nodes\x12\x14\n" +
 	"\x05edges\x18\x02 \x01(\x04R\x05edges\x12\x14\n" +
@@ -3379,7 +4474,14 @@ const file_local_proto_rawDesc = "" +
 	"\aevicted\x18\x04 \x01(\x04R\aevicted\x12\x1c\n" +
 	"\tsnapshots\x18\x05 \x01(\x04R\tsnapshots\x12#\n" +
 	"\rlast_snapshot\x18\x06 \x01(\x04R\flastSnapshot\x12\x1a\n" +
-	"\brequests\x18\a \x01(\x04R\brequestsB3Z1hypermesh.dev/hypermesh/internal/protocol/localpbb\x06proto3"
+	"\brequests\x18\a \x01(\x04R\brequests\x12\x14\n" +
+	"\x05pools\x18\b \x01(\x04R\x05pools\x12\x16\n" +
+	"\x06groups\x18\t \x01(\x04R\x06groups\x12\x12\n" +
+	"\x04keys\x18\n" +
+	" \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05asked\x18\v \x01(\x04R\x05asked\x12\x12\n" +
+	"\x04hits\x18\f \x01(\x04R\x04hits\x12\x1b\n" +
+	"\tlog_bytes\x18\r \x01(\x04R\blogBytesB3Z1hypermesh.dev/hypermesh/internal/protocol/localpbb\x06proto3"
 
 var (
 	file_local_proto_rawDescOnce sync.Once
@@ -3393,7 +4495,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -3431,17 +4533,30 @@ var file_local_proto_goTypes = []any{
 	(*SchedulerStatus)(nil),      // 33: hypermesh.local.v1.SchedulerStatus
 	(*ConsensusStatus)(nil),      // 34: hypermesh.local.v1.ConsensusStatus
 	(*ComponentStatus)(nil),      // 35: hypermesh.local.v1.ComponentStatus
-	(*LayerStatus)(nil),          // 36: hypermesh.local.v1.LayerStatus
-	(*NodeStatus)(nil),           // 37: hypermesh.local.v1.NodeStatus
-	(*AlmEdge)(nil),              // 38: hypermesh.local.v1.AlmEdge
-	(*AlmEdges)(nil),             // 39: hypermesh.local.v1.AlmEdges
-	(*AlmNeighboursRequest)(nil), // 40: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 41: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 42: hypermesh.local.v1.AlmPath
-	(*AlmRankRequest)(nil),       // 43: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 44: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 45: hypermesh.local.v1.AlmRanking
-	(*AlmStats)(nil),             // 46: hypermesh.local.v1.AlmStats
+	(*PoolStatus)(nil),           // 36: hypermesh.local.v1.PoolStatus
+	(*BreakerStatus)(nil),        // 37: hypermesh.local.v1.BreakerStatus
+	(*LayerStatus)(nil),          // 38: hypermesh.local.v1.LayerStatus
+	(*NodeStatus)(nil),           // 39: hypermesh.local.v1.NodeStatus
+	(*AlmEdge)(nil),              // 40: hypermesh.local.v1.AlmEdge
+	(*AlmEdges)(nil),             // 41: hypermesh.local.v1.AlmEdges
+	(*AlmFilter)(nil),            // 42: hypermesh.local.v1.AlmFilter
+	(*AlmNeighboursRequest)(nil), // 43: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 44: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 45: hypermesh.local.v1.AlmPath
+	(*AlmPaths)(nil),             // 46: hypermesh.local.v1.AlmPaths
+	(*AlmRankRequest)(nil),       // 47: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 48: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 49: hypermesh.local.v1.AlmRanking
+	(*AlmAssociatesRequest)(nil), // 50: hypermesh.local.v1.AlmAssociatesRequest
+	(*AlmAssociate)(nil),         // 51: hypermesh.local.v1.AlmAssociate
+	(*AlmAssociates)(nil),        // 52: hypermesh.local.v1.AlmAssociates
+	(*AlmGroup)(nil),             // 53: hypermesh.local.v1.AlmGroup
+	(*AlmPredictRequest)(nil),    // 54: hypermesh.local.v1.AlmPredictRequest
+	(*AlmPrediction)(nil),        // 55: hypermesh.local.v1.AlmPrediction
+	(*AlmPredictions)(nil),       // 56: hypermesh.local.v1.AlmPredictions
+	(*AlmPool)(nil),              // 57: hypermesh.local.v1.AlmPool
+	(*AlmPools)(nil),             // 58: hypermesh.local.v1.AlmPools
+	(*AlmStats)(nil),             // 59: hypermesh.local.v1.AlmStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -3450,15 +4565,25 @@ var file_local_proto_depIdxs = []int32{
 	13, // 3: hypermesh.local.v1.GetReply.providers:type_name -> hypermesh.local.v1.ProviderBytes
 	12, // 4: hypermesh.local.v1.Job.progress:type_name -> hypermesh.local.v1.Progress
 	32, // 5: hypermesh.local.v1.SchedulerStatus.jobs:type_name -> hypermesh.local.v1.Job
-	35, // 6: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
-	36, // 7: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
-	38, // 8: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	44, // 9: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	37, // 6: hypermesh.local.v1.PoolStatus.breakers:type_name -> hypermesh.local.v1.BreakerStatus
+	35, // 7: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
+	38, // 8: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
+	36, // 9: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
+	40, // 10: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
+	42, // 11: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	42, // 12: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	40, // 13: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
+	45, // 14: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
+	48, // 15: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	42, // 16: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	51, // 17: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
+	55, // 18: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
+	57, // 19: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -3472,7 +4597,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   60,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

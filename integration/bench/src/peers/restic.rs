@@ -21,10 +21,23 @@ pub(crate) fn version() -> Result<String, BenchError> {
 /// Makes a fresh repository in `repository` and backs `tree` up into it.
 /// Answers the wall time of the backup alone and the bytes that the repository takes.
 pub(crate) fn backup(repository: &Path, tree: &Path) -> Result<(Duration, u64), BenchError> {
-    run(repository, &["init".as_ref()])?;
+    init(repository)?;
+    Ok((
+        add(repository, tree)?,
+        crate::files::disk_bytes(repository)?,
+    ))
+}
+
+/// Makes an empty repository.
+pub(crate) fn init(repository: &Path) -> Result<(), BenchError> {
+    run(repository, &["init".as_ref()])
+}
+
+/// Backs a tree up into a repository; answers the wall time.
+pub(crate) fn add(repository: &Path, tree: &Path) -> Result<Duration, BenchError> {
     let start = Instant::now();
     run(repository, &["backup".as_ref(), tree.as_os_str()])?;
-    Ok((start.elapsed(), crate::files::disk_bytes(repository)?))
+    Ok(start.elapsed())
 }
 
 fn run(repository: &Path, arguments: &[&std::ffi::OsStr]) -> Result<(), BenchError> {

@@ -26,9 +26,16 @@ fn a_put_that_is_killed_loses_nothing_acknowledged() -> Outcome {
     let mut end = End::default();
     for point in 0..POINTS {
         let path = mesh.path().join(format!("tree-{point}"));
-        tree::write(&path, &mut random, FILES, FILE_BYTES)?;
+        // One in four is a version of one tree: what it adds is stored as deltas, in a tenth or so.
+        let versions = point % 4 == 0;
+        if versions {
+            tree::write_version(&path, 11, point, FILES, FILE_BYTES)?;
+        } else {
+            tree::write(&path, &mut random, FILES, FILE_BYTES)?;
+        }
         let segments = node.directory().join("blocks/segments");
         let (start, all) = (bytes_below(&segments), bytes_below(&path));
+        let all = if versions { all / 10 } else { all };
         let in_the_end = point % 2 == 1;
         let after = start + if in_the_end { all } else { random.below(all) };
         let mut job = node.job(&["put", text(&path)])?;

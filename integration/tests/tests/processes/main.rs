@@ -6,6 +6,8 @@ mod command;
 mod damage;
 mod doors;
 mod hostile;
+mod ifrd;
+mod ipc;
 mod kill;
 mod paths;
 mod rogue;

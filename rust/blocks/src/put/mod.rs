@@ -6,7 +6,6 @@ pub(crate) mod pipeline;
 mod scan;
 mod walk;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,8 +15,7 @@ use hypermesh_id::{BlockId, Root};
 
 use crate::limits::COMMIT_BYTES;
 use crate::manifest::{RootManifest, Totals, encode_root};
-use crate::store::record::{CODEC_RAW, CODEC_ZSTD};
-use crate::store::{Appended, Pending, compress};
+use crate::store::Appended;
 use crate::{Observer, RootInfo, Store, StoreError};
 use pipeline::{Added, Stage};
 
@@ -153,21 +151,7 @@ impl Store {
         if self.intact_many(&[id]) == [true] {
             return Ok(Added::default());
         }
-        Ok(self.inner.append(&[pending(id, block)])?.into())
-    }
-}
-
-fn pending(id: BlockId, raw: &[u8]) -> Pending<'_> {
-    let (codec, stored) = match compress(raw) {
-        Some(small) => (CODEC_ZSTD, Cow::Owned(small)),
-        None => (CODEC_RAW, Cow::Borrowed(raw)),
-    };
-    Pending {
-        id,
-        codec,
-        raw_len: raw.len() as u32,
-        stored,
-        moved_from: None,
+        Ok(self.inner.store(&[(id, block)])?.into())
     }
 }
 
@@ -203,17 +187,17 @@ impl Stage for Keeper<'_> {
         ids: &[BlockId],
     ) -> Result<Added, StoreError> {
         let here = self.store.intact_many(ids);
-        let blocks: Vec<Pending<'_>> = cuts
+        let blocks: Vec<(BlockId, &[u8])> = cuts
             .iter()
             .zip(ids)
             .zip(here)
             .filter(|(_, here)| !here)
-            .map(|((cut, id), _)| pending(*id, &buffer[cut.clone()]))
+            .map(|((cut, id), _)| (*id, &buffer[cut.clone()]))
             .collect();
         if blocks.is_empty() {
             return Ok(Added::default());
         }
-        let added = Added::from(self.store.inner.append(&blocks)?);
+        let added = Added::from(self.store.inner.store(&blocks)?);
         let unsynced = self
             .unsynced
             .fetch_add(added.record_bytes, Ordering::Relaxed)
@@ -222,6 +206,7 @@ impl Stage for Keeper<'_> {
         if unsynced >= COMMIT_BYTES && self.unsynced.swap(0, Ordering::Relaxed) >= COMMIT_BYTES {
             self.store.sync()?;
         }
+        self.store.inner.save_many_sketches()?;
         Ok(added)
     }
 }

@@ -1,5 +1,6 @@
 //! Appends records to the active segment, and makes them durable.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
@@ -7,7 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use hypermesh_id::BlockId;
 
-use super::record::{HEADER_BYTES, Header, Location};
+use super::codec::compress;
+use super::record::{CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
 use super::{Inner, scan, sidecar};
 use crate::StoreError;
 use crate::disk::DiskFile;
@@ -19,9 +21,21 @@ pub(crate) struct Pending<'a> {
     pub(crate) id: BlockId,
     pub(crate) codec: u8,
     pub(crate) raw_len: u32,
-    pub(crate) stored: std::borrow::Cow<'a, [u8]>,
+    pub(crate) stored: Cow<'a, [u8]>,
+    /// What the stored bytes are a delta against.
+    pub(crate) base: Option<Base<'a>>,
     /// Set when a compacted segment gives up the block: where it was.
     pub(crate) moved_from: Option<Location>,
+}
+
+/// The base of a delta on its way into a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Base<'a> {
+    pub(crate) id: BlockId,
+    /// Where it was when the delta was made, and the bytes that the delta is of. The delta counts only
+    /// if its base is still there: it may have been found damaged since, or stored again as a delta
+    /// against this very block. Of a block that is only moved, nothing changes.
+    pub(crate) made: Option<(Location, &'a [u8])>,
 }
 
 /// What an append did.
@@ -44,6 +58,24 @@ pub(crate) struct Active {
     pub(crate) broken: bool,
 }
 
+impl<'a> Pending<'a> {
+    /// A block that stands for itself, compressed where that pays.
+    pub(crate) fn whole(id: BlockId, raw: &'a [u8]) -> Self {
+        let (codec, stored) = match compress(raw) {
+            Some(small) => (CODEC_ZSTD, Cow::Owned(small)),
+            None => (CODEC_RAW, Cow::Borrowed(raw)),
+        };
+        Self {
+            id,
+            codec,
+            raw_len: raw.len() as u32,
+            stored,
+            base: None,
+            moved_from: None,
+        }
+    }
+}
+
 impl Inner {
     /// Appends the blocks that are not here. They can be read at once, and are durable after
     /// [`Inner::sync`]. On an error a prefix of them may be there; nothing else changed.
@@ -63,10 +95,29 @@ impl Inner {
                 })
                 .count();
             let (group, later) = rest.split_at(count.max(1));
-            self.append_group(&mut active, group, &mut done)?;
+            let stale = self.append_group(&mut active, group, &mut done)?;
+            for block in stale {
+                self.append_whole(&mut active, block, &mut done)?;
+            }
             rest = later;
         }
         Ok(done)
+    }
+
+    /// Appends a block whose delta lost its base.
+    fn append_whole(
+        &self,
+        active: &mut Active,
+        block: &Pending<'_>,
+        done: &mut Appended,
+    ) -> Result<(), StoreError> {
+        let Some((_, raw)) = block.base.and_then(|base| base.made) else {
+            // A moved delta whose base is gone was condemned with it.
+            return Ok(());
+        };
+        let whole = Pending::whole(block.id, raw);
+        self.room(active, record_bytes(&whole))?;
+        self.append_group(active, &[&whole], done).map(drop)
     }
 
     /// Makes everything appended before this call durable. Callers that wait together share one
@@ -133,12 +184,16 @@ impl Inner {
         number: u32,
         file: &dyn DiskFile,
         length: u64,
-    ) -> Result<Vec<(BlockId, Location)>, StoreError> {
+    ) -> Result<Vec<sidecar::Row>, StoreError> {
         let path = self.files.sidecar_path(number);
         let failed = |error| StoreError::io("write", &path, error);
         let mut rows = Vec::new();
         scan::scan(file, number, false, &mut |found| {
-            rows.push((found.id, found.location))
+            rows.push(sidecar::Row {
+                id: found.id,
+                location: found.location,
+                base: found.base,
+            })
         })
         .map_err(failed)?;
         sidecar::write(&*self.files.disk, &path, length, &rows).map_err(failed)?;
@@ -177,12 +232,13 @@ impl Inner {
         Ok(self.segment_bytes.saturating_sub(active.length))
     }
 
-    fn append_group(
+    /// Answers the deltas that do not count because their bases are not where they were.
+    fn append_group<'b, 'c>(
         &self,
         active: &mut Active,
-        group: &[&Pending<'_>],
+        group: &[&'b Pending<'c>],
         done: &mut Appended,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<&'b Pending<'c>>, StoreError> {
         let total = group.iter().map(|block| record_bytes(block)).sum::<u64>();
         let Some((number, file)) = active.segment.clone() else {
             return Err(StoreError::Internal("no active segment"));
@@ -213,6 +269,7 @@ impl Inner {
         active.length += total;
         self.appended.fetch_add(total, Ordering::AcqRel);
         index.segments.entry(number).or_default().length = active.length;
+        let mut stale = Vec::new();
         for block in group {
             let location = Location {
                 segment: number,
@@ -221,13 +278,22 @@ impl Inner {
                 stored_len: block.stored.len() as u32,
                 raw_len: block.raw_len,
             };
-            index.insert(&block.id, location)?;
             offset += location.record_bytes();
+            let here = block.base.is_none_or(|base| {
+                let now = index.get(&base.id);
+                let made = base.made.map(|(location, _)| location);
+                now.is_some() && made.is_none_or(|then| now == Some(then))
+            });
+            if !here {
+                stale.push(*block);
+                continue;
+            }
+            index.insert(&block.id, location, block.base.map(|base| base.id))?;
             done.blocks += 1;
             done.raw_bytes += u64::from(block.raw_len);
             done.record_bytes += location.record_bytes();
         }
-        Ok(())
+        Ok(stale)
     }
 
     fn check_space(&self, wanted: u64) -> Result<(), StoreError> {

@@ -6,18 +6,23 @@ use std::io;
 use hypermesh_id::BlockId;
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::record::{self, CODEC_RAW, CODEC_ZSTD};
+use super::record::{self, BASE_BYTES, CODEC_DELTA, CODEC_RAW, CODEC_ZSTD};
+use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 /// Where zstd's own default stands; higher levels cost more than a disk saves.
 const LEVEL: i32 = 3;
 /// Blocks from this length on are sampled before they are compressed whole.
 const SAMPLED_FROM_BYTES: usize = 16 * 1024;
 const SAMPLE_BYTES: usize = 4 * 1024;
+/// How zstd's trained dictionaries begin (RFC 8878, 5). A base is never one.
+const DICTIONARY_MAGIC: [u8; 4] = 0xec30_a437_u32.to_le_bytes();
 
 thread_local! {
     // A context holds hundreds of kilobytes: one per thread, not one per block.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    static DELTA_COMPRESSOR: RefCell<Option<CCtx<'static>>> = const { RefCell::new(None) };
+    static DELTA_DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
 /// The compressed bytes, if they save at least 6 in 100.
@@ -49,26 +54,80 @@ fn samples_pay(compressor: &mut Compressor<'_>, raw: &[u8]) -> bool {
         })
 }
 
+/// Whether the bytes are worth compressing, by two samples if there are many.
+pub(crate) fn compressible(raw: &[u8]) -> bool {
+    raw.len() < SAMPLED_FROM_BYTES
+        || COMPRESSOR.with_borrow_mut(|slot| {
+            if slot.is_none() {
+                *slot = Compressor::new(LEVEL).ok();
+            }
+            let compressor = slot.as_mut();
+            compressor.is_some_and(|compressor| samples_pay(compressor, raw))
+        })
+}
+
+/// The id of the base and a frame with the base as its prefix. `None` where zstd fails, or would
+/// take the base for one of its own dictionaries: no delta, then.
+pub(crate) fn delta(id: &BlockId, base: &[u8], raw: &[u8]) -> Option<Vec<u8>> {
+    if base.starts_with(&DICTIONARY_MAGIC) {
+        return None;
+    }
+    DELTA_COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = CCtx::try_create();
+        }
+        let mut frame = Vec::with_capacity(compress_bound(raw.len()));
+        let context = slot.as_mut()?;
+        context
+            .compress_using_dict(&mut frame, raw, base, LEVEL)
+            .ok()?;
+        let mut stored = Vec::with_capacity(BASE_BYTES + frame.len());
+        stored.extend_from_slice(&id.0);
+        stored.extend_from_slice(&frame);
+        Some(stored)
+    })
+}
+
 fn pays(stored: usize, raw: usize) -> bool {
     stored.saturating_mul(100) <= raw.saturating_mul(94)
 }
 
 /// The block behind stored bytes. Lengths are checked first, so a hostile frame gets no more memory
 /// than a block may have.
-pub(crate) fn restore(codec: u8, raw_len: u32, stored: &[u8]) -> Result<Vec<u8>, &'static str> {
+pub(crate) fn restore(
+    codec: u8,
+    raw_len: u32,
+    stored: &[u8],
+    base: Option<&[u8]>,
+) -> Result<Vec<u8>, &'static str> {
     record::check_lengths(codec, raw_len, stored.len())?;
-    match codec {
-        CODEC_RAW => Ok(stored.to_vec()),
-        CODEC_ZSTD => {
-            let raw = decompress(stored, raw_len as usize)
-                .map_err(|_| "its compressed bytes are not valid")?;
-            if raw.len() != raw_len as usize {
-                return Err("its length differs from the announced one");
-            }
-            Ok(raw)
+    let raw = match codec {
+        CODEC_RAW => return Ok(stored.to_vec()),
+        CODEC_ZSTD => decompress(stored, raw_len as usize)
+            .map_err(|_| "its compressed bytes are not valid")?,
+        CODEC_DELTA => {
+            let base = base.ok_or("it is a delta without its base")?;
+            let frame = &stored[BASE_BYTES..];
+            apply(base, frame, raw_len as usize).ok_or("its delta is not valid")?
         }
-        _ => Err("its codec is unknown"),
+        _ => return Err("its codec is unknown"),
+    };
+    if raw.len() != raw_len as usize {
+        return Err("its length differs from the announced one");
     }
+    Ok(raw)
+}
+
+fn apply(base: &[u8], frame: &[u8], capacity: usize) -> Option<Vec<u8>> {
+    DELTA_DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = DCtx::try_create();
+        }
+        let mut raw = Vec::with_capacity(capacity);
+        let context = slot.as_mut()?;
+        context.decompress_using_dict(&mut raw, frame, base).ok()?;
+        Some(raw)
+    })
 }
 
 /// The block behind stored bytes that anyone may have sent; the text says what is wrong with them.
@@ -78,8 +137,9 @@ pub fn restore_checked(
     codec: u8,
     raw_len: u32,
     stored: &[u8],
+    base: Option<&[u8]>,
 ) -> Result<Vec<u8>, &'static str> {
-    let raw = restore(codec, raw_len, stored)?;
+    let raw = restore(codec, raw_len, stored, base)?;
     if BlockId::of(&raw) != *id {
         return Err("its bytes have another hash");
     }

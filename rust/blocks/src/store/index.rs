@@ -1,6 +1,6 @@
 //! The block index: which block is where, and how many bytes of each segment are in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use hypermesh_id::BlockId;
@@ -8,6 +8,7 @@ use mfn_ifr::{Ifr, Options};
 
 use super::record::Location;
 use crate::StoreError;
+use crate::limits::DELTA_CHAIN_MAX;
 
 /// One segment as the index sees it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +22,8 @@ pub(crate) struct SegmentUse {
 pub(crate) struct Index {
     table: Ifr,
     pub(crate) segments: BTreeMap<u32, SegmentUse>,
+    /// What each delta stands on. A base is always in the table as well.
+    bases: HashMap<BlockId, BlockId>,
     live_bytes: u64,
     content_bytes: u64,
 }
@@ -36,6 +39,7 @@ impl Index {
         Ok(Self {
             table,
             segments: BTreeMap::new(),
+            bases: HashMap::new(),
             live_bytes: 0,
             content_bytes: 0,
         })
@@ -56,8 +60,54 @@ impl Index {
             .collect()
     }
 
+    /// What a block is a delta against.
+    pub(crate) fn base(&self, id: &BlockId) -> Option<BlockId> {
+        self.bases.get(id).copied()
+    }
+
+    /// How many deltas a block stands on. More than [`DELTA_CHAIN_MAX`] are not counted.
+    pub(crate) fn depth(&self, id: &BlockId) -> usize {
+        let next = |at: &BlockId| self.bases.get(at).copied();
+        let chain = std::iter::successors(next(id), next);
+        chain.take(DELTA_CHAIN_MAX + 1).count()
+    }
+
+    /// Number of deltas.
+    pub(crate) fn deltas(&self) -> u64 {
+        self.bases.len() as u64
+    }
+
+    /// Adds to a set of blocks what they stand on.
+    pub(crate) fn add_bases(&self, blocks: &mut HashSet<BlockId>) {
+        let mut open: Vec<BlockId> = blocks.iter().filter_map(|id| self.base(id)).collect();
+        while let Some(id) = open.pop() {
+            if blocks.insert(id) {
+                open.extend(self.base(&id));
+            }
+        }
+    }
+
+    /// Takes out the deltas whose bases are not here, or too deep. Answers how many.
+    pub(crate) fn drop_stranded(&mut self) -> u64 {
+        let stranded: Vec<(BlockId, Location)> = self
+            .bases
+            .iter()
+            .filter(|(id, base)| self.get(base).is_none() || self.depth(id) > DELTA_CHAIN_MAX)
+            .filter_map(|(id, _)| Some((*id, self.get(id)?)))
+            .collect();
+        let gone = stranded
+            .iter()
+            .filter(|(id, location)| self.remove_at(id, location));
+        gone.count() as u64
+    }
+
     /// Points `id` at `location`, from wherever it pointed before.
-    pub(crate) fn insert(&mut self, id: &BlockId, location: Location) -> Result<(), StoreError> {
+    pub(crate) fn insert(
+        &mut self,
+        id: &BlockId,
+        location: Location,
+        base: Option<BlockId>,
+    ) -> Result<(), StoreError> {
         let old = self
             .table
             .insert(&id.0, location.to_bytes())
@@ -65,6 +115,10 @@ impl Index {
         if let Some(old) = old.map(Location::from_bytes) {
             self.forget(&old);
         }
+        match base {
+            Some(base) => self.bases.insert(*id, base),
+            None => self.bases.remove(id),
+        };
         self.live_bytes += location.record_bytes();
         self.content_bytes += u64::from(location.raw_len);
         self.segments
@@ -74,14 +128,47 @@ impl Index {
         Ok(())
     }
 
-    /// Removes `id` if it still points at `location`: a block that moved meanwhile stays.
+    /// Removes `id` if it still points at `location`: a block that moved meanwhile stays. What stands
+    /// on it cannot be read any more and goes as well.
     pub(crate) fn remove_at(&mut self, id: &BlockId, location: &Location) -> bool {
         if self.get(id) != Some(*location) {
             return false;
         }
-        self.table.remove(&id.0);
-        self.forget(location);
+        self.remove_alone(id, location);
+        let mut gone = HashSet::from([*id]);
+        // Each round finds what stands directly on what went in the round before.
+        while !gone.is_empty() && !self.bases.is_empty() {
+            let on_it: Vec<BlockId> = self
+                .bases
+                .iter()
+                .filter(|(_, base)| gone.contains(base))
+                .map(|(id, _)| *id)
+                .collect();
+            gone.clear();
+            for id in on_it {
+                if let Some(location) = self.get(&id) {
+                    self.remove_alone(&id, &location);
+                }
+                self.bases.remove(&id);
+                gone.insert(id);
+            }
+        }
         true
+    }
+
+    /// Removes blocks that nothing needs, the bases of nothing that stays.
+    pub(crate) fn remove_dead(&mut self, dead: &[(BlockId, Location)]) {
+        for (id, location) in dead {
+            if self.get(id) == Some(*location) {
+                self.remove_alone(id, location);
+            }
+        }
+    }
+
+    fn remove_alone(&mut self, id: &BlockId, location: &Location) {
+        self.table.remove(&id.0);
+        self.bases.remove(id);
+        self.forget(location);
     }
 
     pub(crate) fn for_each(&self, visit: &mut dyn FnMut(BlockId, Location)) {
@@ -109,7 +196,8 @@ impl Index {
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.table.stats().bytes
+        let bases = self.bases.capacity() * 2 * size_of::<BlockId>();
+        self.table.stats().bytes + bases as u64
     }
 
     fn forget(&mut self, old: &Location) {

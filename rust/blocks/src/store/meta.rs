@@ -11,10 +11,15 @@ use crate::StoreError;
 use crate::disk::Disk;
 use crate::limits::{ROOTS_MAX, SOURCE_BYTES_MAX};
 
-const FORMAT_KNOWN: u64 = 1;
+/// Blocks are whole.
+const FORMAT_WHOLE: u64 = 1;
+/// Blocks may be deltas: an older program would take their records for damage.
+const FORMAT_DELTAS: u64 = 2;
 const FORMAT: TableDefinition<'_, &str, u64> = TableDefinition::new("format");
 const ROOTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("roots");
 const SEALED: TableDefinition<'_, u32, u64> = TableDefinition::new("sealed");
+/// Rows of ids and sketches. Named after the code of the sketches: another code, another table.
+const SKETCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sketches-1");
 
 /// What the store remembers of a root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,21 +64,22 @@ impl Meta {
         let found = meta.write(|transaction| {
             transaction.open_table(ROOTS)?;
             transaction.open_table(SEALED)?;
+            transaction.open_table(SKETCHES)?;
             let mut format = transaction.open_table(FORMAT)?;
             let found = format.get("format")?.map(|value| value.value());
             if found.is_none() {
-                format.insert("format", FORMAT_KNOWN)?;
+                format.insert("format", FORMAT_WHOLE)?;
             }
             Ok(found)
         })?;
         match found {
-            Some(found) if found != FORMAT_KNOWN => {
+            Some(found) if found > FORMAT_DELTAS => {
                 let path = meta.database.path();
                 let dir = path.parent().unwrap_or(path).to_path_buf();
                 Err(StoreError::Format {
                     dir,
                     found,
-                    known: FORMAT_KNOWN,
+                    known: FORMAT_DELTAS,
                 })
             }
             _ => Ok(meta),
@@ -157,6 +163,48 @@ impl Meta {
             let mut table = transaction.open_table(ROOTS)?;
             for record in records {
                 table.insert(&record.root.0.0[..], &encode(record)[..])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Says durably that records may be deltas: programs that do not know them refuse the store.
+    pub(crate) fn allow_deltas(&self) -> Result<(), StoreError> {
+        let found = self.read(|transaction| {
+            let format = transaction.open_table(FORMAT)?;
+            Ok(format.get("format")?.map(|value| value.value()))
+        })?;
+        if found.is_some_and(|found| found >= FORMAT_DELTAS) {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut format = transaction.open_table(FORMAT)?;
+            format.insert("format", FORMAT_DELTAS)?;
+            Ok(())
+        })
+    }
+
+    /// Calls `each` with every row of sketches, the oldest first.
+    pub(crate) fn sketches(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        self.read(|transaction| {
+            for row in transaction.open_table(SKETCHES)?.iter()? {
+                each(row?.1.value());
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds rows of sketches, or puts them in the place of all that are there. Durable with the next
+    /// change that is: sketches can be made again.
+    pub(crate) fn add_sketches(&self, rows: &[Vec<u8>], instead: bool) -> Result<(), StoreError> {
+        self.database.write(Durability::None, |transaction| {
+            let mut table = transaction.open_table(SKETCHES)?;
+            if instead {
+                table.retain(|_, _| false)?;
+            }
+            let last = table.last()?.map(|(key, _)| key.value());
+            for (number, row) in (last.map_or(0, |last| last + 1)..).zip(rows) {
+                table.insert(number, &row[..])?;
             }
             Ok(())
         })

@@ -8,10 +8,12 @@ mod index;
 pub(crate) mod lease;
 mod meta;
 mod open;
+mod pack;
 mod rebuild;
 pub mod record;
 pub(crate) mod scan;
 pub mod sidecar;
+mod similar;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -23,15 +25,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use hypermesh_id::{BlockId, Root};
 
-pub(crate) use append::{Appended, Pending};
-pub(crate) use codec::{compress, restore_checked};
+pub(crate) use append::{Appended, Base, Pending};
+use codec::{compress, restore_checked};
 pub use meta::RootRecord;
 pub use open::is_store;
 pub use rebuild::RebuildReport;
-use record::{CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
+use record::{CODEC_DELTA, CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
 
 use crate::disk::{Disk, SystemDisk};
-use crate::limits::MOVED_RETRIES_MAX;
+use crate::limits::{DELTA_CHAIN_MAX, MOVED_RETRIES_MAX, SKETCHES_BYTES_MAX_DEFAULT};
 use crate::{IngestError, StoreError};
 
 /// How to open a store.
@@ -43,6 +45,11 @@ pub struct StoreOptions {
     pub segment_bytes: Option<u64>,
     /// Most memory of the block index.
     pub index_bytes_max: u64,
+    /// Whether new blocks are stored as deltas against similar ones. What is stored as a delta is read
+    /// in any case.
+    pub deltas: bool,
+    /// Most memory of the sketches by which similar blocks are found.
+    pub sketches_bytes_max: u64,
     /// What the store's files are on.
     pub disk: Arc<dyn Disk>,
 }
@@ -53,6 +60,8 @@ impl Default for StoreOptions {
             quota_bytes: None,
             segment_bytes: None,
             index_bytes_max: 4 * 1024 * 1024 * 1024,
+            deltas: true,
+            sketches_bytes_max: SKETCHES_BYTES_MAX_DEFAULT,
             disk: Arc::new(SystemDisk),
         }
     }
@@ -78,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) gate: Arc<lease::Gate>,
     pub(crate) segment_bytes: u64,
     quota_bytes: Option<u64>,
+    /// Set while new blocks may become deltas.
+    similar: Option<similar::Similar>,
     _lock: File,
 }
 use meta::Meta;
@@ -130,6 +141,10 @@ pub struct StoreStats {
     pub pins: u32,
     /// Memory of the index.
     pub index_bytes: u64,
+    /// Blocks that are stored as deltas.
+    pub deltas: u64,
+    /// Memory of the sketches.
+    pub sketches_bytes: u64,
 }
 
 impl Store {
@@ -162,14 +177,14 @@ impl Store {
         let Some((location, header, stored)) = self.inner.fetch(id)? else {
             return Ok(None);
         };
-        match restore_checked(id, header.codec, header.raw_len, &stored) {
-            Ok(raw) => Ok(Some(raw.into())),
+        match self.inner.unpack(id, &header, &stored)? {
+            Ok(unpacked) => Ok(Some(unpacked.raw.into())),
             Err(reason) => Err(self.inner.condemn(id, &location, reason)),
         }
     }
 
     /// The block as it is stored, checked with the record's checksum. Whoever receives it verifies
-    /// it against the id.
+    /// it against the id. A delta means nothing without its base: it is made whole again, verified.
     pub fn read_stored(&self, id: &BlockId) -> Result<Option<StoredBlock>, StoreError> {
         let Some((location, header, stored)) = self.inner.fetch(id)? else {
             return Ok(None);
@@ -177,10 +192,25 @@ impl Store {
         if crc32fast::hash(&stored) != header.stored_crc {
             return Err(self.inner.condemn(id, &location, "its checksum is wrong"));
         }
+        if header.codec != CODEC_DELTA {
+            return Ok(Some(StoredBlock {
+                codec: header.codec,
+                raw_len: header.raw_len,
+                bytes: stored,
+            }));
+        }
+        let raw = match self.inner.unpack(id, &header, &stored)? {
+            Ok(unpacked) => unpacked.raw,
+            Err(reason) => return Err(self.inner.condemn(id, &location, reason)),
+        };
+        let (codec, bytes) = match compress(&raw) {
+            Some(small) => (CODEC_ZSTD, small),
+            None => (CODEC_RAW, raw),
+        };
         Ok(Some(StoredBlock {
-            codec: header.codec,
+            codec,
             raw_len: header.raw_len,
-            bytes: stored,
+            bytes: bytes.into(),
         }))
     }
 
@@ -195,7 +225,7 @@ impl Store {
             raw_len,
             bytes,
         } = block;
-        let raw = restore_checked(id, codec, raw_len, &bytes)
+        let raw = restore_checked(id, codec, raw_len, &bytes, None)
             .map_err(|reason| IngestError::Mismatch { block: *id, reason })?;
         // A peer that does not compress costs its wire, not this disk.
         let smaller = (codec == CODEC_RAW).then(|| compress(&raw)).flatten();
@@ -209,11 +239,16 @@ impl Store {
             codec,
             raw_len,
             stored,
+            base: None,
             moved_from: None,
         };
         match self.inner.append(&[pending])? {
             Appended { blocks: 0, .. } => Ok(Ingested::Present),
-            _ => Ok(Ingested::New),
+            _ => {
+                self.inner.note(id, &raw);
+                self.inner.save_many_sketches()?;
+                Ok(Ingested::New)
+            }
         }
     }
 
@@ -233,6 +268,7 @@ impl Store {
         // A sweep has its roots already: it would take the blocks of one that is recorded meanwhile.
         let _lease = self.lease();
         self.sync()?;
+        self.inner.save_sketches(1)?;
         // A hash that may name nothing, or no root, is not worth keeping anything for.
         let content_bytes = self.root_manifest(root)?.totals.content_bytes;
         let now = SystemTime::now()
@@ -318,6 +354,12 @@ impl Store {
             roots: roots.len() as u32,
             pins: roots.iter().filter(|root| root.pinned).count() as u32,
             index_bytes: index.memory_bytes(),
+            deltas: index.deltas(),
+            sketches_bytes: self
+                .inner
+                .similar
+                .as_ref()
+                .map_or(0, similar::Similar::memory_bytes),
         })
     }
 
@@ -333,11 +375,13 @@ impl Store {
     }
 
     fn is_intact(&self, id: &BlockId) -> bool {
-        let error = match self.read_stored(id) {
-            Ok(found) => return found.is_some(),
-            Err(error) => error,
-        };
-        tracing::warn!(block = %id, %error, "a stored block cannot be used; it is stored anew");
+        match self.inner.has_checksums(id) {
+            Ok(true) => return true,
+            Ok(false) => tracing::warn!(block = %id, "a stored delta lost its base"),
+            Err(error) => {
+                tracing::warn!(block = %id, %error, "a stored block cannot be used; it is stored anew");
+            }
+        }
         // Damage took it out of the index already; what cannot be read is as good as damaged.
         if let Some(location) = self.inner.locate(id) {
             let _ = self.inner.condemn(id, &location, "it cannot be read");
@@ -369,6 +413,14 @@ impl Store {
 }
 
 pub use lease::Lease;
+
+impl Appended {
+    fn add(&mut self, other: Self) {
+        self.blocks += other.blocks;
+        self.raw_bytes += other.raw_bytes;
+        self.record_bytes += other.record_bytes;
+    }
+}
 
 impl Inner {
     /// What the index says is in these segments, in the order it lies there.
@@ -437,7 +489,54 @@ impl Inner {
         }
     }
 
-    /// Takes a damaged block out of the index, so that it is asked for and stored again.
+    /// Whether a record and all that it stands on have the checksums they were stored with.
+    fn has_checksums(&self, id: &BlockId) -> Result<bool, StoreError> {
+        let mut next = Some(*id);
+        for _ in 0..=DELTA_CHAIN_MAX {
+            let Some(id) = next else {
+                return Ok(true);
+            };
+            let Some((location, header, stored)) = self.fetch(&id)? else {
+                return Ok(false);
+            };
+            if crc32fast::hash(&stored) != header.stored_crc {
+                return Err(self.condemn(&id, &location, "its checksum is wrong"));
+            }
+            next = record::base_of(header.codec, &stored);
+        }
+        Ok(next.is_none())
+    }
+
+    /// Puts a block that was found to be sound back into the index, if it was taken out because its
+    /// base was damaged.
+    pub(crate) fn adopt(
+        &self,
+        id: &BlockId,
+        location: &Location,
+        base: Option<BlockId>,
+    ) -> Result<(), StoreError> {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let stands = base.is_none_or(|base| index.get(&base).is_some());
+        if index.get(id).is_none() && stands {
+            index.insert(id, *location, base)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a block's sketch if it may be a base and has none.
+    pub(crate) fn sketch_again(&self, id: &BlockId, raw: &[u8]) {
+        let depth = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.depth(id)
+        };
+        let known = |similar: &similar::Similar| similar.contains(id);
+        if depth < crate::limits::DELTA_DEPTH_MAX && !self.similar.as_ref().is_none_or(known) {
+            self.note(id, raw);
+        }
+    }
+
+    /// Takes a damaged block out of the index, with the deltas on it, so that they are asked for and
+    /// stored again.
     pub(crate) fn condemn(
         &self,
         id: &BlockId,

@@ -14,6 +14,7 @@ use super::files::Files;
 use super::index::Index;
 use super::lease::Gate;
 use super::meta::Meta;
+use super::similar::Similar;
 use super::{Inner, StoreOptions, scan, sidecar};
 use crate::StoreError;
 use crate::disk::Disk;
@@ -37,6 +38,7 @@ pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Inner, StoreErro
     let meta = metadata(dir, &options.disk)?;
     let inner = assemble(dir, options, lock, meta)?;
     inner.load()?;
+    inner.load_sketches()?;
     Ok(inner)
 }
 
@@ -79,6 +81,9 @@ pub(crate) fn assemble(
         gate: Arc::new(Gate::default()),
         segment_bytes: segment_bytes.clamp(1, SEGMENT_BYTES_MAX),
         quota_bytes: options.quota_bytes,
+        similar: options
+            .deltas
+            .then(|| Similar::new(options.sketches_bytes_max)),
         _lock: lock,
     })
 }
@@ -132,12 +137,31 @@ impl Inner {
                 None => self.load_unsealed(number, Some(number) == last)?,
             }
         }
+        self.load_deltas()?;
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         // Numbers are not used twice: a sidecar can then never belong to another segment.
         let newest = sealed.keys().next_back().copied().max(last);
         active.next = newest
             .map_or(Some(0), |number| number.checked_add(1))
             .unwrap_or(u32::MAX);
+        Ok(())
+    }
+
+    /// Leaves out what cannot be read, and marks the store as one that may have deltas.
+    fn load_deltas(&self) -> Result<(), StoreError> {
+        let (stranded, deltas) = {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            (index.drop_stranded(), index.deltas())
+        };
+        if stranded > 0 {
+            tracing::warn!(
+                stranded,
+                "deltas without their bases count as absent; run fsck"
+            );
+        }
+        if self.similar.is_some() || deltas > 0 {
+            self.meta.allow_deltas()?;
+        }
         Ok(())
     }
 
@@ -186,7 +210,7 @@ impl Inner {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index.segments.entry(number).or_default().length = length;
         rows.iter()
-            .try_for_each(|(id, location)| index.insert(id, *location))
+            .try_for_each(|row| index.insert(&row.id, row.location, row.base))
     }
 
     /// Checks every record of a segment that was being written when the store was last used, and
@@ -216,7 +240,7 @@ impl Inner {
             for found in &rows {
                 // A damaged record is indexed so that fsck can name it, but hides no good one.
                 if found.intact || index.get(&found.id).is_none() {
-                    index.insert(&found.id, found.location)?;
+                    index.insert(&found.id, found.location, found.base)?;
                 }
             }
         }

@@ -12,13 +12,18 @@ pub const MAGIC: [u8; 4] = *b"hmb\x01";
 pub const CODEC_RAW: u8 = 0;
 /// The stored bytes are one zstd frame (RFC 8878).
 pub const CODEC_ZSTD: u8 = 1;
+/// The stored bytes are the id of another block, the base, and one zstd frame that has the base's
+/// bytes as its prefix.
+pub const CODEC_DELTA: u8 = 2;
+/// Length of the base's id in front of a delta's frame.
+pub const BASE_BYTES: usize = 32;
 
 const CHECKED_BYTES: usize = HEADER_BYTES - 4;
 
 /// A decoded header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// [`CODEC_RAW`] or [`CODEC_ZSTD`].
+    /// [`CODEC_RAW`], [`CODEC_ZSTD`] or [`CODEC_DELTA`].
     pub codec: u8,
     /// Length of the block.
     pub raw_len: u32,
@@ -84,8 +89,16 @@ pub fn check_lengths(codec: u8, raw_len: u32, stored_len: usize) -> Result<(), &
         CODEC_RAW => Err("its length differs from the announced one"),
         CODEC_ZSTD if stored_len > 0 && stored_len < raw_len as usize => Ok(()),
         CODEC_ZSTD => Err("its compressed length is out of range"),
+        CODEC_DELTA if stored_len > BASE_BYTES && stored_len < raw_len as usize => Ok(()),
+        CODEC_DELTA => Err("its length as a delta is out of range"),
         _ => Err("its codec is unknown"),
     }
+}
+
+/// The base of a record, if it is a delta. Its stored bytes may be given as far as they are known.
+pub fn base_of(codec: u8, stored: &[u8]) -> Option<BlockId> {
+    let base = stored.first_chunk::<BASE_BYTES>()?;
+    (codec == CODEC_DELTA).then_some(BlockId(*base))
 }
 
 /// Where a block is. Fits the index's 16-byte values.

@@ -4,7 +4,7 @@ use std::io;
 
 use hypermesh_id::BlockId;
 
-use super::record::{HEADER_BYTES, Header, Location, MAGIC};
+use super::record::{BASE_BYTES, CODEC_DELTA, HEADER_BYTES, Header, Location, MAGIC, base_of};
 use crate::disk::DiskFile;
 
 const WINDOW_BYTES: usize = 1 << 20;
@@ -14,6 +14,8 @@ const WINDOW_BYTES: usize = 1 << 20;
 pub(crate) struct Scanned {
     pub(crate) id: BlockId,
     pub(crate) location: Location,
+    /// What it is a delta against.
+    pub(crate) base: Option<BlockId>,
     /// False when the stored bytes fail their checksum. Always true where they are not read.
     pub(crate) intact: bool,
 }
@@ -63,10 +65,17 @@ pub(crate) fn scan(
             || window
                 .at(offset + HEADER_BYTES as u64, header.stored_len as usize)?
                 .is_some_and(|stored| crc32fast::hash(stored) == header.stored_crc);
+        let base = if header.codec == CODEC_DELTA {
+            let stored = window.at(offset + HEADER_BYTES as u64, BASE_BYTES)?;
+            stored.and_then(|stored| base_of(header.codec, stored))
+        } else {
+            None
+        };
         offset += header.record_bytes();
         let scanned = Scanned {
             id: header.id,
             location,
+            base,
             intact,
         };
         if !intact {

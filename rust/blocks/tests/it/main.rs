@@ -7,6 +7,7 @@
 mod closure;
 mod crash;
 mod damage;
+mod delta;
 mod disk;
 mod extract;
 mod gc;

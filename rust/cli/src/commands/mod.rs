@@ -1,6 +1,7 @@
 //! The subcommands.
 
 pub(crate) mod content;
+pub(crate) mod ipc;
 pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod status;
@@ -73,6 +74,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Join(arguments) => network::join(context, arguments).await,
         Command::Forget(arguments) => network::forget(context, &arguments).await,
         Command::Status => status::status(context).await,
+        Command::Ipc(arguments) => ipc::ipc(context, arguments).await,
         Command::Init
         | Command::Id
         | Command::Up(_)

@@ -85,6 +85,18 @@ fn protocol(constants: &Constants) -> String {
         &constants.flags,
     );
     defines(&mut out, "Types of TLV entries.", "TLV_", &constants.tlvs);
+    defines(
+        &mut out,
+        "Bits of the features that HELLO announces.",
+        "FEATURE_",
+        &constants.features,
+    );
+    defines(
+        &mut out,
+        "What a key of the ifr service is.",
+        "IFR_KEY_",
+        &constants.ifr_keys,
+    );
     for (service, methods) in &constants.methods {
         let prefix = format!("METHOD_{}_", service.to_uppercase());
         defines(

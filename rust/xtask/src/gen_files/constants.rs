@@ -16,6 +16,8 @@ struct Source {
     content_type: BTreeMap<String, Number>,
     flag: BTreeMap<String, Number>,
     tlv: BTreeMap<String, Number>,
+    feature: BTreeMap<String, Number>,
+    ifr_key: BTreeMap<String, Number>,
     method: BTreeMap<String, BTreeMap<String, Number>>,
     status: BTreeMap<String, StatusSource>,
 }
@@ -32,6 +34,15 @@ struct Number {
     text: String,
     #[serde(default)]
     retired: bool,
+    /// Of a method: the message that asks; absent is no body.
+    #[serde(default)]
+    request: String,
+    /// Of a method: the message of its events.
+    #[serde(default)]
+    event: String,
+    /// Of a method: the message that answers.
+    #[serde(default)]
+    reply: String,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +61,8 @@ pub(crate) struct Constant {
     pub name: String,
     pub value: u64,
     pub text: String,
+    /// Of a method: the messages of request, event and reply; `bytes` and `text` are those content types, empty is none.
+    pub messages: [String; 3],
 }
 
 /// One status.
@@ -71,6 +84,8 @@ pub(crate) struct Constants {
     pub content_types: Vec<Constant>,
     pub flags: Vec<Constant>,
     pub tlvs: Vec<Constant>,
+    pub features: Vec<Constant>,
+    pub ifr_keys: Vec<Constant>,
     /// Service name and its methods, in the order of the services.
     pub methods: Vec<(String, Vec<Constant>)>,
     pub statuses: Vec<Status>,
@@ -102,6 +117,8 @@ pub(crate) fn load(root: &Path) -> Result<Constants, Box<dyn std::error::Error>>
         content_types: list("content_type", source.content_type, u8::MAX.into())?,
         flags: list("flag", source.flag, u16::MAX.into())?,
         tlvs: list("tlv", source.tlv, u16::MAX.into())?,
+        features: list("feature", source.feature, u64::MAX)?,
+        ifr_keys: list("ifr_key", source.ifr_key, u8::MAX.into())?,
         methods,
         statuses: statuses(source.status)?,
     })
@@ -136,6 +153,7 @@ fn limits(numbers: BTreeMap<String, Number>) -> Result<Vec<Constant>, String> {
             name,
             value: number.value,
             text: number.text,
+            messages: [number.request, number.event, number.reply],
         })
         .collect();
     constants.sort_by_key(|constant| constant.value);

@@ -69,6 +69,26 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
             tlv.value
         )?;
     }
+    out += ")\n\n// Bits of the features that HELLO announces.\nconst (\n";
+    for feature in &constants.features {
+        writeln!(
+            out,
+            "// {} {}\n{0} uint64 = {}",
+            name("Feature", &feature.name),
+            feature.text,
+            feature.value
+        )?;
+    }
+    out += ")\n\n// What a key of the ifr service is.\nconst (\n";
+    for key in &constants.ifr_keys {
+        writeln!(
+            out,
+            "// {} {}\n{0} uint8 = {}",
+            name("IFRKey", &key.name),
+            key.text,
+            key.value
+        )?;
+    }
     out += ")\n\n";
     for (service, methods) in &constants.methods {
         writeln!(out, "// Methods of the {service} service.\nconst (")?;

@@ -7,7 +7,9 @@ mod c;
 mod constants;
 mod go;
 mod header;
+mod ifr_vectors;
 mod messages;
+mod python;
 mod rust;
 mod vectors;
 mod zig;
@@ -37,11 +39,13 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let constants = constants::load(&root)?;
     let mut files = vec![rust::file(&constants)?, go::file(&constants)?];
     files.push(zig::file(&constants)?);
+    files.push(python::file(&constants));
     files.extend(c::files(&constants));
     files.extend(messages::files(&root)?);
     files.extend(bindings::files(&root)?);
-    files.push(header::file(&root)?);
+    files.extend(header::files(&root)?);
     files.extend(vectors::files(&constants)?);
+    files.extend(ifr_vectors::files(&constants)?);
 
     let mut stale = Vec::new();
     for file in &files {

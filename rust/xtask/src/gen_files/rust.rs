@@ -41,6 +41,18 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
         &constants.flags,
     )?;
     out += &numbers("tlv", "Types of TLV entries.", "u16", &constants.tlvs)?;
+    out += &numbers(
+        "feature",
+        "Bits of the features that HELLO announces.",
+        "u64",
+        &constants.features,
+    )?;
+    out += &numbers(
+        "ifr_key",
+        "What a key of the ifr service is.",
+        "u8",
+        &constants.ifr_keys,
+    )?;
     out += "/// Methods, per service.\npub mod method {\n";
     for (service, methods) in &constants.methods {
         out += &numbers(
@@ -62,7 +74,9 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
             )?;
         }
     }
-    out += "_ => return None,})}}\n\n";
+    out += "_ => return None,})}\n";
+    out += &messages(constants)?;
+    out += "}\n\n";
     out += &statuses(constants)?;
     let text = filter_text(
         "rustfmt",
@@ -73,6 +87,31 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
         path: "rust/wire/src/constants.rs".into(),
         text,
     })
+}
+
+/// The table from which tools describe a method.
+fn messages(constants: &Constants) -> Text {
+    let mut out = String::from(
+        "\n/// What a method takes and gives, as names of messages of `local.proto`. `bytes` and `text` are those content types.\n\
+         #[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub struct Description {\npub service: super::Service,\npub method: u16,\npub name: &'static str,\n\
+         /// One sentence.\npub text: &'static str,\n/// Empty: no body.\npub request: &'static str,\n/// Of each event; empty: it does not stream.\npub event: &'static str,\n\
+         /// Empty: no body.\npub reply: &'static str,\n}\n\n/// All methods, by service and number.\npub const ALL: &[Description] = &[\n",
+    );
+    for (service, methods) in &constants.methods {
+        for method in methods {
+            let [request, event, reply] = &method.messages;
+            writeln!(
+                out,
+                "Description {{ service: super::Service::{}, method: {}, name: {:?}, text: {:?}, request: {request:?}, event: {event:?}, reply: {reply:?} }},",
+                camel(service, &[]),
+                method.value,
+                method.name,
+                method.text
+            )?;
+        }
+    }
+    out += "];\n";
+    Ok(out)
 }
 
 fn numbers(module: &str, doc: &str, kind: &str, constants: &[Constant]) -> Text {

@@ -29,6 +29,18 @@ pub(crate) fn file(constants: &Constants) -> Result<Generated, Box<dyn std::erro
         &constants.flags,
     )?;
     out += &numbers("tlv", "Types of TLV entries.", "u16", &constants.tlvs)?;
+    out += &numbers(
+        "feature",
+        "Bits of the features that HELLO announces.",
+        "u64",
+        &constants.features,
+    )?;
+    out += &numbers(
+        "ifr_key",
+        "What a key of the ifr service is.",
+        "u8",
+        &constants.ifr_keys,
+    )?;
     out += "/// Methods, per service.\npub const method = struct {\n";
     for (service, methods) in &constants.methods {
         out += &numbers(

@@ -39,10 +39,12 @@ const IO: &[&str] = &[
     "hypermesh-node",
     "mfn-alm",
     "mfn-ifr",
+    "mfn-journal",
+    "mfn-ifr-client",
 ];
 
 /// Do I/O, and know nothing of each other.
-const IO_CRATES: &[&str] = &["stoq", "mfn-local", "hypermesh-blocks"];
+const IO_CRATES: &[&str] = &["stoq", "mfn-local", "mfn-journal", "hypermesh-blocks"];
 
 /// The composition root.
 const JOINS: &str = "hypermesh-node";
@@ -83,7 +85,10 @@ type EdgeRule = fn(&Graph) -> Vec<Problem>;
 
 pub(crate) const RULES: &[(&str, EdgeRule)] = &[
     ("sans-IO crates do no I/O", sans_io),
-    ("stoq, local and blocks know nothing of each other", apart),
+    (
+        "stoq, local, journal and blocks know nothing of each other",
+        apart,
+    ),
     ("only node joins stoq, local and blocks", joined_once),
     ("a -sys crate has one user", sys),
     ("capi is a leaf", capi_is_a_leaf),

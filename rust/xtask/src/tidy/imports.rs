@@ -3,7 +3,12 @@
 use super::{File, Problem, Tree};
 
 /// Sources of sans-IO crates.
-const SANS_IO: &[&str] = &["rust/id/src/", "rust/wire/src/", "rust/stoq-proto/src/"];
+const SANS_IO: &[&str] = &[
+    "rust/id/src/",
+    "rust/wire/src/",
+    "rust/stoq-proto/src/",
+    "rust/dsr/src/",
+];
 
 /// Names that do I/O, read a clock or draw randomness.
 const IMPURE: &[&str] = &[

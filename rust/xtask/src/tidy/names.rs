@@ -22,6 +22,7 @@ const TABLES: &[&str] = &[
     "content_type",
     "flag",
     "tlv",
+    "feature",
     "status",
 ];
 

@@ -1,0 +1,118 @@
+/* Tries the border of layer 4: wrong arguments, short structs, hostile values, damaged snapshots. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mfn/cpe.h"
+
+#define CHECK(what)                                                                                                    \
+    do {                                                                                                               \
+        if (!(what)) {                                                                                                 \
+            fprintf(stderr, "line %d: %s does not hold\n", __LINE__, #what);                                           \
+            return 1;                                                                                                  \
+        }                                                                                                              \
+    } while (0)
+
+static int nothing_at_all(void) {
+    size_t count = 0;
+    CHECK(mfn_cpe_new(NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_observe(NULL, 0, 0, 0, 0, 0) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_sample(NULL, 0, 0, 0, 0, 1.0, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_predict(NULL, 0, 0, 0, 0, NULL, 0, &count, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_snapshot(NULL, NULL, 0, &count) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_restore(NULL, 0, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_expert_name(MFN_CPE_EXPERTS) == NULL && mfn_cpe_expert_name(SIZE_MAX) == NULL);
+    mfn_cpe_free(NULL);
+    CHECK(mfn_cpe_abi_version() >> 16 == MFN_CPE_ABI_VERSION >> 16);
+    return 0;
+}
+
+static int wrong_arguments(struct mfn_cpe *cpe) {
+    struct mfn_cpe_item items[100];
+    size_t count = 7;
+    CHECK(mfn_cpe_predict(cpe, 1, 1, 0, 0, items, 100, &count, NULL) == MFN_NOT_FOUND && count == 7);
+    struct mfn_cpe_pool_options options = {.struct_size = 4};
+    CHECK(mfn_cpe_pool_set(cpe, 1, &options) == MFN_INVALID_ARGUMENT);
+    options.struct_size = sizeof options + 1;
+    CHECK(mfn_cpe_pool_set(cpe, 1, &options) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_pool_set(cpe, 1, NULL) == MFN_INVALID_ARGUMENT);
+    options.struct_size = sizeof options;
+    options.claim_min = NAN;
+    CHECK(mfn_cpe_pool_set(cpe, 1, &options) == MFN_INVALID_ARGUMENT);
+    options.claim_min = 0;
+    options.stream_bytes_max = UINT64_MAX;
+    CHECK(mfn_cpe_pool_set(cpe, 1, &options) == MFN_INVALID_ARGUMENT);
+    options.stream_bytes_max = 1u << 20;
+    options.bytes_max = 1;
+    CHECK(mfn_cpe_pool_set(cpe, 1, &options) == MFN_NO_SPACE);
+    options.bytes_max = 8u << 20;
+    CHECK(mfn_cpe_pool_set(cpe, 1, &options) == MFN_OK);
+    /* Options of an older, shorter header. */
+    options.struct_size = 16;
+    CHECK(mfn_cpe_pool_set(cpe, 2, &options) == MFN_NO_SPACE);
+    options.bytes_max = 64u << 20;
+    CHECK(mfn_cpe_pool_set(cpe, 2, &options) == MFN_OK);
+    return 0;
+}
+
+static int hostile_values(struct mfn_cpe *cpe) {
+    struct mfn_cpe_item items[100];
+    size_t count = 0;
+    for (uint64_t number = 0; number < 3000; number++) {
+        /* Never the same twice; time jumps to and fro. */
+        CHECK(mfn_cpe_observe(cpe, 1, 1, (uint32_t)(number * 2654435761u), number * 0x9E3779B97F4A7C15u, UINT64_MAX / (number + 1)) == MFN_OK);
+        CHECK(mfn_cpe_predict(cpe, 1, 1, (uint32_t)number, 0, items, 100, &count, NULL) == MFN_OK);
+        CHECK(count <= MFN_CPE_ITEMS_MAX);
+    }
+    CHECK(mfn_cpe_predict(cpe, 1, 1, 0, 0, NULL, 1, &count, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_predict(cpe, 1, 1, 0, 0, NULL, 0, &count, NULL) == MFN_OK && count == 0);
+    struct mfn_cpe_prediction rest = {.struct_size = 0};
+    CHECK(mfn_cpe_predict(cpe, 1, 1, 0, 0, items, 100, &count, &rest) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_sample(cpe, 1, 2, 0, 5, NAN, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_sample(cpe, 1, 2, 0, 5, INFINITY, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_sample(cpe, 1, 2, 0, 5, 1.0, NULL) == MFN_OK);
+    CHECK(mfn_cpe_sample(cpe, 1, 2, 0, 4, 1.0, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_sample(cpe, 1, 1, 0, 5, 1.0, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_cpe_observe(cpe, 1, 2, 0, 5, 1) == MFN_INVALID_ARGUMENT);
+    struct mfn_cpe_forecast forecast = {.struct_size = sizeof forecast};
+    CHECK(mfn_cpe_forecast_read(cpe, 1, 2, 9, &forecast) == MFN_NOT_FOUND);
+    CHECK(mfn_cpe_forecast_read(cpe, 1, 2, 0, &forecast) == MFN_OK && fabs(forecast.quantiles[0][0] - 1.0) < 1e-9);
+    CHECK(mfn_cpe_forget(cpe, 1, 2) == MFN_OK && mfn_cpe_forget(cpe, 1, 2) == MFN_NOT_FOUND);
+    return 0;
+}
+
+static int damaged_snapshots(struct mfn_cpe *cpe) {
+    size_t needed = 0;
+    CHECK(mfn_cpe_snapshot(cpe, NULL, 0, &needed) == MFN_NO_SPACE && needed > 0);
+    uint8_t *bytes = malloc(needed), *copy = malloc(needed);
+    CHECK(bytes != NULL && copy != NULL && mfn_cpe_snapshot(cpe, bytes, needed, &needed) == MFN_OK);
+    uint32_t lot = 20;
+    for (int round = 0; round < 200; round++) {
+        memcpy(copy, bytes, needed);
+        lot = lot * 1664525u + 1013904223u;
+        copy[(size_t)lot % needed] ^= (uint8_t)(1u << (lot >> 29));
+        struct mfn_cpe *made = NULL;
+        int32_t status = mfn_cpe_restore(copy, needed, &made);
+        CHECK((status == MFN_OK) == (made != NULL) && (status == MFN_OK || status == MFN_BAD_BODY));
+        if (made != NULL) {
+            CHECK(mfn_cpe_observe(made, 1, 1, 0, 1, 1) == MFN_OK);
+        }
+        mfn_cpe_free(made);
+    }
+    free(bytes);
+    free(copy);
+    return 0;
+}
+
+int main(void) {
+    if (nothing_at_all() != 0) {
+        return 1;
+    }
+    struct mfn_cpe *cpe = NULL;
+    CHECK(mfn_cpe_new(&cpe) == MFN_OK);
+    int code = wrong_arguments(cpe) || hostile_values(cpe) || damaged_snapshots(cpe);
+    mfn_cpe_free(cpe);
+    printf("cpe: %s\n", code ? "failed" : "ok");
+    return code;
+}

@@ -1,0 +1,298 @@
+package ipc
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"hypermesh.dev/hypermesh/internal/protocol"
+)
+
+// ErrClosed says that the connection has ended; it is wrapped with why. Calls that were under way may have been done.
+var ErrClosed = errors.New("the connection is closed")
+
+// helloWait is how long the other side may take to say HELLO when the caller sets no deadline.
+const helloWait = 5 * time.Second
+
+// Event is one item of a streamed answer.
+type Event struct {
+	ContentType protocol.ContentType
+	Body        []byte
+}
+
+// Client is one connection to a socket. It is safe for concurrent use: calls share the connection and are answered in any
+// order. A client whose connection ended stays closed; dial another one.
+type Client struct {
+	conn    *net.UnixConn
+	service protocol.Service
+	writing sync.Mutex
+
+	mu     sync.Mutex
+	calls  map[uint64]*pending
+	next   uint64
+	closed error
+	// away says that the other side takes no new calls.
+	away bool
+}
+
+// pending is a call under way.
+type pending struct {
+	// events is as long as the credit that was given, so that the reader of the connection never waits for a caller.
+	events chan Event
+	ended  chan struct{}
+	reply  Reply
+	err    error
+}
+
+// Dial connects and waits for the other side's HELLO.
+func Dial(ctx context.Context, path string, service protocol.Service, software string) (*Client, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{conn: conn.(*net.UnixConn), service: service, calls: make(map[uint64]*pending)}
+	reader := bufio.NewReaderSize(c.conn, growStep)
+	if err := c.greet(ctx, reader, software); err != nil {
+		return nil, errors.Join(err, c.conn.Close())
+	}
+	go c.read(reader)
+	return c, nil
+}
+
+func (c *Client) greet(ctx context.Context, reader *bufio.Reader, software string) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(helloWait)
+	}
+	if err := c.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	hello := protocol.Header{Kind: protocol.KindHello, Service: c.service}
+	data, err := protocol.Append(nil, hello, []protocol.TLV{{Type: protocol.TLVSoftware, Value: []byte(software)}}, nil)
+	if err != nil {
+		return err
+	}
+	if _, err := c.conn.Write(data); err != nil {
+		return err
+	}
+	frame, err := readFrame(reader)
+	switch {
+	case err != nil:
+		return err
+	case frame.Header.Kind == protocol.KindError:
+		return &Failure{Status: frame.Header.Status, Text: string(frame.Body)}
+	case frame.Header.Kind != protocol.KindHello || frame.Header.Service != c.service:
+		return Fail(protocol.StatusUnexpectedFrame, "the socket serves something else than service %d", c.service)
+	}
+	return c.conn.SetDeadline(time.Time{})
+}
+
+// Call asks a method and waits for its one answer. A deadline of the context travels with the request; when the context ends
+// first, the request is cancelled. Errors of the other side are of type *Failure.
+func (c *Client) Call(ctx context.Context, method uint16, contentType protocol.ContentType, body []byte) (Reply, error) {
+	return c.Stream(ctx, method, contentType, body, 0, nil)
+}
+
+// Stream asks a method that answers with events before its reply. At most credit of them are under way, and each is given to
+// handle in order; an error of handle cancels the request and is returned.
+func (c *Client) Stream(
+	ctx context.Context, method uint16, contentType protocol.ContentType, body []byte, credit uint32, handle func(Event) error,
+) (Reply, error) {
+	p := &pending{events: make(chan Event, min(credit, protocol.CreditMax)), ended: make(chan struct{})}
+	h := protocol.Header{
+		Kind: protocol.KindRequest, Service: c.service, ContentType: contentType, Method: method, Credit: credit,
+	}
+	if len(body) == 0 {
+		h.ContentType = protocol.ContentTypeNone
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return Reply{}, Fail(protocol.StatusDeadline, "the deadline has passed already")
+		}
+		h.DeadlineNS = monotonicNS() + uint64(left)
+	}
+	id, err := c.begin(p)
+	if err != nil {
+		return Reply{}, err
+	}
+	h.RequestID = id
+	if err := c.write(h, body); err != nil {
+		if errors.Is(err, protocol.ErrEncode) {
+			c.forget(id)
+		} else {
+			c.close(err)
+		}
+		return Reply{}, err
+	}
+	return c.wait(ctx, id, p, handle)
+}
+
+func (c *Client) begin(p *pending) (uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed != nil:
+		return 0, c.closed
+	case c.away:
+		return 0, Fail(protocol.StatusClosed, "the program is stopping; connect again when it is back")
+	case len(c.calls) >= protocol.RequestsInFlightMax:
+		return 0, Fail(protocol.StatusBusy, "%d requests are under way; wait for an answer", len(c.calls))
+	}
+	c.next++
+	c.calls[c.next] = p
+	return c.next, nil
+}
+
+func (c *Client) wait(ctx context.Context, id uint64, p *pending, handle func(Event) error) (Reply, error) {
+	for {
+		select {
+		case event := <-p.events:
+			if err := c.take(id, event, handle); err != nil {
+				return Reply{}, err
+			}
+		case <-p.ended:
+			// What came before the end is still to be handled.
+			for len(p.events) > 0 {
+				if err := handle(<-p.events); err != nil {
+					return Reply{}, err
+				}
+			}
+			return p.reply, p.err
+		case <-ctx.Done():
+			c.cancel(id)
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return Reply{}, Fail(protocol.StatusDeadline, "no answer came before the deadline")
+			}
+			return Reply{}, Fail(protocol.StatusCancelled, "the caller gave up")
+		}
+	}
+}
+
+// take handles an event and gives its credit back.
+func (c *Client) take(id uint64, event Event, handle func(Event) error) error {
+	if err := handle(event); err != nil {
+		c.cancel(id)
+		return err
+	}
+	c.mu.Lock()
+	_, there := c.calls[id]
+	c.mu.Unlock()
+	if there {
+		// A connection that was lost ends the call; the reader says so.
+		_ = c.write(protocol.Header{Kind: protocol.KindCredit, Service: c.service, RequestID: id, Credit: 1}, nil)
+	}
+	return nil
+}
+
+func (c *Client) forget(id uint64) *pending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.calls[id]
+	delete(c.calls, id)
+	return p
+}
+
+func (c *Client) cancel(id uint64) {
+	if c.forget(id) != nil {
+		// The connection may be lost; nobody waits any more.
+		_ = c.write(protocol.Header{Kind: protocol.KindCancel, Service: c.service, RequestID: id}, nil)
+	}
+}
+
+func (c *Client) write(h protocol.Header, body []byte) error {
+	data, err := protocol.Append(nil, h, nil, body)
+	if err != nil {
+		return err
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.conn.SetWriteDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	_, err = c.conn.Write(data)
+	return err
+}
+
+// read gives every frame to its call, until the connection ends.
+func (c *Client) read(reader *bufio.Reader) {
+	for {
+		frame, err := readFrame(reader)
+		if err == nil {
+			err = c.dispatch(frame)
+		}
+		if err != nil {
+			c.close(err)
+			return
+		}
+	}
+}
+
+func (c *Client) dispatch(frame protocol.Frame) error {
+	h := frame.Header
+	switch h.Kind {
+	case protocol.KindReply:
+		c.end(h.RequestID, Reply{ContentType: h.ContentType, Body: frame.Body}, nil)
+	case protocol.KindError:
+		failure := &Failure{Status: h.Status, Text: string(frame.Body)}
+		if h.RequestID == 0 {
+			return failure
+		}
+		c.end(h.RequestID, Reply{}, failure)
+	case protocol.KindEvent:
+		c.mu.Lock()
+		p := c.calls[h.RequestID]
+		c.mu.Unlock()
+		if p == nil {
+			return nil // It was cancelled; this was on its way.
+		}
+		select {
+		case p.events <- Event{ContentType: h.ContentType, Body: frame.Body}:
+		default:
+			return violated(protocol.StatusBadCredit, "an event came without credit")
+		}
+	case protocol.KindGoaway:
+		c.mu.Lock()
+		c.away = true
+		c.mu.Unlock()
+	case protocol.KindPing:
+		return c.write(protocol.Header{Kind: protocol.KindPong, Service: c.service, RequestID: h.RequestID}, nil)
+	case protocol.KindPong:
+	default:
+		return violated(protocol.StatusUnexpectedFrame, "a frame of kind %d does not fit here", h.Kind)
+	}
+	return nil
+}
+
+func (c *Client) end(id uint64, reply Reply, err error) {
+	if p := c.forget(id); p != nil {
+		p.reply, p.err = reply, err
+		close(p.ended)
+	}
+}
+
+// close ends the connection and every call that is under way.
+func (c *Client) close(why error) {
+	c.mu.Lock()
+	if c.closed == nil {
+		c.closed = fmt.Errorf("%w: %w", ErrClosed, why)
+	}
+	calls := c.calls
+	c.calls = make(map[uint64]*pending)
+	closed := c.closed
+	c.mu.Unlock()
+	for _, p := range calls {
+		p.err = closed
+		close(p.ended)
+	}
+	// It may be closed already.
+	_ = c.conn.Close()
+}
+
+// Close ends the connection; calls under way end with ErrClosed.
+func (c *Client) Close() { c.close(errors.New("by its owner")) }

@@ -1,0 +1,17 @@
+"""The layers of the memory and a node's sockets from Python, over the C headers of ffi/include/mfn.
+
+    from mfn import Ifr
+    with Ifr(bytes_max=1 << 20) as ifr:
+        ifr[b"\\x07" * 32] = b"\\x01" * 16
+        assert bytes(32 * [7]) in ifr
+
+Each class is one handle of the C library: free it with `with` or `close()`. Errors of the library are `MfnError`, whose
+`name` is that of mfn/status.h. The library is found as `mfn.library.find()` says; `./make build-ffi` makes it.
+"""
+
+from .client import Client, Reply
+from .ifr import Ifr, IfrStats
+from .library import LibraryError, MfnError
+from .protocol import ContentType, Service, Status
+
+__all__ = ["Client", "ContentType", "Ifr", "IfrStats", "LibraryError", "MfnError", "Reply", "Service", "Status"]

@@ -1,0 +1,262 @@
+"""Constants of the local wire. Generated from ffi/protocol/constants.toml by `./make gen`; do not edit."""
+
+from enum import IntEnum
+
+#: The major version of the local wire.
+VERSION = 1
+
+
+class Status(IntEnum):
+    """How a call ended: 0 is success, errors are negative."""
+
+    #: Success.
+    OK = 0
+    #: An argument is outside what the function accepts.
+    INVALID_ARGUMENT = -1
+    #: What was asked for is not here.
+    NOT_FOUND = -2
+    #: Something of that name is already here.
+    ALREADY_EXISTS = -3
+    #: The buffer is too small; the needed size was written.
+    NO_SPACE = -4
+    #: A configured limit would be exceeded.
+    LIMIT = -5
+    #: Memory could not be allocated.
+    OUT_OF_MEMORY = -6
+    #: This service does not know the method.
+    UNSUPPORTED = -7
+    #: The caller cancelled the request.
+    CANCELLED = -8
+    #: The deadline passed before the answer.
+    DEADLINE = -9
+    #: A bounded queue is full; try again later.
+    BUSY = -10
+    #: The connection or the handle is closed.
+    CLOSED = -11
+    #: The caller may not do this.
+    DENIED = -12
+    #: The component has nothing to serve yet.
+    NOT_READY = -13
+    #: The operating system reported an error.
+    IO = -14
+    #: Stored data does not match its checksum.
+    CORRUPT = -15
+    #: No peer that could answer was reached.
+    UNREACHABLE = -16
+    #: The store's quota or the disk is full.
+    QUOTA = -17
+    #: The destination is in the way or names collide there.
+    CONFLICT = -18
+    #: Calls like this one failed too often; none is made until a pause is over.
+    CIRCUIT_OPEN = -30
+    #: A broken invariant was caught at the border; the handle must be freed.
+    PANIC = -98
+    #: An error that should not happen; please report it.
+    INTERNAL = -99
+    #: The frame ends before its header does.
+    FRAME_SHORT = -100
+    #: The frame is longer than the limit.
+    FRAME_TOO_LARGE = -101
+    #: The length prefix and the bytes present disagree.
+    FRAME_LENGTH = -102
+    #: The header's version is not ours.
+    BAD_VERSION = -103
+    #: The frame's kind is unknown.
+    BAD_KIND = -104
+    #: The service is unknown.
+    BAD_SERVICE = -105
+    #: The content type is unknown, or `none` has a body.
+    BAD_CONTENT_TYPE = -106
+    #: A flag is set that this version does not define.
+    BAD_FLAGS = -107
+    #: The status does not fit the kind: errors are negative, all else is 0.
+    BAD_STATUS = -108
+    #: The request id does not fit the kind.
+    BAD_REQUEST_ID = -109
+    #: The credit is above the limit, or stands where none may.
+    BAD_CREDIT = -110
+    #: The TLV area or an entry in it runs past its end, or a known entry has a wrong length.
+    BAD_TLV = -111
+    #: A text body or text entry is not UTF-8.
+    BAD_UTF8 = -112
+    #: The body does not decode as the method's message.
+    BAD_BODY = -113
+    #: The frame does not fit the state of the connection.
+    UNEXPECTED_FRAME = -114
+
+
+class Service(IntEnum):
+    """What a socket serves."""
+
+    #: hypermesh_transport.sock
+    TRANSPORT = 1
+    #: hypermesh_state.sock
+    STATE = 2
+    #: hypermesh_scheduler.sock
+    SCHEDULER = 3
+    #: hypermesh_consensus.sock
+    CONSENSUS = 4
+    #: hypermesh_metrics.sock
+    METRICS = 5
+    #: mfn_ifr.sock
+    IFR = 6
+    #: mfn_dsr.sock
+    DSR = 7
+    #: mfn_alm.sock
+    ALM = 8
+    #: mfn_cpe.sock
+    CPE = 9
+
+
+class ContentType(IntEnum):
+    """What a body is."""
+
+    #: The body is empty.
+    NONE = 0
+    #: A fixed little-endian layout of the method.
+    FIXED = 1
+    #: A proto3 message of the method.
+    PROTOBUF = 2
+    #: Opaque bytes.
+    BYTES = 3
+    #: UTF-8 text.
+    TEXT = 4
+
+
+class TransportMethod(IntEnum):
+    """Methods of the transport service."""
+
+    #: TransportStatus of this node.
+    STATUS = 1
+    #: PeerList: every known peer, connected or not.
+    PEERS = 2
+    #: PingRequest; one PingEvent per probe, then a PingReply.
+    PING = 3
+    #: InviteRequest; an Invitation in text form.
+    INVITE = 4
+    #: JoinRequest; a JoinReply once the issuer accepted.
+    JOIN = 5
+    #: ForgetRequest: the peer is no member any more.
+    FORGET = 6
+
+
+class StateMethod(IntEnum):
+    """Methods of the state service."""
+
+    #: StateStatus: what the store holds and may hold.
+    STATUS = 1
+    #: PutRequest; Progress events, then a PutReply with the root.
+    PUT = 2
+    #: ListRequest; one Entry per event, then a ListReply.
+    LIST = 3
+    #: CatRequest; events of bytes, then a CatReply.
+    CAT = 4
+    #: StatRequest; one Entry.
+    STAT = 5
+    #: PinRequest: keeps a root through gc.
+    PIN = 6
+    #: PinRequest: lets gc take a root.
+    UNPIN = 7
+    #: RootList: the roots that this store knows.
+    ROOTS = 8
+    #: GcRequest; Progress events, then a GcReply.
+    GC = 9
+    #: FsckRequest; one FsckFinding per event, then a FsckReply.
+    FSCK = 10
+
+
+class SchedulerMethod(IntEnum):
+    """Methods of the scheduler service."""
+
+    #: SchedulerStatus: running and recent jobs, the adviser.
+    STATUS = 1
+    #: GetRequest; Progress events, then a GetReply.
+    GET = 2
+
+
+class ConsensusMethod(IntEnum):
+    """Methods of the consensus service."""
+
+    #: ConsensusStatus.
+    STATUS = 1
+
+
+class MetricsMethod(IntEnum):
+    """Methods of the metrics service."""
+
+    #: NodeStatus: components, sockets, layers.
+    STATUS = 1
+    #: Prometheus text.
+    SCRAPE = 2
+
+
+class IfrMethod(IntEnum):
+    """Methods of the ifr service."""
+
+    #: IfrStats: entries, memory, requests, journal.
+    STATS = 1
+    #: IfrKey; the value, or no body when the key is not here.
+    GET = 2
+    #: IfrPut; the value that it replaced, or no body.
+    PUT = 3
+    #: IfrKey; the value that was removed, or no body.
+    REMOVE = 4
+    #: IfrKeys; IfrValues.
+    GET_MANY = 5
+    #: IfrEntries; IfrDone.
+    PUT_MANY = 6
+    #: IfrKeys; IfrFound: which were here.
+    REMOVE_MANY = 7
+    #: IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe.
+    MAY_CONTAIN = 8
+    #: Writes a snapshot now and begins a new log; answers when it is on disk.
+    SNAPSHOT = 9
+
+
+class AlmMethod(IntEnum):
+    """Methods of the alm service."""
+
+    #: AlmStats.
+    STATS = 1
+    #: AlmEdges: sets the strength of edges.
+    ADD = 2
+    #: AlmEdges: adds to the strength of edges.
+    REINFORCE = 3
+    #: AlmEdges: forgets edges; an empty target forgets the node.
+    REMOVE = 4
+    #: AlmNeighboursRequest; AlmEdges, strongest first.
+    NEIGHBOURS = 5
+    #: AlmPathRequest; AlmPath.
+    BEST_PATH = 6
+    #: AlmRankRequest; AlmRanking, best first.
+    RANK = 7
+    #: Writes a snapshot to disk now.
+    SNAPSHOT = 8
+    #: AlmPathRequest; AlmPaths: the k best loopless ones, best first.
+    BEST_PATHS = 9
+    #: AlmAssociatesRequest; AlmAssociates, best first.
+    ASSOCIATES = 10
+    #: AlmGroup: keys that were used together; the predictor learns.
+    OBSERVE = 11
+    #: AlmPredictRequest; AlmPredictions: what is used with a key, best first.
+    PREDICT = 12
+    #: AlmPool: makes a pool, or changes its budgets.
+    POOL_SET = 13
+    #: AlmPool: forgets a pool with all that is in it.
+    POOL_DROP = 14
+    #: AlmPools.
+    POOLS = 15
+    #: AlmPool: chooses landmarks that shorten searches until a link grows.
+    PREPARE = 16
+
+
+#: The methods of each service.
+METHODS: dict[Service, type[IntEnum]] = {
+    Service.TRANSPORT: TransportMethod,
+    Service.STATE: StateMethod,
+    Service.SCHEDULER: SchedulerMethod,
+    Service.CONSENSUS: ConsensusMethod,
+    Service.METRICS: MetricsMethod,
+    Service.IFR: IfrMethod,
+    Service.ALM: AlmMethod,
+}

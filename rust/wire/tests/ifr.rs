@@ -1,0 +1,181 @@
+//! The golden vectors of the fixed bodies of ifr, which all languages read.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use mfn_wire::ifr::{
+    BodyError, Done, Found, Key, Keys, Stats, decode_key, decode_keys, decode_put, encode_entries,
+    encode_key, encode_keys, encode_put,
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn hex(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "~".into();
+    }
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.trim_matches('~').len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+fn joined(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    if words.is_empty() {
+        "~".into()
+    } else {
+        words.join(",")
+    }
+}
+
+fn kind(key: Key<'_>) -> u8 {
+    match key {
+        Key::Digest(_) => 1,
+        Key::Bytes(_) => 2,
+    }
+}
+
+fn batch(keys: &Keys<'_>) -> String {
+    let each = keys.items.iter().map(|(key, value)| {
+        let key = hex(key.bytes());
+        value.map_or(key.clone(), |value| format!("{key}={}", hex(value)))
+    });
+    let kind = kind(keys.items[0].0);
+    format!(
+        "{} {kind} {} {}",
+        keys.pool_id,
+        keys.items.len(),
+        joined(each)
+    )
+}
+
+/// What a body says, in words, and the body again where this side writes it.
+fn read(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), BodyError> {
+    let mut again = Vec::new();
+    Ok(match body {
+        "key" => {
+            let (pool, key) = decode_key(bytes)?;
+            encode_key(pool, key, &mut again);
+            (
+                format!("{pool} {} {}", kind(key), hex(key.bytes())),
+                Some(again),
+            )
+        }
+        "put" => {
+            let (pool, key, value) = decode_put(bytes)?;
+            encode_put(pool, key, value, &mut again);
+            let words = format!("{pool} {} {} {}", kind(key), hex(key.bytes()), hex(value));
+            (words, Some(again))
+        }
+        "keys" => {
+            let keys = decode_keys(bytes, false)?;
+            encode_keys(
+                keys.pool_id,
+                keys.items.iter().map(|(key, _)| *key),
+                &mut again,
+            )?;
+            (batch(&keys), Some(again))
+        }
+        "entries" => {
+            let keys = decode_keys(bytes, true)?;
+            let entries = keys.items.iter().map(|(key, value)| (*key, value.unwrap()));
+            encode_entries(keys.pool_id, entries, &mut again)?;
+            (batch(&keys), Some(again))
+        }
+        "found" | "values" => {
+            let found = Found::decode(bytes, body == "values")?;
+            let each = (0..found.len())
+                .filter(|index| found.is_found(*index))
+                .map(|index| {
+                    found
+                        .value(index)
+                        .map_or(index.to_string(), |value| format!("{index}={}", hex(value)))
+                });
+            (
+                format!("{} {} {}", found.len(), found.found(), joined(each)),
+                None,
+            )
+        }
+        "done" => {
+            let done = Done::decode(bytes)?;
+            (
+                format!("{} {} {}", done.done, done.replaced, done.status.0),
+                None,
+            )
+        }
+        "stats" => {
+            let Stats {
+                digest_entries,
+                syncs,
+                ..
+            } = Stats::decode(bytes)?;
+            let numbers = bytes
+                .chunks(8)
+                .map(|number| u64::from_le_bytes(number.try_into().unwrap()).to_string());
+            assert_eq!((digest_entries, syncs), (1 << 4, 15 << 60));
+            (joined(numbers), None)
+        }
+        // No case of a body that this test does not know.
+        _ => return Ok((format!("no body '{body}'"), None)),
+    })
+}
+
+#[test]
+fn all_vectors_agree() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../integration/vectors/ifr/bodies.json");
+    let vectors: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(vectors.len() >= 45);
+    for vector in &vectors {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let named = format!("{} {}", text("body"), text("name"));
+        let bytes = unhex(text("hex"));
+        let status = vector["status"].as_i64().unwrap();
+        match read(text("body"), &bytes) {
+            Ok((words, again)) => {
+                assert_eq!(status, 0, "{named}");
+                assert_eq!(words, text("fields"), "{named}");
+                assert!(again.is_none_or(|again| again == bytes), "{named}");
+            }
+            Err(error) => assert_eq!(i64::from(error.status().0), status, "{named}"),
+        }
+    }
+}
+
+#[test]
+fn an_encoder_refuses_what_a_decoder_would() {
+    let (mut out, digest, long) = (vec![1, 2], [0; 32], vec![0; 65_537]);
+    let many = std::iter::repeat_n(Key::Digest(&digest), 4_097);
+    assert_eq!(encode_keys(0, many, &mut out), Err(BodyError::BatchSize));
+    assert_eq!(encode_keys(0, [], &mut out), Err(BodyError::BatchSize));
+    let mixed = [Key::Digest(&digest), Key::Bytes(b"a")];
+    assert_eq!(encode_keys(0, mixed, &mut out), Err(BodyError::BatchSize));
+    assert_eq!(
+        encode_keys(0, [Key::Bytes(&long)], &mut out),
+        Err(BodyError::KeyTooLong)
+    );
+    assert_eq!(out, [1, 2]);
+}
+
+proptest! {
+    #[test]
+    fn noise_is_an_error_or_a_whole_body(mut bytes in prop::collection::vec(any::<u8>(), 0..300), count in 0u8..9, kind in 0u8..4) {
+        if bytes.len() > 20 {
+            bytes[..16].fill(0);
+            bytes[4] = kind;
+            bytes[8] = count;
+            bytes[17..20].fill(0);
+        }
+        for body in ["key", "put", "keys", "entries", "found", "values", "done"] {
+            if let Ok((_, Some(again))) = read(body, &bytes) {
+                prop_assert_eq!(again, bytes.clone());
+            }
+        }
+    }
+}

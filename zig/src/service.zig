@@ -1,0 +1,402 @@
+//! The ifr service: requests of the local wire to the table, and what changes to the journal. A change in the journal is
+//! its method and the body of the request, cut to what was done; the snapshot holds bodies of put_many.
+
+const std = @import("std");
+const bodies = @import("body.zig");
+const connections = @import("ipc/connection.zig");
+const journaling = @import("journal.zig");
+const protocol = @import("gen/protocol.zig");
+const root = @import("root.zig");
+const serving = @import("ipc/server.zig");
+const sys = @import("ipc/sys.zig");
+
+const Answer = connections.Answer;
+const Call = connections.Call;
+const Reply = connections.Reply;
+const method = protocol.method.ifr;
+
+pub const Service = struct {
+    ifr: *root.Ifr,
+    journal: *journaling.Journal,
+    /// What the socket counts; set once it serves.
+    socket: ?*const connections.Stats = null,
+    /// Entries with a digest, and with a byte key, and the bytes of the latter.
+    digests: u64 = 0,
+    byte_keys: u64 = 0,
+    key_bytes: u64 = 0,
+    /// Of the change that the call under way has made.
+    ticket: ?connections.Ticket = null,
+
+    /// The journal is opened with this as its context, then.
+    pub fn init(ifr: *root.Ifr, journal: *journaling.Journal) Service {
+        return .{ .ifr = ifr, .journal = journal };
+    }
+
+    const Error = bodies.Error || root.Error || error{ FrameTooLarge, NoMethod, NoSpace, Io, NoSnapshot };
+
+    pub fn call(service: *Service, request: *const Call, reply: *Reply) Answer {
+        service.ticket = null;
+        service.answer(request, reply) catch |err| return .{ .failed = failure(err) };
+        return if (service.ticket) |ticket| .{ .held = ticket } else .now;
+    }
+
+    fn answer(service: *Service, request: *const Call, reply: *Reply) Error!void {
+        if (request.content_type != .fixed and request.content_type != .none) return error.BadBody;
+        return switch (request.method) {
+            method.stats => service.stats(reply),
+            method.get => service.get(request.body, reply),
+            method.put => service.put(request.body, reply),
+            method.remove => service.remove(request.body, reply),
+            method.get_many => service.getMany(request.body, reply),
+            method.put_many => service.putMany(request.body, reply),
+            method.remove_many => service.removeMany(request.body, reply),
+            method.may_contain => service.mayContain(request.body, reply),
+            method.snapshot => service.snapshot(),
+            else => error.NoMethod,
+        };
+    }
+
+    /// Bytes before the body of a change: its method and two zeros.
+    const change_head_bytes = 4;
+
+    fn reserve(service: *Service, body: []const u8) Error!void {
+        return service.journal.reserve(change_head_bytes + body.len);
+    }
+
+    /// The change was made: the answer waits until the journal has it.
+    fn changed(service: *Service, number: u16, parts: [2][]const u8) void {
+        var head: [change_head_bytes]u8 = @splat(0);
+        std.mem.writeInt(u16, head[0..2], number, .little);
+        const change = service.journal.append(&.{ &head, parts[0], parts[1] });
+        service.ticket = .{ .gate = .durable, .number = change };
+    }
+
+    fn stats(service: *Service, reply: *Reply) Error!void {
+        const table = service.ifr.stats();
+        const socket: connections.Stats = if (service.socket) |counted| counted.* else .{};
+        const body = try reply.body(.fixed, bodies.Stats.body_bytes);
+        (bodies.Stats{
+            .digest_entries = table.digest_entries,
+            .bytes_entries = table.bytes_entries,
+            .bytes = table.bytes,
+            .bytes_max = table.bytes_max,
+            .capacity = table.capacity,
+            .segments = table.segments,
+            .filter_bytes = table.filter_bytes,
+            .filter_homeless = table.filter_homeless,
+            .requests = socket.requests,
+            .errors = socket.errors,
+            .connections = socket.connections,
+            .generation = service.journal.files.generation,
+            .log_bytes = service.journal.files.log_bytes,
+            .snapshot_bytes = service.journal.files.snapshot_bytes,
+            .syncs = service.journal.syncs,
+        }).write(body[0..bodies.Stats.body_bytes]);
+    }
+
+    fn replyValue(reply: *Reply, value: ?root.Value) Error!void {
+        const found = value orelse return;
+        (try reply.body(.fixed, bodies.value_bytes))[0..bodies.value_bytes].* = found;
+    }
+
+    fn get(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try bodies.decodeKey(body);
+        const found = switch (one.key) {
+            .digest => |key| service.ifr.get(key),
+            .bytes => |key| service.ifr.getBytes(key),
+        };
+        try replyValue(reply, if (found) |value| value.* else null);
+    }
+
+    fn put(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try bodies.decodePut(body);
+        try service.reserve(body);
+        const room = try reply.body(.fixed, bodies.value_bytes);
+        const replaced = try service.insert(one.key, one.value.?);
+        service.changed(method.put, .{ body, &.{} });
+        if (replaced) |value| {
+            room[0..bodies.value_bytes].* = value;
+        } else reply.noBody();
+    }
+
+    fn insert(service: *Service, key: bodies.Key, value: *const root.Value) root.Error!?root.Value {
+        switch (key) {
+            .digest => |digest| {
+                const replaced = try service.ifr.insert(digest, value);
+                service.digests += @intFromBool(replaced == null);
+                return replaced;
+            },
+            .bytes => |bytes| {
+                const replaced = try service.ifr.insertBytes(bytes, value);
+                if (replaced != null) return replaced;
+                service.byte_keys += 1;
+                service.key_bytes += bytes.len;
+                return null;
+            },
+        }
+    }
+
+    fn remove(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try bodies.decodeKey(body);
+        try service.reserve(body);
+        const room = try reply.body(.fixed, bodies.value_bytes);
+        const removed = service.take(one.key) orelse return reply.noBody();
+        service.changed(method.remove, .{ body, &.{} });
+        room[0..bodies.value_bytes].* = removed;
+    }
+
+    fn take(service: *Service, key: bodies.Key) ?root.Value {
+        switch (key) {
+            .digest => |digest| {
+                const removed = service.ifr.remove(digest) orelse return null;
+                service.digests -= 1;
+                return removed;
+            },
+            .bytes => |bytes| {
+                const removed = service.ifr.removeBytes(bytes) orelse return null;
+                service.byte_keys -= 1;
+                service.key_bytes -= bytes.len;
+                return removed;
+            },
+        }
+    }
+
+    fn getMany(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const batch = try bodies.Batch.decode(body, .{ .with_values = false });
+        const memory = try reply.body(.fixed, bodies.Found.bytes(batch.count, .{ .with_values = true }));
+        var found: bodies.Found = .init(memory, batch.count);
+        const values = found.values();
+        @memset(std.mem.sliceAsBytes(values), 0);
+        switch (batch.kind) {
+            .digest => {
+                var is_here: [bodies.batch_keys_max]u8 = undefined;
+                _ = service.ifr.getMany(batch.digests(), values, is_here[0..batch.count]);
+                for (is_here[0..batch.count], 0..) |here, index| {
+                    if (here != 0) found.set(index);
+                }
+            },
+            .bytes => {
+                var items = batch.iterate();
+                var index: usize = 0;
+                while (items.next()) |item| : (index += 1) {
+                    values[index] = (service.ifr.getBytes(item.key.bytes) orelse continue).*;
+                    found.set(index);
+                }
+            },
+        }
+        found.finish();
+    }
+
+    fn putMany(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const batch = try bodies.Batch.decode(body, .{ .with_values = true });
+        try service.reserve(body);
+        const memory = try reply.body(.fixed, bodies.Done.bytes);
+        const done, const items_bytes = service.insertAll(&batch);
+        done.write(memory[0..bodies.Done.bytes]);
+        if (done.done == 0) return;
+        // The journal gets what was done and nothing else.
+        var head: [bodies.batch_head_bytes]u8 = body[0..bodies.batch_head_bytes].*;
+        bodies.writeBatchHead(&head, batch.kind, done.done);
+        service.changed(method.put_many, .{ &head, batch.items[0..items_bytes] });
+    }
+
+    /// How far it came, and how many bytes of the items that was.
+    fn insertAll(service: *Service, batch: *const bodies.Batch) struct { bodies.Done, usize } {
+        var done: bodies.Done = .{ .done = 0, .replaced = 0, .status = 0 };
+        var items = batch.iterate();
+        var items_bytes: usize = 0;
+        while (items.next()) |item| {
+            const replaced = service.insert(item.key, item.value.?) catch |err| {
+                done.status = @intFromEnum(failure(err).status);
+                break;
+            };
+            done.done += 1;
+            done.replaced += @intFromBool(replaced != null);
+            items_bytes = batch.items.len - items.rest.len;
+        }
+        return .{ done, items_bytes };
+    }
+
+    fn removeMany(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const batch = try bodies.Batch.decode(body, .{ .with_values = false });
+        try service.reserve(body);
+        var found: bodies.Found = .init(
+            try reply.body(.fixed, bodies.Found.bytes(batch.count, .{ .with_values = false })),
+            batch.count,
+        );
+        var items = batch.iterate();
+        var index: usize = 0;
+        while (items.next()) |item| : (index += 1) {
+            if (service.take(item.key) != null) found.set(index);
+        }
+        found.finish();
+        // Removing again what was not here changes nothing.
+        if (found.found > 0) service.changed(method.remove_many, .{ body, &.{} });
+    }
+
+    fn mayContain(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const batch = try bodies.Batch.decode(body, .{ .with_values = false });
+        // The table answers this for digests; bytes would need a second look at what `get_many` tells for sure.
+        if (batch.kind != .digest) return error.BadBody;
+        var found: bodies.Found = .init(
+            try reply.body(.fixed, bodies.Found.bytes(batch.count, .{ .with_values = false })),
+            batch.count,
+        );
+        for (batch.digests(), 0..) |*key, index| {
+            if (service.ifr.mayContain(key)) found.set(index);
+        }
+        found.finish();
+    }
+
+    fn snapshot(service: *Service) Error!void {
+        const number = service.journal.startSnapshot(service, writeAll) catch return error.NoSnapshot;
+        service.ticket = .{ .gate = .snapshot, .number = number };
+    }
+
+    // What the journal asks for.
+
+    /// Makes the changes of a payload again.
+    pub fn replay(service: *Service, payload: []const u8) error{ BadPayload, Limit, OutOfMemory }!void {
+        var rest = payload;
+        while (rest.len > 0) {
+            if (rest.len < 4) return error.BadPayload;
+            const length = std.mem.readInt(u32, rest[0..4], .little);
+            if (length > rest.len - 4 or length < change_head_bytes) return error.BadPayload;
+            const change = rest[4..][0..length];
+            rest = rest[4 + length ..];
+            service.replayOne(std.mem.readInt(u16, change[0..2], .little), change[change_head_bytes..]) catch |err| return switch (err) {
+                error.Limit => error.Limit,
+                error.OutOfMemory => error.OutOfMemory,
+                else => error.BadPayload,
+            };
+        }
+    }
+
+    fn replayOne(service: *Service, number: u16, body: []const u8) Error!void {
+        switch (number) {
+            method.put => {
+                const one = try bodies.decodePut(body);
+                _ = try service.insert(one.key, one.value.?);
+            },
+            method.remove => _ = service.take((try bodies.decodeKey(body)).key),
+            method.put_many => {
+                const batch = try bodies.Batch.decode(body, .{ .with_values = true });
+                var items = batch.iterate();
+                while (items.next()) |item| _ = try service.insert(item.key, item.value.?);
+            },
+            method.remove_many => {
+                const batch = try bodies.Batch.decode(body, .{ .with_values = false });
+                var items = batch.iterate();
+                while (items.next()) |item| _ = service.take(item.key);
+            },
+            else => return error.NoMethod,
+        }
+    }
+
+    /// Writes all entries, in the copy of the process.
+    fn writeAll(service: *Service, writer: *journaling.SnapshotWriter) sys.Error!void {
+        var batch: SnapshotBatch = .{ .writer = writer, .kind = .digest };
+        var digests = service.ifr.iterate();
+        while (digests.next()) |entry| try batch.add(&entry.value, &entry.key);
+        try batch.flush();
+        batch.kind = .bytes;
+        var byte_keys = service.ifr.iterateBytes();
+        while (byte_keys.next()) |entry| try batch.add(&entry.value, entry.slice());
+        try batch.flush();
+    }
+
+    /// What a snapshot of all entries takes.
+    fn liveBytes(service: *const Service) u64 {
+        const per_bytes_key = bodies.value_bytes + 4;
+        const per_digest = bodies.value_bytes + bodies.digest_bytes;
+        return service.digests * per_digest + service.byte_keys * per_bytes_key + service.key_bytes;
+    }
+
+    // What the server asks for.
+
+    pub fn isReady(service: *const Service) bool {
+        return service.journal.isReady();
+    }
+
+    pub fn endTurn(service: *Service) void {
+        service.journal.commit();
+        if (!service.journal.wantsSnapshot(service.liveBytes())) return;
+        // It says itself why it could not; the next turn tries again, so the log must grow first.
+        _ = service.journal.startSnapshot(service, writeAll) catch |err| service.journal.postpone(err);
+    }
+
+    pub fn released(service: *Service, gate: connections.Gate) serving.Released {
+        return switch (gate) {
+            .durable => .{ .number = service.journal.durable },
+            .snapshot => .{
+                .number = service.journal.snapshots_ended,
+                .failure = if (service.journal.snapshot_failed) failure(error.NoSnapshot) else null,
+            },
+        };
+    }
+
+    pub fn woken(service: *Service, _: sys.Fd) void {
+        service.journal.progress();
+    }
+
+    pub fn isBroken(service: *const Service) bool {
+        return service.journal.broken;
+    }
+
+    /// What an error is on the wire.
+    fn failure(err: Error) connections.Failure {
+        return switch (err) {
+            error.BadBody => .{ .status = .bad_body, .text = "the body is not laid out as this method's; see docs/PROTOCOL.md" },
+            error.BatchSize => .{ .status = .limit, .text = std.fmt.comptimePrint("a batch has 1 to {d} keys", .{bodies.batch_keys_max}) },
+            error.KeyTooLong => .{ .status = .limit, .text = std.fmt.comptimePrint("a byte key has at most {d} bytes", .{root.constants.key_bytes_max}) },
+            error.NoPool => .{ .status = .not_found, .text = "there is no such pool; pool 0 is always there" },
+            error.NoMethod => .{ .status = .unsupported, .text = "the ifr service has no such method" },
+            error.Limit => .{ .status = .limit, .text = "the table is full; remove entries or start ifrd with a larger --bytes-max" },
+            error.OutOfMemory => .{ .status = .out_of_memory, .text = "no memory; try again later" },
+            error.NoSpace => .{ .status = .quota, .text = "the disk is full; free some room" },
+            error.Io => .{ .status = .io, .text = "the log cannot grow; see the log lines of ifrd" },
+            error.NoSnapshot => .{ .status = .io, .text = "no snapshot could be written; see the log lines of ifrd" },
+            error.FrameTooLarge => .{ .status = .frame_too_large, .text = "the answer is too long; ask for less at once" },
+        };
+    }
+};
+
+/// Entries on their way into a snapshot, as changes of put_many.
+const SnapshotBatch = struct {
+    writer: *journaling.SnapshotWriter,
+    kind: bodies.KeyKind,
+    count: u32 = 0,
+    filled: usize = head_bytes,
+
+    const head_bytes = 4 + Service.change_head_bytes + bodies.batch_head_bytes;
+
+    fn add(batch: *SnapshotBatch, value: *const root.Value, key: []const u8) sys.Error!void {
+        const entry_bytes = value.len + 4 + key.len;
+        if (batch.count == bodies.batch_keys_max or batch.writer.room.len - batch.filled < entry_bytes) try batch.flush();
+        batch.put(value);
+        if (batch.kind == .bytes) {
+            var length: [4]u8 = undefined;
+            std.mem.writeInt(u32, &length, @intCast(key.len), .little);
+            batch.put(&length);
+        }
+        batch.put(key);
+        batch.count += 1;
+    }
+
+    fn put(batch: *SnapshotBatch, bytes: []const u8) void {
+        @memcpy(batch.writer.room[batch.filled..][0..bytes.len], bytes);
+        batch.filled += bytes.len;
+    }
+
+    fn flush(batch: *SnapshotBatch) sys.Error!void {
+        if (batch.count == 0) return;
+        const room = batch.writer.room;
+        std.mem.writeInt(u32, room[0..4], @intCast(batch.filled - 4), .little);
+        @memset(room[4..8], 0);
+        std.mem.writeInt(u16, room[4..6], method.put_many, .little);
+        bodies.writeBatchHead(room[8..][0..bodies.batch_head_bytes], batch.kind, batch.count);
+        try batch.writer.record(room[0..batch.filled]);
+        batch.count = 0;
+        batch.filled = head_bytes;
+    }
+};
