@@ -38,10 +38,12 @@ pub(crate) fn real_tree(root: &Path) -> Result<PathBuf, BenchError> {
     })
 }
 
-/// Writes a file of bytes that no compression shortens.
-pub(crate) fn noise(path: &Path, bytes: u64) -> Result<(), BenchError> {
+/// Writes a file of bytes that no compression shortens; others for another number.
+pub(crate) fn noise(path: &Path, bytes: u64, number: u64) -> Result<(), BenchError> {
     let mut file = File::create(path)?;
-    let mut source = blake3::Hasher::new().finalize_xof();
+    let mut source = blake3::Hasher::new()
+        .update(&number.to_le_bytes())
+        .finalize_xof();
     let mut buffer = vec![0; 1 << 20];
     for _ in 0..bytes >> 20 {
         source.fill(&mut buffer);

@@ -29,7 +29,10 @@ const SECTIONS: [(&str, &str); 10] = [
         "stoq",
         "Between machines: QUIC on loopback, one core for each side.",
     ),
-    ("node", "Whole nodes: memory of the processes."),
+    (
+        "node",
+        "Whole nodes: what a person gets, and memory of the processes.",
+    ),
     (
         "local",
         "Between processes of one machine: the Unix sockets.",

@@ -5,8 +5,10 @@
 //! - `--keep`: leaves the nodes' directories, and says where.
 #![forbid(unsafe_code)]
 
+mod odds;
 mod show;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -82,10 +84,13 @@ fn run(options: &Options) -> Result<()> {
         "{} moves between three nodes on this machine",
         path.display()
     );
+    let tree = mesh.path().join("put");
+    odds::lay_out(&path, &tree)?;
+    println!("beside it, in {}", odds::WHAT);
     if options.broken {
-        broken(&mut mesh, &path)
+        broken(&mut mesh, &tree)
     } else {
-        whole(&mut mesh, &path)
+        whole(&mut mesh, &tree)
     }
 }
 
@@ -183,6 +188,7 @@ fn whole(mesh: &mut Mesh, path: &Path) -> Result<()> {
     }
     show.got("get at C, A killed", &got, &[(&a, "A"), (&b, "B")], start);
     tree::compare(path, &copy_c)?;
+    odds::check(&copy_c)?;
     show.say("C's copy is the same, modes and symlinks included");
 
     let changed = tree::edit(&copy, &mut Random::new(1), 200)?;
@@ -233,6 +239,7 @@ fn broken(mesh: &mut Mesh, path: &Path) -> Result<()> {
         front.cut_after(cut);
     }
     show.say(&format!("each path will stop after {}", size(cut)));
+    let before = names(mesh.path())?;
     let copy = mesh.path().join("copy-c");
     let mut job = c.job(&["get", &root, text(&copy)?])?;
     while let Some(progress) = job.progress() {
@@ -245,24 +252,20 @@ fn broken(mesh: &mut Mesh, path: &Path) -> Result<()> {
             "the get succeeded although every path was cut: name a larger directory".into(),
         );
     }
-    let said = answer.stderr.trim();
+    let said = answer.complaint();
     if answer.code != 1 || said.is_empty() {
         return Err(format!(
             "exit status {} and no clear error: {said:?}",
             answer.code
         ));
     }
-    println!("the get failed, as it must: {said}");
-    let left: Vec<String> = fs::read_dir(mesh.path())
-        .map_err(at(mesh.path().display()))?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| name.contains("copy-c"))
-        .collect();
+    println!("the get failed, as it must, with exit status 1:");
+    println!("  hypermesh: {said}");
+    let left: Vec<String> = names(mesh.path())?.difference(&before).cloned().collect();
     if !left.is_empty() {
         return Err(format!("left behind: {}", left.join(", ")));
     }
-    println!("nothing was left at the destination");
+    println!("nothing was left behind: no copy, whole or half, and no temporary file beside it");
     // The blocks that did arrive are kept, and whole.
     until("a node that still answers", Duration::from_secs(60), || {
         Ok((c.run(&["status"])?.code == 0).then_some(()))
@@ -270,6 +273,17 @@ fn broken(mesh: &mut Mesh, path: &Path) -> Result<()> {
     c.ok(&["fsck"])?;
     println!("what had arrived in C's store is undamaged; the next get goes on from there");
     Ok(())
+}
+
+/// What lies in a directory.
+fn names(directory: &Path) -> Result<BTreeSet<String>> {
+    fs::read_dir(directory)
+        .map_err(at(directory.display()))?
+        .map(|entry| {
+            let entry = entry.map_err(at(directory.display()))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
 }
 
 /// Bytes that this provider has sent for the job so far.

@@ -45,5 +45,5 @@ pub use observe::{Ignore, Observer, Phase, Progress};
 pub use put::{DirectoryId, PutOptions, PutReport};
 pub use store::{Ingested, RootInfo, RootRecord, Store, StoreOptions, StoreStats, StoredBlock};
 pub use store::{Lease, RebuildReport, is_store};
-pub use store::{record, sidecar};
+pub use store::{codec, record, sidecar};
 pub use tree::{Entry, EntryKind, Stat};

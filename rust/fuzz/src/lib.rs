@@ -1,143 +1,144 @@
-//! One function per decoder of bytes that anyone may send; none may panic, whatever the bytes.
+//! One target per decoder of bytes that anyone may send or leave behind: none may panic, whatever the bytes, and what
+//! decodes must encode to the same again.
 //!
-//! `tests/fixed_seed.rs` runs each with seeded input. A coverage-guided fuzzer can call the same functions.
+//! - [`TARGETS`]: each has a decoder, seeds that are valid, and a repair of what guards the decoder (lengths,
+//!   checksums, signatures), so that changed bytes get past the guard.
+//! - [`mutate`]: structural changes of bytes, from a seed.
+//!
+//! `tests/fixed_seed.rs` runs every target with a fixed seed and counts how deep the inputs got. `fuzz_targets` has a
+//! libFuzzer program for each (`./make fuzz TARGET`); `examples/corpus.rs` writes the seeds to start from.
 #![forbid(unsafe_code)]
 
-use bytes::Bytes;
-use hypermesh_id::{BlockId, NodeId, Root};
-use stoq_proto::{FRAME_HEADER_BYTES, Frame, Invitation, Message, Token};
+pub mod mutate;
+mod noise;
+mod seal;
+mod seeds;
+mod targets;
 
-/// A decoder and its name.
-pub type Target = (&'static str, fn(&[u8]));
+/// How far a decoder went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// The first layer refused: length, magic, checksum.
+    Refused,
+    /// Past the first layer, refused by a later rule.
+    Entered,
+    /// Decoded.
+    Accepted,
+}
+
+/// A decoder of hostile bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Also the name of its program.
+    pub name: &'static str,
+    /// Decodes. Panics where a promise of the decoder is broken.
+    pub run: fn(&[u8]) -> Depth,
+    /// Encodings that are accepted.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Repairs what guards the decoder; never grows the bytes.
+    pub seal: fn(&mut Vec<u8>),
+}
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    ("local frame", local_frame),
-    ("STOQ frame", stoq_frame),
-    ("invitation", invitation),
-    ("token", token),
-    ("texts", texts),
-    ("manifests", manifests),
-    ("DSR operation", dsr_operation),
-    ("DSR snapshots", dsr_snapshots),
-    ("records", records),
-    ("sketches", sketches),
+    Target {
+        name: "local_frame",
+        run: targets::local_frame,
+        seeds: seeds::local_frame,
+        seal: seal::local_frame,
+    },
+    Target {
+        name: "stoq_frame",
+        run: targets::stoq_frame,
+        seeds: seeds::stoq_frame,
+        seal: seal::stoq_frame,
+    },
+    Target {
+        name: "token",
+        run: targets::token,
+        seeds: seeds::token,
+        seal: seal::token,
+    },
+    Target {
+        name: "invitation",
+        run: targets::invitation,
+        seeds: seeds::invitation,
+        seal: seal::invitation,
+    },
+    Target {
+        name: "ids",
+        run: targets::ids,
+        seeds: seeds::ids,
+        seal: seal::ids,
+    },
+    Target {
+        name: "manifest_root",
+        run: targets::manifest_root,
+        seeds: seeds::manifest_root,
+        seal: seal::manifest_root,
+    },
+    Target {
+        name: "manifest_directory",
+        run: targets::manifest_directory,
+        seeds: seeds::manifest_directory,
+        seal: seal::manifest_directory,
+    },
+    Target {
+        name: "manifest_index",
+        run: targets::manifest_index,
+        seeds: seeds::manifest_index,
+        seal: seal::manifest_index,
+    },
+    Target {
+        name: "segment_record",
+        run: targets::segment_record,
+        seeds: seeds::segment_record,
+        seal: seal::segment_record,
+    },
+    Target {
+        name: "segment_sidecar",
+        run: targets::segment_sidecar,
+        seeds: seeds::segment_sidecar,
+        seal: seal::segment_sidecar,
+    },
 ];
 
-/// A frame of the local wire; what decodes must encode.
-pub fn local_frame(data: &[u8]) {
-    let Ok(frame) = mfn_wire::decode(data) else {
-        return;
+/// A decoder that gets noise, and its name.
+pub type Noise = (&'static str, fn(&[u8]));
+
+/// Decoders that get noise, some of it sealed, but no seeds yet: how deep it gets is not counted.
+pub const NOISE: &[Noise] = &[
+    ("DSR operation", noise::dsr_operation),
+    ("DSR snapshots", noise::dsr_snapshots),
+    ("sketches", noise::sketches),
+    ("codecs", noise::codecs),
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<&'static Target> {
+    TARGETS.iter().find(|target| target.name == name)
+}
+
+/// The libFuzzer program of a target: its own changes, every other one repaired.
+#[macro_export]
+macro_rules! program {
+    ($name:literal) => {
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+            if let Some(target) = $crate::target($name) {
+                (target.run)(data);
+            }
+        });
+        libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max: usize, seed: u32| {
+            let size = libfuzzer_sys::fuzzer_mutate(data, size, max);
+            match $crate::target($name) {
+                Some(target) if seed % 2 == 0 => {
+                    let mut sealed = data[..size].to_vec();
+                    (target.seal)(&mut sealed);
+                    data[..sealed.len()].copy_from_slice(&sealed);
+                    sealed.len()
+                }
+                _ => size,
+            }
+        });
     };
-    let entries: Vec<_> = frame.tlv.iter().collect();
-    let again = mfn_wire::encode(&frame.header, &entries, frame.body, &mut Vec::new());
-    assert!(again.is_ok(), "a decoded frame does not encode");
-}
-
-/// A frame of STOQ with its message.
-pub fn stoq_frame(data: &[u8]) {
-    let Some((header, body)) = data.split_first_chunk::<FRAME_HEADER_BYTES>() else {
-        return;
-    };
-    if let Ok(frame) = Frame::decode(*header)
-        && let Ok(message) = Message::decode(frame.kind, Bytes::copy_from_slice(body))
-    {
-        drop(message.encode());
-    }
-}
-
-/// An invitation in both forms.
-pub fn invitation(data: &[u8]) {
-    drop(Invitation::from_bytes(Bytes::copy_from_slice(data)));
-    if let Ok(text) = std::str::from_utf8(data) {
-        drop(text.parse::<Invitation>());
-    }
-}
-
-/// A token.
-pub fn token(data: &[u8]) {
-    drop(Token::from_bytes(data));
-}
-
-/// Ids as text.
-pub fn texts(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    drop(text.parse::<NodeId>());
-    drop(text.parse::<Root>());
-    drop(text.parse::<BlockId>());
-}
-
-/// What a store finds on its disk.
-pub fn records(data: &[u8]) {
-    use hypermesh_blocks::{record, sidecar};
-    if let Some(header) = record::Header::decode(data) {
-        assert_eq!(header.encode()[..], data[..record::HEADER_BYTES]);
-    }
-    for codec in 0..4 {
-        let _ = record::base_of(codec, data);
-        let _ = record::check_lengths(codec, 300, data.len());
-    }
-    drop(sidecar::decode(data, 0, 1 << 20));
-    // The same with a hash that fits, so that the rows are looked at.
-    let sealed = [data, &BlockId::of(data).0].concat();
-    drop(sidecar::decode(&sealed, 0, 1 << 20));
-}
-
-/// Sketches and their snapshots.
-pub fn sketches(data: &[u8]) {
-    use mfn_dsr::bytes::{Encoder, Options, Reservoir, SKETCH_BYTES, Sketch, explain};
-    let encoder = Encoder::new(0);
-    let sketch = encoder.sketch(data);
-    if let Some(bytes) = data.first_chunk::<SKETCH_BYTES>() {
-        drop(explain(&Sketch::from_bytes(*bytes), &sketch));
-    }
-    drop(Reservoir::from_bytes(data, Options::default()));
-}
-
-/// The manifests of content.
-pub fn manifests(data: &[u8]) {
-    use hypermesh_blocks::manifest;
-    drop(manifest::decode_root(data));
-    drop(manifest::decode_directory(data));
-    let size = data
-        .first_chunk()
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    for kind in [manifest::IndexKind::File, manifest::IndexKind::Directory] {
-        for depth in [1, 12] {
-            let block_len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            let expected = manifest::ContentRef {
-                size,
-                depth,
-                block_len,
-                id: BlockId([0; 32]),
-            };
-            drop(manifest::decode_index(data, kind, &expected));
-        }
-    }
-}
-
-/// Gives a sealed message of layer 2 its frame, so that noise reaches the fields.
-fn sealed(magic: &[u8; 4], data: &[u8]) -> Vec<u8> {
-    let mut bytes = magic.to_vec();
-    bytes.extend_from_slice(&1u16.to_le_bytes());
-    bytes.extend_from_slice(data);
-    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-    bytes
-}
-
-/// An operation of layer 2; what decodes must encode to the same, and apply.
-pub fn dsr_operation(data: &[u8]) {
-    drop(mfn_dsr::Op::decode(data));
-    let bytes = sealed(b"DSRO", data);
-    if let Ok(op) = mfn_dsr::Op::decode(&bytes) {
-        assert!(op.encode() == bytes, "an operation has two forms");
-        drop(mfn_dsr::Registry::new().apply(&op));
-    }
-}
-
-/// Snapshots of a well and of a registry.
-pub fn dsr_snapshots(data: &[u8]) {
-    drop(mfn_dsr::Well::restore(data));
-    drop(mfn_dsr::Well::restore(&sealed(b"DSRW", data)));
-    drop(mfn_dsr::Registry::restore(&sealed(b"DSRS", data)));
 }

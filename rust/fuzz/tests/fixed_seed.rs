@@ -1,69 +1,139 @@
-//! Every target with seeded input: noise, and valid frames with changed bytes.
+//! Every target with seeded changes of valid encodings, and a count of how deep they got: a target whose inputs all
+//! stop at the door, or all pass it, tests nothing.
 
-use hypermesh_fuzz::TARGETS;
+use std::collections::BTreeSet;
 
-const ROUNDS: usize = 20_000;
+use hypermesh_fuzz::mutate::{Random, mutate};
+use hypermesh_fuzz::{Depth, NOISE, TARGETS};
 
-/// SplitMix64.
-struct Random(u64);
+const ROUNDS: usize = 10_000;
+/// Signing and verifying take most of the time.
+const SIGNED_ROUNDS: usize = 4_000;
+const CHANGES_MAX: usize = 4;
+/// At least this share of the inputs gets past the first layer.
+const ENTERED_MIN: f64 = 0.25;
+/// At least this share is accepted, and this share refused at the first layer.
+const EACH_END_MIN: f64 = 0.02;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+#[test]
+fn seeds_are_accepted_and_stay_so_when_sealed() {
+    for target in TARGETS {
+        let seeds = (target.seeds)();
+        assert!(seeds.len() > 2, "{}", target.name);
+        for (at, seed) in seeds.iter().enumerate() {
+            assert_eq!(
+                (target.run)(seed),
+                Depth::Accepted,
+                "{}: seed {at}",
+                target.name
+            );
+            let mut sealed = seed.clone();
+            (target.seal)(&mut sealed);
+            assert_eq!(
+                (target.run)(&sealed),
+                Depth::Accepted,
+                "{}: seed {at}, sealed",
+                target.name
+            );
+        }
     }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-}
-
-/// The golden vectors, as a start for changes.
-fn corpus() -> Vec<Vec<u8>> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../integration/vectors/wire.txt"
-    );
-    let unhex = |text: &str| -> Option<Vec<u8>> {
-        (0..text.len() / 2)
-            .map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok())
-            .collect()
-    };
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| unhex(line.split(' ').nth(2)?))
-        .filter(|bytes| bytes.len() < 4_096)
-        .collect()
 }
 
 #[test]
-fn no_target_panics() {
-    let corpus = corpus();
-    assert!(corpus.len() > 200);
-    for (number, (name, target)) in TARGETS.iter().enumerate() {
+fn changed_bytes_get_deep_and_no_target_panics() {
+    for (number, target) in TARGETS.iter().enumerate() {
         let seed = 1 + number as u64;
-        println!("{name}: seed {seed}");
         let mut random = Random(seed);
-        for _ in 0..ROUNDS {
-            let mut data = match random.below(3) {
-                0 => corpus[random.below(corpus.len())].clone(),
-                _ => {
-                    let length = random.below(300);
-                    (0..length).map(|_| random.next() as u8).collect()
-                }
-            };
-            // Small numbers where types and lengths stand reach deeper than noise does.
-            for _ in 0..random.below(6) {
-                if !data.is_empty() {
-                    let at = random.below(data.len().min(80));
-                    data[at] = random.below(16) as u8;
-                }
+        let seeds = (target.seeds)();
+        let rounds = match target.name {
+            "invitation" | "stoq_frame" => SIGNED_ROUNDS,
+            _ => ROUNDS,
+        };
+        let (mut refused, mut accepted) = (0, 0);
+        let mut inputs = BTreeSet::new();
+        for _ in 0..rounds {
+            let mut data = seeds[random.below(seeds.len())].clone();
+            for _ in 0..1 + random.below(CHANGES_MAX) {
+                mutate(&mut data, &seeds[random.below(seeds.len())], &mut random);
             }
-            target(&data);
+            if random.below(2) == 0 {
+                (target.seal)(&mut data);
+            }
+            match (target.run)(&data) {
+                Depth::Refused => refused += 1,
+                Depth::Entered => {}
+                Depth::Accepted => accepted += 1,
+            }
+            inputs.insert(data);
+        }
+        let share = |count: usize| count as f64 / rounds as f64;
+        let name = target.name;
+        println!(
+            "{name}: seed {seed}, {rounds} inputs, {} different: {:.1} % refused at the door, {:.1} % later, {:.1} % accepted",
+            inputs.len(),
+            100.0 * share(refused),
+            100.0 * share(rounds - refused - accepted),
+            100.0 * share(accepted)
+        );
+        assert!(inputs.len() > rounds / 2, "{name}: the inputs repeat");
+        assert!(
+            share(rounds - refused) >= ENTERED_MIN,
+            "{name}: too few inputs get past the first layer"
+        );
+        // No change makes another token that opens, so none of those is asked for.
+        assert!(
+            share(accepted) >= EACH_END_MIN || name == "token" && accepted > 0,
+            "{name}: too few inputs are accepted"
+        );
+        assert!(
+            share(refused) >= EACH_END_MIN,
+            "{name}: too few inputs are refused"
+        );
+    }
+}
+
+#[test]
+fn noise_panics_nowhere() {
+    for (number, target) in TARGETS.iter().enumerate() {
+        let mut random = Random(100 + number as u64);
+        for _ in 0..1_000 {
+            let length = random.below(300);
+            let mut data: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+            (target.run)(&data);
+            (target.seal)(&mut data);
+            assert!(data.len() <= length, "{}: a repair grows", target.name);
+            (target.run)(&data);
         }
     }
+}
+
+#[test]
+fn noise_panics_nowhere_else() {
+    for (number, (_, run)) in NOISE.iter().enumerate() {
+        let mut random = Random(200 + number as u64);
+        for _ in 0..ROUNDS {
+            let length = random.below(300);
+            let mut data: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+            // Small numbers where types and lengths stand reach deeper than noise does.
+            for _ in 0..random.below(6) {
+                let at = random.below(data.len().min(80));
+                if let Some(byte) = data.get_mut(at) {
+                    *byte = random.below(16) as u8;
+                }
+            }
+            run(&data);
+        }
+    }
+}
+
+#[test]
+fn a_program_stands_for_every_target() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz_targets");
+    let programs: BTreeSet<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let targets = TARGETS.iter().map(|target| target.name.to_owned());
+    assert_eq!(programs, targets.collect::<BTreeSet<_>>());
 }

@@ -5,15 +5,13 @@
 //! 2000). A lone call is then one write, one wait and one read.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mfn_wire::{Header, Kind, Service, Status, WireError};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::call::Reply;
 use crate::client::{ConnectOptions, Request};
@@ -124,7 +122,7 @@ impl Client {
                 source,
             }
         };
-        let stream = open(path, options.timeout).map_err(|source| match source.kind() {
+        let stream = socket::open(path, options.timeout).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 LocalError::NotRunning { path: path_buf() }
             }
@@ -379,21 +377,4 @@ impl Client {
         }
         Ok(())
     }
-}
-
-/// A connected socket that does not block from then on.
-fn open(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    // Connecting waits while the server's queue is full, as long as a send would.
-    let timeout = timeout.clamp(Duration::from_millis(1), Duration::from_secs(3_600));
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
-    rustix::net::connect(socket.as_fd(), &SocketAddrUnix::new(path)?)?;
-    let stream = UnixStream::from(socket);
-    stream.set_nonblocking(true)?;
-    Ok(stream)
 }

@@ -446,6 +446,19 @@ impl Streaming {
     }
 }
 
+/// A connection, as soon as the server's queue has room for it.
+async fn open(path: &Path, until: Instant) -> io::Result<UnixStream> {
+    match UnixStream::connect(path).await {
+        Err(full) if full.kind() == io::ErrorKind::WouldBlock => {}
+        other => return other,
+    }
+    // Nothing says to a socket that does not block when there is room: a thread waits in the kernel.
+    let path = path.to_path_buf();
+    let left = until.saturating_duration_since(Instant::now());
+    let opened = tokio::task::spawn_blocking(move || socket::open(&path, left)).await;
+    UnixStream::from_std(opened.map_err(io::Error::other)??)
+}
+
 impl CallError {
     /// The same of a call that was not even sent.
     pub(crate) fn before_it_was_sent(self) -> Self {
@@ -463,12 +476,13 @@ async fn connect(
     until: Instant,
 ) -> Result<Client, LocalError> {
     let path_buf = || path.to_path_buf();
-    let stream = UnixStream::connect(path)
+    let stream = open(path, until)
         .await
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 LocalError::NotRunning { path: path_buf() }
             }
+            io::ErrorKind::WouldBlock => LocalError::Timeout { path: path_buf() },
             _ => LocalError::Io {
                 what: "connect to",
                 path: path_buf(),

@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::error::LocalError;
 use crate::link::Listening;
@@ -97,6 +99,24 @@ pub(crate) fn check_path(path: &Path) -> Result<(), LocalError> {
         });
     }
     Ok(())
+}
+
+/// A connected socket that does not block from then on. Blocks while the server's queue is full; `WouldBlock` when
+/// that takes longer than the timeout.
+pub(crate) fn open(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // Connecting waits as long as a send would.
+    let timeout = timeout.clamp(Duration::from_millis(1), Duration::from_secs(3_600));
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
+    rustix::net::connect(socket.as_fd(), &SocketAddrUnix::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(true)?;
+    Ok(stream)
 }
 
 /// Binds the socket: directory closed to others, `<path>.lock` held, a stale socket replaced.

@@ -1,9 +1,11 @@
 //! Gets blocks from peers into the store.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hypermesh_blocks::limits::COMMIT_BYTES;
 use hypermesh_blocks::{Closure, IngestError, Lease, RootInfo, Store, StoreError, Wanted};
 use hypermesh_id::{BlockId, NodeId, Root};
 use mfn_local::{Cancelled, Failure};
@@ -75,10 +77,7 @@ impl Fetcher {
             recording: Arc::clone(&recording),
             runtime: Handle::current(),
         };
-        let sink = StoreSink {
-            store: self.store.clone(),
-            local: Arc::clone(&local),
-        };
+        let sink = StoreSink::new(&self.store, &local);
         let fetch = Fetch {
             providers,
             wants: Box::new(wants),
@@ -143,10 +142,7 @@ impl Fetcher {
                 asked: false,
                 here: false,
             }),
-            sink: Arc::new(StoreSink {
-                store: self.store.clone(),
-                local: Arc::clone(&local),
-            }),
+            sink: Arc::new(StoreSink::new(&self.store, &local)),
         };
         tokio::select! {
             fetched = self.endpoint.fetch(fetch, |_| {}) => {
@@ -376,6 +372,40 @@ impl Wants for OneBlock {
 struct StoreSink {
     store: Store,
     local: LocalFailure,
+    /// Stored bytes since the last sync began.
+    unsynced: AtomicU64,
+    syncing: Arc<AtomicBool>,
+    runtime: Handle,
+}
+
+impl StoreSink {
+    /// Needs a runtime.
+    fn new(store: &Store, local: &LocalFailure) -> Self {
+        Self {
+            store: store.clone(),
+            local: Arc::clone(local),
+            unsynced: AtomicU64::new(0),
+            syncing: Arc::default(),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Lets the disk write while the network brings more: the sync at the end then waits for the rest only.
+    fn sync_behind(&self, bytes: u64) {
+        let unsynced = self.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unsynced < COMMIT_BYTES || self.syncing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.unsynced.store(0, Ordering::Relaxed);
+        let (store, syncing) = (self.store.clone(), Arc::clone(&self.syncing));
+        self.runtime.spawn_blocking(move || {
+            // A store that lost writes says so at every later sync; the one at the end is asked.
+            if let Err(error) = store.sync() {
+                tracing::warn!(%error, "a sync during a transfer failed");
+            }
+            syncing.store(false, Ordering::Relaxed);
+        });
+    }
 }
 
 impl BlockSink for StoreSink {
@@ -385,8 +415,12 @@ impl BlockSink for StoreSink {
             raw_len: block.raw_len,
             bytes: block.bytes,
         };
+        let bytes = block.bytes.len() as u64;
         match self.store.ingest(id, block) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.sync_behind(bytes);
+                Ok(())
+            }
             Err(IngestError::Mismatch { .. }) => Err(SinkError::Mismatch),
             Err(IngestError::Store(error)) => Err(SinkError::Local(note(&self.local, error))),
             Err(error) => Err(SinkError::Local(error.to_string())),

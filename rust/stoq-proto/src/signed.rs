@@ -151,7 +151,13 @@ impl FromStr for Invitation {
         if checked.hrp() != Hrp::parse_unchecked(INVITATION_HRP) {
             return Err(SignedError::Text);
         }
-        Self::from_bytes(checked.byte_iter().collect::<Vec<u8>>().into())
+        let invitation = Self::from_bytes(checked.byte_iter().collect::<Vec<u8>>().into())?;
+        // The last letter has bits to spare: an invitation has one text only.
+        if invitation.to_string().eq_ignore_ascii_case(text) {
+            Ok(invitation)
+        } else {
+            Err(SignedError::Text)
+        }
     }
 }
 

@@ -405,6 +405,8 @@ async fn carry_out(shared: Arc<Shared>, request: Request, events: mpsc::Sender<E
     let end = match ask_blocks(&shared, request, &events).await {
         Ok(()) => What::Done,
         Err(StoqError::Broken(why)) => What::Broke(why),
+        // Whoever reads the reason reads the provider's id beside it.
+        Err(StoqError::NotConnected(_)) => What::Failed("it is not connected".into()),
         Err(error) => What::Failed(error.to_string()),
     };
     // A transfer that has ended does not listen.

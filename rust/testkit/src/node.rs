@@ -467,17 +467,30 @@ impl Drop for Job {
 }
 
 impl Answer {
+    /// What it said on standard error, as a person reads it: of an error that came as JSON, its text.
+    pub fn complaint(&self) -> String {
+        let lines: Vec<String> = self
+            .stderr
+            .trim()
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line)
+                    .ok()
+                    .filter(|value| value["event"] == "error")
+                    .and_then(|value| value["text"].as_str().map(str::to_owned))
+                    .unwrap_or_else(|| line.to_owned())
+            })
+            .collect();
+        lines.join("\n")
+    }
+
     /// The last JSON object on standard output.
     ///
     /// # Errors
     /// When the command failed, or printed something else.
     pub fn object(&self) -> Result<Value> {
         if self.code != 0 {
-            return Err(format!(
-                "exit status {}: {}",
-                self.code,
-                self.stderr.trim_end()
-            ));
+            return Err(format!("exit status {}: {}", self.code, self.complaint()));
         }
         last_object(&self.stdout)
     }

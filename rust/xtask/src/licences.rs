@@ -27,7 +27,10 @@ const ALLOWED: &[&str] = &[
 const EXCEPTIONS: &[&str] = &["LLVM-exception"];
 
 /// Tools that run while we develop and are linked into nothing that we hand out.
-const TOOLS: &[(&str, &str)] = &[("cbindgen", "MPL-2.0")];
+const TOOLS: &[(&str, &str)] = &[
+    ("cbindgen", "MPL-2.0"),
+    ("libfuzzer-sys", "(MIT OR Apache-2.0) AND NCSA"),
+];
 
 /// Checks the packages of `Cargo.lock`.
 pub(crate) fn run(root: &Path) -> Outcome {

@@ -13,7 +13,8 @@ fn a_provider_that_goes_silent_is_replaced() -> Outcome {
     b.join(&a)?;
     c.join(&a)?;
     let path = mesh.path().join("tree");
-    tree::write(&path, &mut Random::new(41), 60, 400_000)?;
+    // So much that it takes many times the interval between two reports of progress.
+    tree::write(&path, &mut Random::new(41), 300, 400_000)?;
     let (root, _) = put(&a, &path)?;
     b.wait_connected(&[&a])?;
     b.ok(&["get", &root, "--store"])?;
@@ -23,12 +24,20 @@ fn a_provider_that_goes_silent_is_replaced() -> Outcome {
     let stopped =
         rustix::process::Pid::from_raw(i32::try_from(a.pid().ok_or("not running")?).unwrap())
             .unwrap();
+    let mut missing = None;
     while let Some(progress) = job.progress() {
-        if progress["bytes_done"].as_u64() > Some(0) {
+        let done = progress["bytes_done"].as_u64().unwrap_or_default();
+        let total = progress["bytes_total"].as_u64().unwrap_or_default();
+        if missing.is_none() && progress["phase"] == "fetch" && done > 0 && done < total {
             // It keeps its connections and says nothing more.
             rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
+            missing = Some(total - done);
         }
     }
+    assert!(
+        missing.is_some(),
+        "everything had arrived before the provider could be stopped: nothing was tested"
+    );
     let answer = job.finish()?;
     assert_eq!(answer.code, 0, "{answer:?}");
     tree::compare(&path, &copy).map(drop)

@@ -130,8 +130,9 @@ fn apply(base: &[u8], frame: &[u8], capacity: usize) -> Option<Vec<u8>> {
     })
 }
 
-/// As [`restore`], and the bytes are those of `id`.
-pub(crate) fn restore_checked(
+/// The block behind stored bytes that anyone may have sent; the text says what is wrong with them.
+/// Lengths are checked before memory is taken, and the bytes are those of `id`.
+pub fn restore_checked(
     id: &BlockId,
     codec: u8,
     raw_len: u32,

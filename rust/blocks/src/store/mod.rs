@@ -1,7 +1,7 @@
 //! The block store: append-only segments, an exact index in memory, metadata in a database.
 
 mod append;
-mod codec;
+pub mod codec;
 mod database;
 mod files;
 mod index;

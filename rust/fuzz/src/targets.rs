@@ -1,0 +1,261 @@
+//! The decoders, and what each promises.
+
+use bech32::primitives::decode::CheckedHrpstring;
+use bech32::{Bech32m, Hrp};
+use bytes::Bytes;
+use hypermesh_blocks::manifest::{self, ContentRef, IndexKind};
+use hypermesh_blocks::{codec, record, sidecar};
+use hypermesh_id::{BlockId, NodeId, Root};
+use stoq_proto::{FRAME_HEADER_BYTES, Frame, Invitation, Message, SignedError, Token};
+
+use crate::Depth::{self, Accepted, Entered, Refused};
+use crate::seal::bech32_text;
+use crate::seeds::{HOLDER, token_key};
+
+/// A frame of the local wire.
+pub(crate) fn local_frame(data: &[u8]) -> Depth {
+    if mfn_wire::frame_length(data) != Ok(Some(data.len())) {
+        assert!(mfn_wire::decode(data).is_err(), "a wrong length decodes");
+        return Refused;
+    }
+    let Ok(frame) = mfn_wire::decode(data) else {
+        return Entered;
+    };
+    let entries: Vec<_> = frame.tlv.iter().collect();
+    let mut again = Vec::new();
+    let encoded = mfn_wire::encode(&frame.header, &entries, frame.body, &mut again);
+    assert_eq!(encoded, Ok(()), "a decoded frame does not encode");
+    // An empty area of entries may be there or not, so the bytes may differ; what they say may not.
+    match mfn_wire::decode(&again) {
+        Ok(twice) => {
+            assert_eq!(twice.header, frame.header);
+            assert_eq!(twice.body, frame.body);
+            assert!(twice.tlv.iter().eq(entries), "an entry changed");
+        }
+        Err(error) => unreachable!("an encoded frame does not decode: {error}"),
+    }
+    Accepted
+}
+
+/// A frame of STOQ with its message.
+pub(crate) fn stoq_frame(data: &[u8]) -> Depth {
+    let Some((header, rest)) = data.split_first_chunk::<FRAME_HEADER_BYTES>() else {
+        return Refused;
+    };
+    let Ok(frame) = Frame::decode(*header) else {
+        return Refused;
+    };
+    // A stream goes on behind the frame.
+    let Some(body) = rest.get(..frame.length as usize) else {
+        return Refused;
+    };
+    let Ok(message) = Message::decode(frame.kind, Bytes::copy_from_slice(body)) else {
+        return Entered;
+    };
+    let (head, tail) = message.encode();
+    let again = [&head[..], &tail[..]].concat();
+    let whole = data.get(..FRAME_HEADER_BYTES + body.len());
+    assert_eq!(
+        Some(&again[..]),
+        whole,
+        "a decoded message encodes to other bytes"
+    );
+    Accepted
+}
+
+/// A token: whatever was changed, only what the key gave out opens.
+pub(crate) fn token(data: &[u8]) -> Depth {
+    let Ok(token) = Token::from_bytes(data) else {
+        return Refused;
+    };
+    assert_eq!(
+        token.to_bytes()[..],
+        *data,
+        "a token encodes to other bytes"
+    );
+    if token_key().check(&token, &HOLDER, 0).is_err() {
+        return Entered;
+    }
+    let given = token_key().issue(&HOLDER, token.expires);
+    assert_eq!(token, given, "a forged token opens");
+    Accepted
+}
+
+/// An invitation as bytes, as text with a right checksum around these bytes, and the bytes taken as text.
+pub(crate) fn invitation(data: &[u8]) -> Depth {
+    const TEXT_LETTERS_MAX: usize = 1_023;
+    let decoded = Invitation::from_bytes(Bytes::copy_from_slice(data));
+    let text = bech32_text("hmi", data);
+    let parsed = text.parse::<Invitation>();
+    if text.len() > TEXT_LETTERS_MAX {
+        assert_eq!(parsed, Err(SignedError::Text), "a text is too long");
+    } else {
+        assert_eq!(parsed, decoded, "bytes and text differ");
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        drop(text.parse::<Invitation>());
+    }
+    match decoded {
+        Ok(invitation) => {
+            assert_eq!(
+                invitation.to_bytes(),
+                data,
+                "an invitation encodes to other bytes"
+            );
+            Accepted
+        }
+        Err(SignedError::Signature) => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// Ids: the bytes taken as text, and as what a text with a right checksum holds.
+pub(crate) fn ids(data: &[u8]) -> Depth {
+    for hrp in ["hm", "hmr", "hmx"] {
+        let text = bech32_text(hrp, data);
+        let held: Option<[u8; 32]> = data.try_into().ok();
+        let node = held.filter(|_| hrp == "hm").map(NodeId);
+        let root = held
+            .filter(|_| hrp == "hmr")
+            .map(|bytes| Root(BlockId(bytes)));
+        assert_eq!(text.parse().ok(), node, "a wrong node id: {text}");
+        assert_eq!(text.parse().ok(), root, "a wrong root: {text}");
+    }
+    let text = String::from_utf8_lossy(data);
+    let parsed = [
+        text.parse::<NodeId>().ok().map(|id| id.to_string()),
+        text.parse::<Root>().ok().map(|root| root.to_string()),
+        text.parse::<BlockId>().ok().map(|id| id.to_string()),
+    ];
+    if let Some(again) = parsed.into_iter().flatten().next() {
+        assert!(again.eq_ignore_ascii_case(&text), "{text} became {again}");
+        return Accepted;
+    }
+    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(!hex, "a block id is refused: {text}");
+    match CheckedHrpstring::new::<Bech32m>(&text) {
+        Ok(checked) => {
+            let ours = [Hrp::parse_unchecked("hm"), Hrp::parse_unchecked("hmr")];
+            let bytes: Vec<u8> = checked.byte_iter().collect();
+            let again = bech32_text(&checked.hrp().to_lowercase(), &bytes);
+            // Bits to spare behind the last byte make another text; there is one per id.
+            let whole = ours.contains(&checked.hrp())
+                && bytes.len() == 32
+                && again.eq_ignore_ascii_case(&text);
+            assert!(!whole, "an id is refused: {text}");
+            Entered
+        }
+        Err(_) => Refused,
+    }
+}
+
+pub(crate) fn manifest_root(data: &[u8]) -> Depth {
+    let decoded = manifest::decode_root(data);
+    match decoded {
+        Ok(root) => {
+            let again = manifest::encode_root(&root);
+            assert_eq!(again.as_deref(), Some(data), "another encoding of a root");
+            Accepted
+        }
+        Err(_) if data.starts_with(b"hmr\x01") && data.len() == manifest::ROOT_BYTES => Entered,
+        Err(_) => Refused,
+    }
+}
+
+pub(crate) fn manifest_directory(data: &[u8]) -> Depth {
+    match manifest::decode_directory(data) {
+        Ok(entries) => {
+            let again = manifest::encode_directory(&entries);
+            assert_eq!(again, data, "another encoding of a directory");
+            Accepted
+        }
+        Err(_) if data.starts_with(b"hmd\x01") => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// An index, read by a reference that says of it what it says of itself, and by one that does not.
+pub(crate) fn manifest_index(data: &[u8]) -> Depth {
+    let kind = match data.get(4) {
+        Some(1) => IndexKind::File,
+        _ => IndexKind::Directory,
+    };
+    let depth = data.get(5).copied().unwrap_or_default();
+    let size = data
+        .get(8..)
+        .unwrap_or_default()
+        .chunks(44)
+        .filter_map(|entry| entry.first_chunk())
+        .fold(0_u64, |sum, size| {
+            sum.wrapping_add(u64::from_le_bytes(*size))
+        });
+    let expected = ContentRef {
+        size,
+        depth,
+        block_len: u32::try_from(data.len()).unwrap_or(u32::MAX),
+        id: BlockId::of(data),
+    };
+    let other = ContentRef {
+        size: size.wrapping_add(1),
+        ..expected
+    };
+    assert!(
+        manifest::decode_index(data, kind, &other).is_err(),
+        "an index of another size is accepted"
+    );
+    match manifest::decode_index(data, kind, &expected) {
+        Ok(entries) => {
+            let again = manifest::encode_index(kind, depth, &entries);
+            assert_eq!(again, data, "another encoding of an index");
+            Accepted
+        }
+        Err(_) if data.starts_with(b"hmi\x01") => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// A record of a segment: its header, then the block behind its stored bytes, as also a peer sends it.
+pub(crate) fn segment_record(data: &[u8]) -> Depth {
+    let Some(header) = record::Header::decode(data) else {
+        return Refused;
+    };
+    assert!(
+        data.starts_with(&header.encode()),
+        "a header encodes to other bytes"
+    );
+    let stored = data.get(record::HEADER_BYTES..).unwrap_or_default();
+    let restored = codec::restore_checked(&header.id, header.codec, header.raw_len, stored, None);
+    match restored {
+        Ok(block) => {
+            assert_eq!(BlockId::of(&block), header.id, "another block is restored");
+            assert_eq!(block.len(), header.raw_len as usize);
+            Accepted
+        }
+        Err(_) => Entered,
+    }
+}
+
+/// The list beside a segment, of a segment as long as it says.
+pub(crate) fn segment_sidecar(data: &[u8]) -> Depth {
+    const SEGMENT: u32 = 7;
+    let segment_bytes = data
+        .get(8..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    let hashed = data
+        .split_last_chunk::<32>()
+        .is_some_and(|(body, hash)| blake3::hash(body) == *hash);
+    match sidecar::decode(data, SEGMENT, segment_bytes) {
+        Some(rows) => {
+            assert!(hashed, "a damaged list is accepted");
+            for sidecar::Row { location, .. } in rows {
+                let end = u64::from(location.offset) + location.record_bytes();
+                assert!(end <= segment_bytes, "a record lies outside its segment");
+                assert_eq!(location.segment, SEGMENT);
+            }
+            Accepted
+        }
+        None if hashed => Entered,
+        None => Refused,
+    }
+}
