@@ -366,8 +366,7 @@ impl Cpe {
                 }
                 continue;
             }
-            let oldest = names.members.oldest();
-            let Some(id) = oldest.into_iter().find(|id| Some(*id) != kept) else {
+            let Some(id) = names.members.all().find(|id| Some(*id) != kept) else {
                 break;
             };
             // What is not there any more is no loss.

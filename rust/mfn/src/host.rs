@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use mfn_journal::{Durability, Journal, JournalError, Options, RECORD_BYTES_MAX, Record};
@@ -29,6 +29,8 @@ const _: () = assert!(BATCH_BYTES + BODY_BYTES_MAX + ENTRY_BYTES <= RECORD_BYTES
 /// A batch is closed when its record is this long.
 const BATCH_BYTES: usize = 8 << 20;
 
+/// A log that took longer to apply is replaced by a snapshot, however short it is: reading it back takes as long.
+const APPLY_MAX: Duration = Duration::from_secs(10);
 /// How much the log grows before a snapshot that failed is tried again.
 const RETRY_BYTES: u64 = 16 << 20;
 
@@ -100,6 +102,8 @@ struct Host<L> {
     layer: L,
     journal: Journal,
     snapshots: u64,
+    /// How long it took to apply what is in the log.
+    applying: Duration,
     /// After a snapshot that failed: how long the log may grow before the next try.
     next_try: u64,
     shared: Arc<Shared>,
@@ -112,7 +116,9 @@ impl Memory {
     /// # Errors
     /// A journal that is damaged is an error and never a silent empty start.
     pub fn open<L: Layer>(directory: &Path, bytes_max: u64) -> Result<Self, MemoryError> {
+        let start = Instant::now();
         let (mut layer, journal) = open::<L>(directory)?;
+        let applying = start.elapsed();
         let bytes_max = bytes_max.max(crate::share::BYTES_MAX_LEAST);
         let mut host = {
             let changed = layer.bytes_max() != bytes_max;
@@ -130,6 +136,7 @@ impl Memory {
                 layer,
                 journal,
                 snapshots: 0,
+                applying,
                 next_try: 0,
                 shared: Arc::default(),
             }
@@ -259,6 +266,7 @@ impl<L: Layer> Host<L> {
             let mut record = Vec::new();
             let mut next = Some(first);
             let mut calls = 0;
+            let start = Instant::now();
             while let Some(job) = next.take() {
                 calls += 1;
                 let length = job.body.len();
@@ -274,6 +282,7 @@ impl<L: Layer> Host<L> {
                     next = jobs.try_recv().ok();
                 }
             }
+            self.applying += start.elapsed();
             self.commit(&record, accepted);
             for job in questions {
                 let answer = self.ask(&job);
@@ -324,12 +333,16 @@ impl<L: Layer> Host<L> {
         }
         if committed.is_ok()
             && self.journal.log_bytes() > self.next_try
-            && self.journal.wants_snapshot(self.layer.bytes())
+            && self.wants_snapshot()
             && let Err(failure) = self.snapshot()
         {
             tracing::error!(layer = L::SERVICE.name(), %failure, "no snapshot was written; the log grows on");
             self.next_try = self.journal.log_bytes() + RETRY_BYTES;
         }
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        self.applying > APPLY_MAX || self.journal.wants_snapshot(self.layer.bytes())
     }
 
     fn ask(&mut self, job: &Job) -> Answer {
@@ -358,6 +371,7 @@ impl<L: Layer> Host<L> {
         match self.journal.snapshot(bytes.chunks(RECORD_BYTES_MAX)) {
             Ok(()) => {
                 self.layer = restored;
+                self.applying = Duration::ZERO;
                 self.snapshots += 1;
                 Ok(())
             }

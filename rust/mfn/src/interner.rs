@@ -73,6 +73,11 @@ impl Interner {
         self.keys.keys().copied().take(count).collect()
     }
 
+    /// All numbers, the one that was given first before the others.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u64> {
+        self.keys.keys().copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }

@@ -278,6 +278,35 @@ fn pools_share_a_budget_and_are_few() {
     assert!(sum <= stats.bytes_max && dsr.entries() == POOLS_MAX as u64);
 }
 
+/// Names of series count as well; the one that is written to stays.
+#[test]
+fn names_stay_within_their_share() {
+    let mut cpe = Cpe::empty();
+    for pool in 0..POOLS_MAX as u64 {
+        change(&mut cpe, method::cpe::OBSERVE, &observe(pool, "s", "a")).unwrap();
+    }
+    let name = |at: u32| [&at.to_le_bytes()[..], &[7; KEY_BYTES_MAX - 4]].concat();
+    for at in 0..400 {
+        let request = pb::CpeSampleRequest {
+            series: name(at),
+            value: 1.0,
+            time: 1,
+            ..Default::default()
+        };
+        change(&mut cpe, method::cpe::SAMPLE, &request).unwrap();
+    }
+    let none = pb::CpeStatsRequest::default();
+    let stats: pb::CpeStats = ask(&mut cpe, method::cpe::STATS, &none).unwrap();
+    let pool = &stats.pools[0];
+    assert!(pool.key_bytes <= pool.bytes_max / 4, "{pool:?}");
+    assert!((50..400).contains(&pool.series), "{pool:?}");
+    let request = pb::CpeForecastRequest {
+        series: name(399),
+        ..Default::default()
+    };
+    ask::<_, pb::CpeForecast>(&mut cpe, method::cpe::FORECAST, &request).unwrap();
+}
+
 /// Long keys reach their bound before anything else does.
 #[test]
 fn keys_stay_within_their_share() {
