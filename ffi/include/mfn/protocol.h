@@ -108,6 +108,15 @@
 #define MFN_METHOD_IFR_MAY_CONTAIN 8u /* IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe. */
 #define MFN_METHOD_IFR_SNAPSHOT 9u /* Writes a snapshot now and begins a new log; answers when it is on disk. */
 
+/* Methods of the dsr service. */
+#define MFN_METHOD_DSR_STATS 1u /* DsrStats. */
+#define MFN_METHOD_DSR_INSERT 2u /* DsrInsertRequest: keeps a vector under a key; DsrInsertReply. */
+#define MFN_METHOD_DSR_REMOVE 3u /* DsrRemoveRequest: forgets an entry or a pool. */
+#define MFN_METHOD_DSR_SIMILAR 4u /* DsrSimilarRequest; DsrMatches, most similar first. */
+#define MFN_METHOD_DSR_EXPLAIN 5u /* DsrExplainRequest; DsrExplanation: why an entry is found for a vector, or is not. */
+#define MFN_METHOD_DSR_NOVELTY 6u /* DsrNoveltyRequest; DsrNovelty: how unlike everything in the pool. */
+#define MFN_METHOD_DSR_SNAPSHOT 7u /* Writes a snapshot now and begins a new log; answers when it is on disk. */
+
 /* Methods of the alm service. */
 #define MFN_METHOD_ALM_STATS 1u /* AlmStats. */
 #define MFN_METHOD_ALM_ADD 2u /* AlmEdges: sets the strength of edges. */
@@ -125,5 +134,14 @@
 #define MFN_METHOD_ALM_POOL_DROP 14u /* AlmPool: forgets a pool with all that is in it. */
 #define MFN_METHOD_ALM_POOLS 15u /* AlmPools. */
 #define MFN_METHOD_ALM_PREPARE 16u /* AlmPool: chooses landmarks that shorten searches until a link grows. */
+
+/* Methods of the cpe service. */
+#define MFN_METHOD_CPE_STATS 1u /* CpeStatsRequest; CpeStats: the pools, and the scores of a stream if one is named. */
+#define MFN_METHOD_CPE_OBSERVE 2u /* CpeObserveRequest: keys came in a stream, in this order; CpeObserved: how each had been predicted. */
+#define MFN_METHOD_CPE_PREDICT 3u /* CpePredictRequest; CpePrediction: what comes next, how sure that is, and when. */
+#define MFN_METHOD_CPE_SAMPLE 4u /* CpeSampleRequest: a number came in a series; CpeSampled. */
+#define MFN_METHOD_CPE_FORECAST 5u /* CpeForecastRequest; CpeForecast: quantiles of the numbers to come. */
+#define MFN_METHOD_CPE_FORGET 6u /* CpeForgetRequest: forgets a stream, a series or a pool. */
+#define MFN_METHOD_CPE_SNAPSHOT 7u /* Writes a snapshot now and begins a new log; answers when it is on disk. */
 
 #endif

@@ -238,6 +238,24 @@ const (
 	MethodIFRSnapshot uint16 = 9
 )
 
+// Methods of the dsr service.
+const (
+	// MethodDSRStats DsrStats.
+	MethodDSRStats uint16 = 1
+	// MethodDSRInsert DsrInsertRequest: keeps a vector under a key; DsrInsertReply.
+	MethodDSRInsert uint16 = 2
+	// MethodDSRRemove DsrRemoveRequest: forgets an entry or a pool.
+	MethodDSRRemove uint16 = 3
+	// MethodDSRSimilar DsrSimilarRequest; DsrMatches, most similar first.
+	MethodDSRSimilar uint16 = 4
+	// MethodDSRExplain DsrExplainRequest; DsrExplanation: why an entry is found for a vector, or is not.
+	MethodDSRExplain uint16 = 5
+	// MethodDSRNovelty DsrNoveltyRequest; DsrNovelty: how unlike everything in the pool.
+	MethodDSRNovelty uint16 = 6
+	// MethodDSRSnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
+	MethodDSRSnapshot uint16 = 7
+)
+
 // Methods of the alm service.
 const (
 	// MethodALMStats AlmStats.
@@ -272,6 +290,24 @@ const (
 	MethodALMPools uint16 = 15
 	// MethodALMPrepare AlmPool: chooses landmarks that shorten searches until a link grows.
 	MethodALMPrepare uint16 = 16
+)
+
+// Methods of the cpe service.
+const (
+	// MethodCPEStats CpeStatsRequest; CpeStats: the pools, and the scores of a stream if one is named.
+	MethodCPEStats uint16 = 1
+	// MethodCPEObserve CpeObserveRequest: keys came in a stream, in this order; CpeObserved: how each had been predicted.
+	MethodCPEObserve uint16 = 2
+	// MethodCPEPredict CpePredictRequest; CpePrediction: what comes next, how sure that is, and when.
+	MethodCPEPredict uint16 = 3
+	// MethodCPESample CpeSampleRequest: a number came in a series; CpeSampled.
+	MethodCPESample uint16 = 4
+	// MethodCPEForecast CpeForecastRequest; CpeForecast: quantiles of the numbers to come.
+	MethodCPEForecast uint16 = 5
+	// MethodCPEForget CpeForgetRequest: forgets a stream, a series or a pool.
+	MethodCPEForget uint16 = 6
+	// MethodCPESnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
+	MethodCPESnapshot uint16 = 7
 )
 
 // Status says how a call ended: 0 is success, errors are negative.

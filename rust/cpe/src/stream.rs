@@ -229,6 +229,11 @@ impl Stream {
         self.symbols.len()
     }
 
+    /// Whether a symbol is known: it came, and is not forgotten.
+    pub fn knows(&self, symbol: u64) -> bool {
+        self.symbols.find(symbol).is_some()
+    }
+
     /// Log-loss of each expert so far, in bits; the stream's own is at most the least of them plus
     /// [`Stream::regret_bits`].
     pub fn expert_losses(&self) -> [(Expert, f64); EXPERTS.len()] {

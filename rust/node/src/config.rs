@@ -40,6 +40,10 @@ pub struct Config {
     pub alm_program: Option<PathBuf>,
     /// How long until an unconfirmed link counts half.
     pub alm_half_life: Duration,
+    /// Whether the layers dsr and cpe are served.
+    pub memory_enabled: bool,
+    /// What each of these two may take in memory.
+    pub memory_bytes_max: u64,
     /// Where run directories are made; none: the machine's usual place.
     pub run_base: Option<PathBuf>,
     /// Where metrics are served over HTTP as well: a loopback address; none: nowhere.
@@ -85,6 +89,8 @@ impl Default for Config {
             alm_enabled: true,
             alm_program: None,
             alm_half_life: Duration::from_secs(3_600),
+            memory_enabled: true,
+            memory_bytes_max: 256 << 20,
             run_base: None,
             metrics_http: None,
             log_format: LogFormat::Human,
@@ -172,6 +178,18 @@ pub const KEYS: &[Key] = &[
         "half_life",
         "\"1h\"",
         "How long until a link that is not confirmed counts half.",
+    ),
+    key(
+        "memory",
+        "enabled",
+        "true",
+        "Serve the layers dsr and cpe on sockets of their own. What they hold is kept in memory/.",
+    ),
+    key(
+        "memory",
+        "bytes_max",
+        "\"256 MiB\"",
+        "What each of the two may take in memory, 64 MiB at least. What does not fit is forgotten.",
     ),
     key(
         "run",
@@ -302,6 +320,14 @@ impl Config {
                 self.alm_half_life = duration(value)?;
                 if self.alm_half_life < Duration::from_secs(1) {
                     return Err(wrong(value, "a half-life is 1s at least".into()));
+                }
+            }
+            ("memory", "enabled") => self.memory_enabled = flag(value)?,
+            ("memory", "bytes_max") => {
+                self.memory_bytes_max =
+                    parse_size(string(value)?).map_err(|error| wrong(value, error.to_string()))?;
+                if self.memory_bytes_max < mfn_memory::BYTES_MAX_LEAST {
+                    return Err(wrong(value, "a layer takes 64 MiB at least".into()));
                 }
             }
             ("run", "base") => self.run_base = path(value)?,
@@ -594,6 +620,8 @@ mod tests {
         check("[transport]\nlisten = []\n", &["line 2", "one address"]);
         check("[alm]\nprogram = \"almd\"\n", &["line 2", "absolute"]);
         check("[log]\nlevel = \"lots=of=it\"\n", &["line 2", "lots"]);
+        check("[memory]\nbytes_max = \"1 MiB\"\n", &["line 2", "64 MiB"]);
+        check("[memory]\nbytes = \"1 GiB\"\n", &["line 2", "'bytes_max'"]);
         check("[log\n", &["line 1"]);
     }
 

@@ -101,6 +101,10 @@ impl NodeDir {
     pub fn alm(&self) -> PathBuf {
         self.path.join("alm")
     }
+    /// Of the layers dsr and cpe, a directory for each.
+    pub fn memory(&self) -> PathBuf {
+        self.path.join("memory")
+    }
     pub fn peers(&self) -> PathBuf {
         self.path.join("peers")
     }

@@ -20,6 +20,7 @@ mod http;
 mod identity;
 pub mod logs;
 mod membership;
+mod memory;
 mod metrics;
 mod node;
 mod peers;

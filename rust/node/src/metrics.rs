@@ -13,6 +13,7 @@ use mfn_wire::{Service, Status, method, pb};
 use crate::adviser::Adviser;
 use crate::answer::{Answer, blocking, boxed, store_failure, unsupported};
 use crate::component::View;
+use crate::memory::Layers;
 
 /// The components in the order in which they started; this one adds itself last.
 pub(crate) type Views = Arc<Mutex<Vec<View>>>;
@@ -25,6 +26,7 @@ pub(crate) struct MetricsService {
     pub(crate) store: Store,
     pub(crate) endpoint: stoq::Endpoint,
     pub(crate) adviser: Adviser,
+    pub(crate) memory: Layers,
     pub(crate) recorder: PrometheusHandle,
 }
 
@@ -104,13 +106,13 @@ impl MetricsService {
                 entries: blocks,
                 ..layer("ifr", "in use", "in-process: the index of the store")
             },
-            layer("dsr", "absent", "not part of this version"),
+            self.memory.dsr.status("dsr"),
             pb::LayerStatus {
                 restarts,
                 entries: self.adviser.links().await.unwrap_or_default(),
                 ..layer("alm", if running { "in use" } else { "absent" }, &alm)
             },
-            layer("cpe", "absent", "not part of this version"),
+            self.memory.cpe.status("cpe"),
         ];
         Ok(Reply::message(&pb::NodeStatus {
             node_id: self.id.to_string(),

@@ -22,6 +22,7 @@ use crate::dir::{DirError, DirLock, NodeDir};
 use crate::fetch::{Fetcher, StoreSource};
 use crate::identity::{self, IdentityError};
 use crate::membership::Membership;
+use crate::memory::Layers;
 use crate::metrics::{MetricsService, Views};
 use crate::peers::{PeerBook, PeersError};
 use crate::scheduler::SchedulerService;
@@ -154,6 +155,14 @@ impl Node {
             })?;
         add(consensus);
 
+        let memory = Layers::open(dir, config);
+        for (service, layer) in memory.served() {
+            let (component, ()) = Component::start(service, &run_dir, stopping.clone(), {
+                move || async move { Ok((Parts::only(layer), ())) }
+            })?;
+            add(component);
+        }
+
         // Last, and asked first by `hypermesh status`: who reaches it finds all others.
         let listen = endpoint.local_addrs();
         let (component, ()) = Component::start(Service::Metrics, &run_dir, stopping, {
@@ -165,6 +174,7 @@ impl Node {
                 store,
                 endpoint,
                 adviser,
+                memory,
                 recorder,
             };
             let http = config.metrics_http;

@@ -377,6 +377,24 @@ pub mod method {
         pub const SNAPSHOT: u16 = 9;
     }
 
+    /// Methods of the dsr service.
+    pub mod dsr {
+        /// DsrStats.
+        pub const STATS: u16 = 1;
+        /// DsrInsertRequest: keeps a vector under a key; DsrInsertReply.
+        pub const INSERT: u16 = 2;
+        /// DsrRemoveRequest: forgets an entry or a pool.
+        pub const REMOVE: u16 = 3;
+        /// DsrSimilarRequest; DsrMatches, most similar first.
+        pub const SIMILAR: u16 = 4;
+        /// DsrExplainRequest; DsrExplanation: why an entry is found for a vector, or is not.
+        pub const EXPLAIN: u16 = 5;
+        /// DsrNoveltyRequest; DsrNovelty: how unlike everything in the pool.
+        pub const NOVELTY: u16 = 6;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const SNAPSHOT: u16 = 7;
+    }
+
     /// Methods of the alm service.
     pub mod alm {
         /// AlmStats.
@@ -413,6 +431,24 @@ pub mod method {
         pub const PREPARE: u16 = 16;
     }
 
+    /// Methods of the cpe service.
+    pub mod cpe {
+        /// CpeStatsRequest; CpeStats: the pools, and the scores of a stream if one is named.
+        pub const STATS: u16 = 1;
+        /// CpeObserveRequest: keys came in a stream, in this order; CpeObserved: how each had been predicted.
+        pub const OBSERVE: u16 = 2;
+        /// CpePredictRequest; CpePrediction: what comes next, how sure that is, and when.
+        pub const PREDICT: u16 = 3;
+        /// CpeSampleRequest: a number came in a series; CpeSampled.
+        pub const SAMPLE: u16 = 4;
+        /// CpeForecastRequest; CpeForecast: quantiles of the numbers to come.
+        pub const FORECAST: u16 = 5;
+        /// CpeForgetRequest: forgets a stream, a series or a pool.
+        pub const FORGET: u16 = 6;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const SNAPSHOT: u16 = 7;
+    }
+
     /// Name of a method, for people.
     pub fn name(service: super::Service, method: u16) -> Option<&'static str> {
         Some(match (service, method) {
@@ -446,6 +482,13 @@ pub mod method {
             (super::Service::Ifr, 7) => "remove_many",
             (super::Service::Ifr, 8) => "may_contain",
             (super::Service::Ifr, 9) => "snapshot",
+            (super::Service::Dsr, 1) => "stats",
+            (super::Service::Dsr, 2) => "insert",
+            (super::Service::Dsr, 3) => "remove",
+            (super::Service::Dsr, 4) => "similar",
+            (super::Service::Dsr, 5) => "explain",
+            (super::Service::Dsr, 6) => "novelty",
+            (super::Service::Dsr, 7) => "snapshot",
             (super::Service::Alm, 1) => "stats",
             (super::Service::Alm, 2) => "add",
             (super::Service::Alm, 3) => "reinforce",
@@ -462,6 +505,13 @@ pub mod method {
             (super::Service::Alm, 14) => "pool_drop",
             (super::Service::Alm, 15) => "pools",
             (super::Service::Alm, 16) => "prepare",
+            (super::Service::Cpe, 1) => "stats",
+            (super::Service::Cpe, 2) => "observe",
+            (super::Service::Cpe, 3) => "predict",
+            (super::Service::Cpe, 4) => "sample",
+            (super::Service::Cpe, 5) => "forecast",
+            (super::Service::Cpe, 6) => "forget",
+            (super::Service::Cpe, 7) => "snapshot",
             _ => return None,
         })
     }
@@ -755,6 +805,69 @@ pub mod method {
             reply: "",
         },
         Description {
+            service: super::Service::Dsr,
+            method: 1,
+            name: "stats",
+            text: "DsrStats.",
+            request: "",
+            event: "",
+            reply: "DsrStats",
+        },
+        Description {
+            service: super::Service::Dsr,
+            method: 2,
+            name: "insert",
+            text: "DsrInsertRequest: keeps a vector under a key; DsrInsertReply.",
+            request: "DsrInsertRequest",
+            event: "",
+            reply: "DsrInsertReply",
+        },
+        Description {
+            service: super::Service::Dsr,
+            method: 3,
+            name: "remove",
+            text: "DsrRemoveRequest: forgets an entry or a pool.",
+            request: "DsrRemoveRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Dsr,
+            method: 4,
+            name: "similar",
+            text: "DsrSimilarRequest; DsrMatches, most similar first.",
+            request: "DsrSimilarRequest",
+            event: "",
+            reply: "DsrMatches",
+        },
+        Description {
+            service: super::Service::Dsr,
+            method: 5,
+            name: "explain",
+            text: "DsrExplainRequest; DsrExplanation: why an entry is found for a vector, or is not.",
+            request: "DsrExplainRequest",
+            event: "",
+            reply: "DsrExplanation",
+        },
+        Description {
+            service: super::Service::Dsr,
+            method: 6,
+            name: "novelty",
+            text: "DsrNoveltyRequest; DsrNovelty: how unlike everything in the pool.",
+            request: "DsrNoveltyRequest",
+            event: "",
+            reply: "DsrNovelty",
+        },
+        Description {
+            service: super::Service::Dsr,
+            method: 7,
+            name: "snapshot",
+            text: "Writes a snapshot now and begins a new log; answers when it is on disk.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
             service: super::Service::Alm,
             method: 1,
             name: "stats",
@@ -895,6 +1008,69 @@ pub mod method {
             name: "prepare",
             text: "AlmPool: chooses landmarks that shorten searches until a link grows.",
             request: "AlmPool",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 1,
+            name: "stats",
+            text: "CpeStatsRequest; CpeStats: the pools, and the scores of a stream if one is named.",
+            request: "CpeStatsRequest",
+            event: "",
+            reply: "CpeStats",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 2,
+            name: "observe",
+            text: "CpeObserveRequest: keys came in a stream, in this order; CpeObserved: how each had been predicted.",
+            request: "CpeObserveRequest",
+            event: "",
+            reply: "CpeObserved",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 3,
+            name: "predict",
+            text: "CpePredictRequest; CpePrediction: what comes next, how sure that is, and when.",
+            request: "CpePredictRequest",
+            event: "",
+            reply: "CpePrediction",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 4,
+            name: "sample",
+            text: "CpeSampleRequest: a number came in a series; CpeSampled.",
+            request: "CpeSampleRequest",
+            event: "",
+            reply: "CpeSampled",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 5,
+            name: "forecast",
+            text: "CpeForecastRequest; CpeForecast: quantiles of the numbers to come.",
+            request: "CpeForecastRequest",
+            event: "",
+            reply: "CpeForecast",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 6,
+            name: "forget",
+            text: "CpeForgetRequest: forgets a stream, a series or a pool.",
+            request: "CpeForgetRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 7,
+            name: "snapshot",
+            text: "Writes a snapshot now and begins a new log; answers when it is on disk.",
+            request: "",
             event: "",
             reply: "",
         },

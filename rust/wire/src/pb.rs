@@ -724,3 +724,344 @@ pub struct AlmStats {
     #[prost(uint64, tag = "13")]
     pub log_bytes: u64,
 }
+/// A pool holds vectors of one length; its first insert makes it. Keys are 1 to 4096 bytes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrInsertRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(float, repeated, tag = "3")]
+    pub vector: ::prost::alloc::vec::Vec<f32>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DsrInsertReply {
+    #[prost(bool, tag = "1")]
+    pub replaced: bool,
+    #[prost(uint64, tag = "2")]
+    pub evicted: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DsrRemoveRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrSimilarRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    /// or a key
+    #[prost(float, repeated, tag = "2")]
+    pub vector: ::prost::alloc::vec::Vec<f32>,
+    /// of an entry, which is not among its own matches
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    /// 0: 10
+    #[prost(uint32, tag = "4")]
+    pub k: u32,
+    /// least similarity; 0: any
+    #[prost(float, tag = "5")]
+    pub least: f32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrMatch {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(float, tag = "2")]
+    pub similarity: f32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrMatches {
+    #[prost(message, repeated, tag = "1")]
+    pub matches: ::prost::alloc::vec::Vec<DsrMatch>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrExplainRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(float, repeated, tag = "2")]
+    pub vector: ::prost::alloc::vec::Vec<f32>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DsrSpike {
+    #[prost(uint32, tag = "1")]
+    pub neuron: u32,
+    #[prost(uint32, tag = "2")]
+    pub step: u32,
+    #[prost(float, tag = "3")]
+    pub similarity: f32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrExplanation {
+    #[prost(float, tag = "1")]
+    pub similarity: f32,
+    /// for the vector; none while answers are exact
+    #[prost(message, repeated, tag = "2")]
+    pub fired: ::prost::alloc::vec::Vec<DsrSpike>,
+    /// for the entry
+    #[prost(message, repeated, tag = "3")]
+    pub entry_fired: ::prost::alloc::vec::Vec<DsrSpike>,
+    /// neurons in both
+    #[prost(uint32, tag = "4")]
+    pub overlap: u32,
+    /// the neuron that owns the entry was among those of the vector
+    #[prost(bool, tag = "5")]
+    pub owner_fired: bool,
+    /// the entry was compared exactly
+    #[prost(bool, tag = "6")]
+    pub compared: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrNoveltyRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(float, repeated, tag = "2")]
+    pub vector: ::prost::alloc::vec::Vec<f32>,
+    #[prost(uint32, tag = "3")]
+    pub neighbours: u32,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct DsrNovelty {
+    #[prost(float, tag = "1")]
+    pub score: f32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DsrPool {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(uint32, tag = "2")]
+    pub dimensions: u32,
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    /// of vectors and what is learnt of them
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub key_bytes: u64,
+    /// of both together
+    #[prost(uint64, tag = "6")]
+    pub bytes_max: u64,
+    /// by the bytes of vectors, ever
+    #[prost(uint64, tag = "7")]
+    pub evicted: u64,
+    /// 0: answers are exact
+    #[prost(uint32, tag = "8")]
+    pub neurons: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DsrStats {
+    #[prost(message, repeated, tag = "1")]
+    pub pools: ::prost::alloc::vec::Vec<DsrPool>,
+    #[prost(uint64, tag = "2")]
+    pub bytes_max: u64,
+    #[prost(uint64, tag = "3")]
+    pub log_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub snapshots: u64,
+}
+/// A pool holds streams of symbols and series of numbers; the first write makes it. Keys are 1 to 4096 bytes. Times are
+/// the caller's, in nanoseconds; 0 is the time at which the node takes the call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpeObserveRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub stream: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub lane: u32,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint64, tag = "5")]
+    pub time: u64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpeOutcome {
+    #[prost(float, tag = "1")]
+    pub probability: f32,
+    #[prost(uint32, tag = "2")]
+    pub place: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeObserved {
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<CpeOutcome>,
+    #[prost(uint64, tag = "2")]
+    pub forgotten: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpePredictRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub stream: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub lane: u32,
+    #[prost(uint32, tag = "4")]
+    pub k: u32,
+    #[prost(uint64, tag = "5")]
+    pub time: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeItem {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(float, tag = "2")]
+    pub probability: f32,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpeWait {
+    #[prost(double, tag = "1")]
+    pub mean_ns: f64,
+    #[prost(double, tag = "2")]
+    pub median_ns: f64,
+    #[prost(double, tag = "3")]
+    pub p90_ns: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpePrediction {
+    /// the likeliest first
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<CpeItem>,
+    /// some other key that is known
+    #[prost(float, tag = "2")]
+    pub other: f32,
+    /// a key that never came, or is forgotten
+    #[prost(float, tag = "3")]
+    pub unseen: f32,
+    /// nothing is claimed
+    #[prost(bool, tag = "4")]
+    pub silent: bool,
+    /// until the next one
+    #[prost(message, optional, tag = "5")]
+    pub wait: ::core::option::Option<CpeWait>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeSampleRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub series: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub lane: u32,
+    #[prost(double, tag = "4")]
+    pub value: f64,
+    #[prost(uint64, tag = "5")]
+    pub time: u64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpeChange {
+    #[prost(double, tag = "1")]
+    pub before: f64,
+    #[prost(double, tag = "2")]
+    pub after: f64,
+    #[prost(uint64, tag = "3")]
+    pub samples_ago: u64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpeSampled {
+    #[prost(bool, tag = "1")]
+    pub gap: bool,
+    #[prost(message, optional, tag = "2")]
+    pub change: ::core::option::Option<CpeChange>,
+    #[prost(uint64, tag = "3")]
+    pub forgotten: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpeForecastRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub series: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub lane: u32,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpeHorizon {
+    #[prost(uint32, tag = "1")]
+    pub samples_ahead: u32,
+    #[prost(double, tag = "2")]
+    pub median: f64,
+    #[prost(double, tag = "3")]
+    pub p90: f64,
+    #[prost(double, tag = "4")]
+    pub p99: f64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeForecast {
+    #[prost(message, repeated, tag = "1")]
+    pub horizons: ::prost::alloc::vec::Vec<CpeHorizon>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpeForgetRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpeStatsRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub stream: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpePool {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(uint64, tag = "2")]
+    pub streams: u64,
+    #[prost(uint64, tag = "3")]
+    pub series: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub key_bytes: u64,
+    /// of both together
+    #[prost(uint64, tag = "6")]
+    pub bytes_max: u64,
+    #[prost(uint64, tag = "7")]
+    pub evicted: u64,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct CpeScores {
+    #[prost(uint64, tag = "1")]
+    pub events: u64,
+    #[prost(uint64, tag = "2")]
+    pub hits_at_1: u64,
+    #[prost(uint64, tag = "3")]
+    pub hits_at_5: u64,
+    #[prost(uint64, tag = "4")]
+    pub unseen: u64,
+    #[prost(uint64, tag = "5")]
+    pub silent: u64,
+    /// over all events
+    #[prost(double, tag = "6")]
+    pub log_loss_bits: f64,
+    /// over all events
+    #[prost(double, tag = "7")]
+    pub brier: f64,
+    #[prost(double, tag = "8")]
+    pub calibration_error: f64,
+    /// known now
+    #[prost(uint64, tag = "9")]
+    pub symbols: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeStats {
+    #[prost(message, repeated, tag = "1")]
+    pub pools: ::prost::alloc::vec::Vec<CpePool>,
+    #[prost(uint64, tag = "2")]
+    pub bytes_max: u64,
+    #[prost(uint64, tag = "3")]
+    pub log_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub snapshots: u64,
+    /// of the stream that was named
+    #[prost(message, optional, tag = "5")]
+    pub scores: ::core::option::Option<CpeScores>,
+}

@@ -205,6 +205,24 @@ pub const method = struct {
         pub const snapshot: u16 = 9;
     };
 
+    /// Methods of the dsr service.
+    pub const dsr = struct {
+        /// DsrStats.
+        pub const stats: u16 = 1;
+        /// DsrInsertRequest: keeps a vector under a key; DsrInsertReply.
+        pub const insert: u16 = 2;
+        /// DsrRemoveRequest: forgets an entry or a pool.
+        pub const remove: u16 = 3;
+        /// DsrSimilarRequest; DsrMatches, most similar first.
+        pub const similar: u16 = 4;
+        /// DsrExplainRequest; DsrExplanation: why an entry is found for a vector, or is not.
+        pub const explain: u16 = 5;
+        /// DsrNoveltyRequest; DsrNovelty: how unlike everything in the pool.
+        pub const novelty: u16 = 6;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const snapshot: u16 = 7;
+    };
+
     /// Methods of the alm service.
     pub const alm = struct {
         /// AlmStats.
@@ -239,6 +257,24 @@ pub const method = struct {
         pub const pools: u16 = 15;
         /// AlmPool: chooses landmarks that shorten searches until a link grows.
         pub const prepare: u16 = 16;
+    };
+
+    /// Methods of the cpe service.
+    pub const cpe = struct {
+        /// CpeStatsRequest; CpeStats: the pools, and the scores of a stream if one is named.
+        pub const stats: u16 = 1;
+        /// CpeObserveRequest: keys came in a stream, in this order; CpeObserved: how each had been predicted.
+        pub const observe: u16 = 2;
+        /// CpePredictRequest; CpePrediction: what comes next, how sure that is, and when.
+        pub const predict: u16 = 3;
+        /// CpeSampleRequest: a number came in a series; CpeSampled.
+        pub const sample: u16 = 4;
+        /// CpeForecastRequest; CpeForecast: quantiles of the numbers to come.
+        pub const forecast: u16 = 5;
+        /// CpeForgetRequest: forgets a stream, a series or a pool.
+        pub const forget: u16 = 6;
+        /// Writes a snapshot now and begins a new log; answers when it is on disk.
+        pub const snapshot: u16 = 7;
     };
 };
 

@@ -4133,6 +4133,2013 @@ func (x *AlmStats) GetLogBytes() uint64 {
 	return 0
 }
 
+// A pool holds vectors of one length; its first insert makes it. Keys are 1 to 4096 bytes.
+type DsrInsertRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Vector        []float32              `protobuf:"fixed32,3,rep,packed,name=vector,proto3" json:"vector,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrInsertRequest) Reset() {
+	*x = DsrInsertRequest{}
+	mi := &file_local_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrInsertRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrInsertRequest) ProtoMessage() {}
+
+func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrInsertRequest.ProtoReflect.Descriptor instead.
+func (*DsrInsertRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *DsrInsertRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *DsrInsertRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *DsrInsertRequest) GetVector() []float32 {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+type DsrInsertReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replaced      bool                   `protobuf:"varint,1,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	Evicted       uint64                 `protobuf:"varint,2,opt,name=evicted,proto3" json:"evicted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrInsertReply) Reset() {
+	*x = DsrInsertReply{}
+	mi := &file_local_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrInsertReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrInsertReply) ProtoMessage() {}
+
+func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrInsertReply.ProtoReflect.Descriptor instead.
+func (*DsrInsertReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *DsrInsertReply) GetReplaced() bool {
+	if x != nil {
+		return x.Replaced
+	}
+	return false
+}
+
+func (x *DsrInsertReply) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
+	}
+	return 0
+}
+
+type DsrRemoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrRemoveRequest) Reset() {
+	*x = DsrRemoveRequest{}
+	mi := &file_local_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrRemoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrRemoveRequest) ProtoMessage() {}
+
+func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrRemoveRequest.ProtoReflect.Descriptor instead.
+func (*DsrRemoveRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *DsrRemoveRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *DsrRemoveRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type DsrSimilarRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Vector        []float32              `protobuf:"fixed32,2,rep,packed,name=vector,proto3" json:"vector,omitempty"` // or a key
+	Key           []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`                // of an entry, which is not among its own matches
+	K             uint32                 `protobuf:"varint,4,opt,name=k,proto3" json:"k,omitempty"`                   // 0: 10
+	Least         float32                `protobuf:"fixed32,5,opt,name=least,proto3" json:"least,omitempty"`          // least similarity; 0: any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrSimilarRequest) Reset() {
+	*x = DsrSimilarRequest{}
+	mi := &file_local_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrSimilarRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrSimilarRequest) ProtoMessage() {}
+
+func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrSimilarRequest.ProtoReflect.Descriptor instead.
+func (*DsrSimilarRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DsrSimilarRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *DsrSimilarRequest) GetVector() []float32 {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+func (x *DsrSimilarRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *DsrSimilarRequest) GetK() uint32 {
+	if x != nil {
+		return x.K
+	}
+	return 0
+}
+
+func (x *DsrSimilarRequest) GetLeast() float32 {
+	if x != nil {
+		return x.Least
+	}
+	return 0
+}
+
+type DsrMatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Similarity    float32                `protobuf:"fixed32,2,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrMatch) Reset() {
+	*x = DsrMatch{}
+	mi := &file_local_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrMatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrMatch) ProtoMessage() {}
+
+func (x *DsrMatch) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrMatch.ProtoReflect.Descriptor instead.
+func (*DsrMatch) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *DsrMatch) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *DsrMatch) GetSimilarity() float32 {
+	if x != nil {
+		return x.Similarity
+	}
+	return 0
+}
+
+type DsrMatches struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Matches       []*DsrMatch            `protobuf:"bytes,1,rep,name=matches,proto3" json:"matches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrMatches) Reset() {
+	*x = DsrMatches{}
+	mi := &file_local_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrMatches) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrMatches) ProtoMessage() {}
+
+func (x *DsrMatches) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrMatches.ProtoReflect.Descriptor instead.
+func (*DsrMatches) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *DsrMatches) GetMatches() []*DsrMatch {
+	if x != nil {
+		return x.Matches
+	}
+	return nil
+}
+
+type DsrExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Vector        []float32              `protobuf:"fixed32,2,rep,packed,name=vector,proto3" json:"vector,omitempty"`
+	Key           []byte                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrExplainRequest) Reset() {
+	*x = DsrExplainRequest{}
+	mi := &file_local_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrExplainRequest) ProtoMessage() {}
+
+func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrExplainRequest.ProtoReflect.Descriptor instead.
+func (*DsrExplainRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *DsrExplainRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *DsrExplainRequest) GetVector() []float32 {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+func (x *DsrExplainRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type DsrSpike struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Neuron        uint32                 `protobuf:"varint,1,opt,name=neuron,proto3" json:"neuron,omitempty"`
+	Step          uint32                 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	Similarity    float32                `protobuf:"fixed32,3,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrSpike) Reset() {
+	*x = DsrSpike{}
+	mi := &file_local_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrSpike) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrSpike) ProtoMessage() {}
+
+func (x *DsrSpike) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrSpike.ProtoReflect.Descriptor instead.
+func (*DsrSpike) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *DsrSpike) GetNeuron() uint32 {
+	if x != nil {
+		return x.Neuron
+	}
+	return 0
+}
+
+func (x *DsrSpike) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *DsrSpike) GetSimilarity() float32 {
+	if x != nil {
+		return x.Similarity
+	}
+	return 0
+}
+
+type DsrExplanation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Similarity    float32                `protobuf:"fixed32,1,opt,name=similarity,proto3" json:"similarity,omitempty"`
+	Fired         []*DsrSpike            `protobuf:"bytes,2,rep,name=fired,proto3" json:"fired,omitempty"`                              // for the vector; none while answers are exact
+	EntryFired    []*DsrSpike            `protobuf:"bytes,3,rep,name=entry_fired,json=entryFired,proto3" json:"entry_fired,omitempty"`  // for the entry
+	Overlap       uint32                 `protobuf:"varint,4,opt,name=overlap,proto3" json:"overlap,omitempty"`                         // neurons in both
+	OwnerFired    bool                   `protobuf:"varint,5,opt,name=owner_fired,json=ownerFired,proto3" json:"owner_fired,omitempty"` // the neuron that owns the entry was among those of the vector
+	Compared      bool                   `protobuf:"varint,6,opt,name=compared,proto3" json:"compared,omitempty"`                       // the entry was compared exactly
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrExplanation) Reset() {
+	*x = DsrExplanation{}
+	mi := &file_local_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrExplanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrExplanation) ProtoMessage() {}
+
+func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrExplanation.ProtoReflect.Descriptor instead.
+func (*DsrExplanation) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *DsrExplanation) GetSimilarity() float32 {
+	if x != nil {
+		return x.Similarity
+	}
+	return 0
+}
+
+func (x *DsrExplanation) GetFired() []*DsrSpike {
+	if x != nil {
+		return x.Fired
+	}
+	return nil
+}
+
+func (x *DsrExplanation) GetEntryFired() []*DsrSpike {
+	if x != nil {
+		return x.EntryFired
+	}
+	return nil
+}
+
+func (x *DsrExplanation) GetOverlap() uint32 {
+	if x != nil {
+		return x.Overlap
+	}
+	return 0
+}
+
+func (x *DsrExplanation) GetOwnerFired() bool {
+	if x != nil {
+		return x.OwnerFired
+	}
+	return false
+}
+
+func (x *DsrExplanation) GetCompared() bool {
+	if x != nil {
+		return x.Compared
+	}
+	return false
+}
+
+type DsrNoveltyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Vector        []float32              `protobuf:"fixed32,2,rep,packed,name=vector,proto3" json:"vector,omitempty"`
+	Neighbours    uint32                 `protobuf:"varint,3,opt,name=neighbours,proto3" json:"neighbours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrNoveltyRequest) Reset() {
+	*x = DsrNoveltyRequest{}
+	mi := &file_local_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrNoveltyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrNoveltyRequest) ProtoMessage() {}
+
+func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrNoveltyRequest.ProtoReflect.Descriptor instead.
+func (*DsrNoveltyRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *DsrNoveltyRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *DsrNoveltyRequest) GetVector() []float32 {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+func (x *DsrNoveltyRequest) GetNeighbours() uint32 {
+	if x != nil {
+		return x.Neighbours
+	}
+	return 0
+}
+
+type DsrNovelty struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Score         float32                `protobuf:"fixed32,1,opt,name=score,proto3" json:"score,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrNovelty) Reset() {
+	*x = DsrNovelty{}
+	mi := &file_local_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrNovelty) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrNovelty) ProtoMessage() {}
+
+func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrNovelty.ProtoReflect.Descriptor instead.
+func (*DsrNovelty) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *DsrNovelty) GetScore() float32 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+type DsrPool struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Dimensions    uint32                 `protobuf:"varint,2,opt,name=dimensions,proto3" json:"dimensions,omitempty"`
+	Entries       uint64                 `protobuf:"varint,3,opt,name=entries,proto3" json:"entries,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"` // of vectors and what is learnt of them
+	KeyBytes      uint64                 `protobuf:"varint,5,opt,name=key_bytes,json=keyBytes,proto3" json:"key_bytes,omitempty"`
+	BytesMax      uint64                 `protobuf:"varint,6,opt,name=bytes_max,json=bytesMax,proto3" json:"bytes_max,omitempty"` // of both together
+	Evicted       uint64                 `protobuf:"varint,7,opt,name=evicted,proto3" json:"evicted,omitempty"`                   // by the bytes of vectors, ever
+	Neurons       uint32                 `protobuf:"varint,8,opt,name=neurons,proto3" json:"neurons,omitempty"`                   // 0: answers are exact
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrPool) Reset() {
+	*x = DsrPool{}
+	mi := &file_local_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrPool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrPool) ProtoMessage() {}
+
+func (x *DsrPool) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrPool.ProtoReflect.Descriptor instead.
+func (*DsrPool) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *DsrPool) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *DsrPool) GetDimensions() uint32 {
+	if x != nil {
+		return x.Dimensions
+	}
+	return 0
+}
+
+func (x *DsrPool) GetEntries() uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return 0
+}
+
+func (x *DsrPool) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *DsrPool) GetKeyBytes() uint64 {
+	if x != nil {
+		return x.KeyBytes
+	}
+	return 0
+}
+
+func (x *DsrPool) GetBytesMax() uint64 {
+	if x != nil {
+		return x.BytesMax
+	}
+	return 0
+}
+
+func (x *DsrPool) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
+	}
+	return 0
+}
+
+func (x *DsrPool) GetNeurons() uint32 {
+	if x != nil {
+		return x.Neurons
+	}
+	return 0
+}
+
+type DsrStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         []*DsrPool             `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	BytesMax      uint64                 `protobuf:"varint,2,opt,name=bytes_max,json=bytesMax,proto3" json:"bytes_max,omitempty"`
+	LogBytes      uint64                 `protobuf:"varint,3,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	Snapshots     uint64                 `protobuf:"varint,4,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DsrStats) Reset() {
+	*x = DsrStats{}
+	mi := &file_local_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DsrStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DsrStats) ProtoMessage() {}
+
+func (x *DsrStats) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DsrStats.ProtoReflect.Descriptor instead.
+func (*DsrStats) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *DsrStats) GetPools() []*DsrPool {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *DsrStats) GetBytesMax() uint64 {
+	if x != nil {
+		return x.BytesMax
+	}
+	return 0
+}
+
+func (x *DsrStats) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *DsrStats) GetSnapshots() uint64 {
+	if x != nil {
+		return x.Snapshots
+	}
+	return 0
+}
+
+// A pool holds streams of symbols and series of numbers; the first write makes it. Keys are 1 to 4096 bytes. Times are
+// the caller's, in nanoseconds; 0 is the time at which the node takes the call.
+type CpeObserveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Stream        []byte                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	Keys          [][]byte               `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	Time          uint64                 `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeObserveRequest) Reset() {
+	*x = CpeObserveRequest{}
+	mi := &file_local_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeObserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeObserveRequest) ProtoMessage() {}
+
+func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeObserveRequest.ProtoReflect.Descriptor instead.
+func (*CpeObserveRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *CpeObserveRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpeObserveRequest) GetStream() []byte {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+func (x *CpeObserveRequest) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *CpeObserveRequest) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *CpeObserveRequest) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+type CpeOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Probability   float32                `protobuf:"fixed32,1,opt,name=probability,proto3" json:"probability,omitempty"`
+	Place         uint32                 `protobuf:"varint,2,opt,name=place,proto3" json:"place,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeOutcome) Reset() {
+	*x = CpeOutcome{}
+	mi := &file_local_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeOutcome) ProtoMessage() {}
+
+func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeOutcome.ProtoReflect.Descriptor instead.
+func (*CpeOutcome) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *CpeOutcome) GetProbability() float32 {
+	if x != nil {
+		return x.Probability
+	}
+	return 0
+}
+
+func (x *CpeOutcome) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+type CpeObserved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcomes      []*CpeOutcome          `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	Forgotten     uint64                 `protobuf:"varint,2,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeObserved) Reset() {
+	*x = CpeObserved{}
+	mi := &file_local_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeObserved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeObserved) ProtoMessage() {}
+
+func (x *CpeObserved) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeObserved.ProtoReflect.Descriptor instead.
+func (*CpeObserved) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *CpeObserved) GetOutcomes() []*CpeOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *CpeObserved) GetForgotten() uint64 {
+	if x != nil {
+		return x.Forgotten
+	}
+	return 0
+}
+
+type CpePredictRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Stream        []byte                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	K             uint32                 `protobuf:"varint,4,opt,name=k,proto3" json:"k,omitempty"`
+	Time          uint64                 `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpePredictRequest) Reset() {
+	*x = CpePredictRequest{}
+	mi := &file_local_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpePredictRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpePredictRequest) ProtoMessage() {}
+
+func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpePredictRequest.ProtoReflect.Descriptor instead.
+func (*CpePredictRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *CpePredictRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpePredictRequest) GetStream() []byte {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+func (x *CpePredictRequest) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *CpePredictRequest) GetK() uint32 {
+	if x != nil {
+		return x.K
+	}
+	return 0
+}
+
+func (x *CpePredictRequest) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+type CpeItem struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Probability   float32                `protobuf:"fixed32,2,opt,name=probability,proto3" json:"probability,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeItem) Reset() {
+	*x = CpeItem{}
+	mi := &file_local_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeItem) ProtoMessage() {}
+
+func (x *CpeItem) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeItem.ProtoReflect.Descriptor instead.
+func (*CpeItem) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *CpeItem) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *CpeItem) GetProbability() float32 {
+	if x != nil {
+		return x.Probability
+	}
+	return 0
+}
+
+type CpeWait struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MeanNs        float64                `protobuf:"fixed64,1,opt,name=mean_ns,json=meanNs,proto3" json:"mean_ns,omitempty"`
+	MedianNs      float64                `protobuf:"fixed64,2,opt,name=median_ns,json=medianNs,proto3" json:"median_ns,omitempty"`
+	P90Ns         float64                `protobuf:"fixed64,3,opt,name=p90_ns,json=p90Ns,proto3" json:"p90_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeWait) Reset() {
+	*x = CpeWait{}
+	mi := &file_local_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeWait) ProtoMessage() {}
+
+func (x *CpeWait) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeWait.ProtoReflect.Descriptor instead.
+func (*CpeWait) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *CpeWait) GetMeanNs() float64 {
+	if x != nil {
+		return x.MeanNs
+	}
+	return 0
+}
+
+func (x *CpeWait) GetMedianNs() float64 {
+	if x != nil {
+		return x.MedianNs
+	}
+	return 0
+}
+
+func (x *CpeWait) GetP90Ns() float64 {
+	if x != nil {
+		return x.P90Ns
+	}
+	return 0
+}
+
+type CpePrediction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Items         []*CpeItem             `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`     // the likeliest first
+	Other         float32                `protobuf:"fixed32,2,opt,name=other,proto3" json:"other,omitempty"`   // some other key that is known
+	Unseen        float32                `protobuf:"fixed32,3,opt,name=unseen,proto3" json:"unseen,omitempty"` // a key that never came, or is forgotten
+	Silent        bool                   `protobuf:"varint,4,opt,name=silent,proto3" json:"silent,omitempty"`  // nothing is claimed
+	Wait          *CpeWait               `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`       // until the next one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpePrediction) Reset() {
+	*x = CpePrediction{}
+	mi := &file_local_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpePrediction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpePrediction) ProtoMessage() {}
+
+func (x *CpePrediction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpePrediction.ProtoReflect.Descriptor instead.
+func (*CpePrediction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *CpePrediction) GetItems() []*CpeItem {
+	if x != nil {
+		return x.Items
+	}
+	return nil
+}
+
+func (x *CpePrediction) GetOther() float32 {
+	if x != nil {
+		return x.Other
+	}
+	return 0
+}
+
+func (x *CpePrediction) GetUnseen() float32 {
+	if x != nil {
+		return x.Unseen
+	}
+	return 0
+}
+
+func (x *CpePrediction) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
+func (x *CpePrediction) GetWait() *CpeWait {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+type CpeSampleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Series        []byte                 `protobuf:"bytes,2,opt,name=series,proto3" json:"series,omitempty"`
+	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	Value         float64                `protobuf:"fixed64,4,opt,name=value,proto3" json:"value,omitempty"`
+	Time          uint64                 `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeSampleRequest) Reset() {
+	*x = CpeSampleRequest{}
+	mi := &file_local_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeSampleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeSampleRequest) ProtoMessage() {}
+
+func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeSampleRequest.ProtoReflect.Descriptor instead.
+func (*CpeSampleRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *CpeSampleRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpeSampleRequest) GetSeries() []byte {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *CpeSampleRequest) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *CpeSampleRequest) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *CpeSampleRequest) GetTime() uint64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+type CpeChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Before        float64                `protobuf:"fixed64,1,opt,name=before,proto3" json:"before,omitempty"`
+	After         float64                `protobuf:"fixed64,2,opt,name=after,proto3" json:"after,omitempty"`
+	SamplesAgo    uint64                 `protobuf:"varint,3,opt,name=samples_ago,json=samplesAgo,proto3" json:"samples_ago,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeChange) Reset() {
+	*x = CpeChange{}
+	mi := &file_local_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeChange) ProtoMessage() {}
+
+func (x *CpeChange) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeChange.ProtoReflect.Descriptor instead.
+func (*CpeChange) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *CpeChange) GetBefore() float64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *CpeChange) GetAfter() float64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *CpeChange) GetSamplesAgo() uint64 {
+	if x != nil {
+		return x.SamplesAgo
+	}
+	return 0
+}
+
+type CpeSampled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gap           bool                   `protobuf:"varint,1,opt,name=gap,proto3" json:"gap,omitempty"`
+	Change        *CpeChange             `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	Forgotten     uint64                 `protobuf:"varint,3,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeSampled) Reset() {
+	*x = CpeSampled{}
+	mi := &file_local_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeSampled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeSampled) ProtoMessage() {}
+
+func (x *CpeSampled) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeSampled.ProtoReflect.Descriptor instead.
+func (*CpeSampled) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *CpeSampled) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
+func (x *CpeSampled) GetChange() *CpeChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *CpeSampled) GetForgotten() uint64 {
+	if x != nil {
+		return x.Forgotten
+	}
+	return 0
+}
+
+type CpeForecastRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Series        []byte                 `protobuf:"bytes,2,opt,name=series,proto3" json:"series,omitempty"`
+	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeForecastRequest) Reset() {
+	*x = CpeForecastRequest{}
+	mi := &file_local_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeForecastRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeForecastRequest) ProtoMessage() {}
+
+func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeForecastRequest.ProtoReflect.Descriptor instead.
+func (*CpeForecastRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *CpeForecastRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpeForecastRequest) GetSeries() []byte {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+func (x *CpeForecastRequest) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+type CpeHorizon struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SamplesAhead  uint32                 `protobuf:"varint,1,opt,name=samples_ahead,json=samplesAhead,proto3" json:"samples_ahead,omitempty"`
+	Median        float64                `protobuf:"fixed64,2,opt,name=median,proto3" json:"median,omitempty"`
+	P90           float64                `protobuf:"fixed64,3,opt,name=p90,proto3" json:"p90,omitempty"`
+	P99           float64                `protobuf:"fixed64,4,opt,name=p99,proto3" json:"p99,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeHorizon) Reset() {
+	*x = CpeHorizon{}
+	mi := &file_local_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeHorizon) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeHorizon) ProtoMessage() {}
+
+func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeHorizon.ProtoReflect.Descriptor instead.
+func (*CpeHorizon) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *CpeHorizon) GetSamplesAhead() uint32 {
+	if x != nil {
+		return x.SamplesAhead
+	}
+	return 0
+}
+
+func (x *CpeHorizon) GetMedian() float64 {
+	if x != nil {
+		return x.Median
+	}
+	return 0
+}
+
+func (x *CpeHorizon) GetP90() float64 {
+	if x != nil {
+		return x.P90
+	}
+	return 0
+}
+
+func (x *CpeHorizon) GetP99() float64 {
+	if x != nil {
+		return x.P99
+	}
+	return 0
+}
+
+type CpeForecast struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Horizons      []*CpeHorizon          `protobuf:"bytes,1,rep,name=horizons,proto3" json:"horizons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeForecast) Reset() {
+	*x = CpeForecast{}
+	mi := &file_local_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeForecast) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeForecast) ProtoMessage() {}
+
+func (x *CpeForecast) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeForecast.ProtoReflect.Descriptor instead.
+func (*CpeForecast) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *CpeForecast) GetHorizons() []*CpeHorizon {
+	if x != nil {
+		return x.Horizons
+	}
+	return nil
+}
+
+type CpeForgetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeForgetRequest) Reset() {
+	*x = CpeForgetRequest{}
+	mi := &file_local_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeForgetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeForgetRequest) ProtoMessage() {}
+
+func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeForgetRequest.ProtoReflect.Descriptor instead.
+func (*CpeForgetRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *CpeForgetRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpeForgetRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type CpeStatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Stream        []byte                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeStatsRequest) Reset() {
+	*x = CpeStatsRequest{}
+	mi := &file_local_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeStatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeStatsRequest) ProtoMessage() {}
+
+func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeStatsRequest.ProtoReflect.Descriptor instead.
+func (*CpeStatsRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *CpeStatsRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpeStatsRequest) GetStream() []byte {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+type CpePool struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Streams       uint64                 `protobuf:"varint,2,opt,name=streams,proto3" json:"streams,omitempty"`
+	Series        uint64                 `protobuf:"varint,3,opt,name=series,proto3" json:"series,omitempty"`
+	Bytes         uint64                 `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	KeyBytes      uint64                 `protobuf:"varint,5,opt,name=key_bytes,json=keyBytes,proto3" json:"key_bytes,omitempty"`
+	BytesMax      uint64                 `protobuf:"varint,6,opt,name=bytes_max,json=bytesMax,proto3" json:"bytes_max,omitempty"` // of both together
+	Evicted       uint64                 `protobuf:"varint,7,opt,name=evicted,proto3" json:"evicted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpePool) Reset() {
+	*x = CpePool{}
+	mi := &file_local_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpePool) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpePool) ProtoMessage() {}
+
+func (x *CpePool) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpePool.ProtoReflect.Descriptor instead.
+func (*CpePool) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *CpePool) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpePool) GetStreams() uint64 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
+func (x *CpePool) GetSeries() uint64 {
+	if x != nil {
+		return x.Series
+	}
+	return 0
+}
+
+func (x *CpePool) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *CpePool) GetKeyBytes() uint64 {
+	if x != nil {
+		return x.KeyBytes
+	}
+	return 0
+}
+
+func (x *CpePool) GetBytesMax() uint64 {
+	if x != nil {
+		return x.BytesMax
+	}
+	return 0
+}
+
+func (x *CpePool) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
+	}
+	return 0
+}
+
+type CpeScores struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Events           uint64                 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
+	HitsAt_1         uint64                 `protobuf:"varint,2,opt,name=hits_at_1,json=hitsAt1,proto3" json:"hits_at_1,omitempty"`
+	HitsAt_5         uint64                 `protobuf:"varint,3,opt,name=hits_at_5,json=hitsAt5,proto3" json:"hits_at_5,omitempty"`
+	Unseen           uint64                 `protobuf:"varint,4,opt,name=unseen,proto3" json:"unseen,omitempty"`
+	Silent           uint64                 `protobuf:"varint,5,opt,name=silent,proto3" json:"silent,omitempty"`
+	LogLossBits      float64                `protobuf:"fixed64,6,opt,name=log_loss_bits,json=logLossBits,proto3" json:"log_loss_bits,omitempty"` // over all events
+	Brier            float64                `protobuf:"fixed64,7,opt,name=brier,proto3" json:"brier,omitempty"`                                  // over all events
+	CalibrationError float64                `protobuf:"fixed64,8,opt,name=calibration_error,json=calibrationError,proto3" json:"calibration_error,omitempty"`
+	Symbols          uint64                 `protobuf:"varint,9,opt,name=symbols,proto3" json:"symbols,omitempty"` // known now
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CpeScores) Reset() {
+	*x = CpeScores{}
+	mi := &file_local_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeScores) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeScores) ProtoMessage() {}
+
+func (x *CpeScores) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeScores.ProtoReflect.Descriptor instead.
+func (*CpeScores) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *CpeScores) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *CpeScores) GetHitsAt_1() uint64 {
+	if x != nil {
+		return x.HitsAt_1
+	}
+	return 0
+}
+
+func (x *CpeScores) GetHitsAt_5() uint64 {
+	if x != nil {
+		return x.HitsAt_5
+	}
+	return 0
+}
+
+func (x *CpeScores) GetUnseen() uint64 {
+	if x != nil {
+		return x.Unseen
+	}
+	return 0
+}
+
+func (x *CpeScores) GetSilent() uint64 {
+	if x != nil {
+		return x.Silent
+	}
+	return 0
+}
+
+func (x *CpeScores) GetLogLossBits() float64 {
+	if x != nil {
+		return x.LogLossBits
+	}
+	return 0
+}
+
+func (x *CpeScores) GetBrier() float64 {
+	if x != nil {
+		return x.Brier
+	}
+	return 0
+}
+
+func (x *CpeScores) GetCalibrationError() float64 {
+	if x != nil {
+		return x.CalibrationError
+	}
+	return 0
+}
+
+func (x *CpeScores) GetSymbols() uint64 {
+	if x != nil {
+		return x.Symbols
+	}
+	return 0
+}
+
+type CpeStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         []*CpePool             `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`
+	BytesMax      uint64                 `protobuf:"varint,2,opt,name=bytes_max,json=bytesMax,proto3" json:"bytes_max,omitempty"`
+	LogBytes      uint64                 `protobuf:"varint,3,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`
+	Snapshots     uint64                 `protobuf:"varint,4,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Scores        *CpeScores             `protobuf:"bytes,5,opt,name=scores,proto3" json:"scores,omitempty"` // of the stream that was named
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeStats) Reset() {
+	*x = CpeStats{}
+	mi := &file_local_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeStats) ProtoMessage() {}
+
+func (x *CpeStats) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeStats.ProtoReflect.Descriptor instead.
+func (*CpeStats) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *CpeStats) GetPools() []*CpePool {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *CpeStats) GetBytesMax() uint64 {
+	if x != nil {
+		return x.BytesMax
+	}
+	return 0
+}
+
+func (x *CpeStats) GetLogBytes() uint64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *CpeStats) GetSnapshots() uint64 {
+	if x != nil {
+		return x.Snapshots
+	}
+	return 0
+}
+
+func (x *CpeStats) GetScores() *CpeScores {
+	if x != nil {
+		return x.Scores
+	}
+	return nil
+}
+
 var File_local_proto protoreflect.FileDescriptor
 
 const file_local_proto_rawDesc = "" +
@@ -4481,7 +6488,167 @@ const file_local_proto_rawDesc = "" +
 	" \x01(\x04R\x04keys\x12\x14\n" +
 	"\x05asked\x18\v \x01(\x04R\x05asked\x12\x12\n" +
 	"\x04hits\x18\f \x01(\x04R\x04hits\x12\x1b\n" +
-	"\tlog_bytes\x18\r \x01(\x04R\blogBytesB3Z1hypermesh.dev/hypermesh/internal/protocol/localpbb\x06proto3"
+	"\tlog_bytes\x18\r \x01(\x04R\blogBytes\"U\n" +
+	"\x10DsrInsertRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x16\n" +
+	"\x06vector\x18\x03 \x03(\x02R\x06vector\"F\n" +
+	"\x0eDsrInsertReply\x12\x1a\n" +
+	"\breplaced\x18\x01 \x01(\bR\breplaced\x12\x18\n" +
+	"\aevicted\x18\x02 \x01(\x04R\aevicted\"=\n" +
+	"\x10DsrRemoveRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"z\n" +
+	"\x11DsrSimilarRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06vector\x18\x02 \x03(\x02R\x06vector\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\f\n" +
+	"\x01k\x18\x04 \x01(\rR\x01k\x12\x14\n" +
+	"\x05least\x18\x05 \x01(\x02R\x05least\"<\n" +
+	"\bDsrMatch\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1e\n" +
+	"\n" +
+	"similarity\x18\x02 \x01(\x02R\n" +
+	"similarity\"D\n" +
+	"\n" +
+	"DsrMatches\x126\n" +
+	"\amatches\x18\x01 \x03(\v2\x1c.hypermesh.local.v1.DsrMatchR\amatches\"V\n" +
+	"\x11DsrExplainRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06vector\x18\x02 \x03(\x02R\x06vector\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"V\n" +
+	"\bDsrSpike\x12\x16\n" +
+	"\x06neuron\x18\x01 \x01(\rR\x06neuron\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\rR\x04step\x12\x1e\n" +
+	"\n" +
+	"similarity\x18\x03 \x01(\x02R\n" +
+	"similarity\"\xfa\x01\n" +
+	"\x0eDsrExplanation\x12\x1e\n" +
+	"\n" +
+	"similarity\x18\x01 \x01(\x02R\n" +
+	"similarity\x122\n" +
+	"\x05fired\x18\x02 \x03(\v2\x1c.hypermesh.local.v1.DsrSpikeR\x05fired\x12=\n" +
+	"\ventry_fired\x18\x03 \x03(\v2\x1c.hypermesh.local.v1.DsrSpikeR\n" +
+	"entryFired\x12\x18\n" +
+	"\aoverlap\x18\x04 \x01(\rR\aoverlap\x12\x1f\n" +
+	"\vowner_fired\x18\x05 \x01(\bR\n" +
+	"ownerFired\x12\x1a\n" +
+	"\bcompared\x18\x06 \x01(\bR\bcompared\"d\n" +
+	"\x11DsrNoveltyRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06vector\x18\x02 \x03(\x02R\x06vector\x12\x1e\n" +
+	"\n" +
+	"neighbours\x18\x03 \x01(\rR\n" +
+	"neighbours\"\"\n" +
+	"\n" +
+	"DsrNovelty\x12\x14\n" +
+	"\x05score\x18\x01 \x01(\x02R\x05score\"\xe0\x01\n" +
+	"\aDsrPool\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x1e\n" +
+	"\n" +
+	"dimensions\x18\x02 \x01(\rR\n" +
+	"dimensions\x12\x18\n" +
+	"\aentries\x18\x03 \x01(\x04R\aentries\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x1b\n" +
+	"\tkey_bytes\x18\x05 \x01(\x04R\bkeyBytes\x12\x1b\n" +
+	"\tbytes_max\x18\x06 \x01(\x04R\bbytesMax\x12\x18\n" +
+	"\aevicted\x18\a \x01(\x04R\aevicted\x12\x18\n" +
+	"\aneurons\x18\b \x01(\rR\aneurons\"\x95\x01\n" +
+	"\bDsrStats\x121\n" +
+	"\x05pools\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.DsrPoolR\x05pools\x12\x1b\n" +
+	"\tbytes_max\x18\x02 \x01(\x04R\bbytesMax\x12\x1b\n" +
+	"\tlog_bytes\x18\x03 \x01(\x04R\blogBytes\x12\x1c\n" +
+	"\tsnapshots\x18\x04 \x01(\x04R\tsnapshots\"\x80\x01\n" +
+	"\x11CpeObserveRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\fR\x06stream\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\x12\n" +
+	"\x04keys\x18\x04 \x03(\fR\x04keys\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\x04R\x04time\"D\n" +
+	"\n" +
+	"CpeOutcome\x12 \n" +
+	"\vprobability\x18\x01 \x01(\x02R\vprobability\x12\x14\n" +
+	"\x05place\x18\x02 \x01(\rR\x05place\"g\n" +
+	"\vCpeObserved\x12:\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.CpeOutcomeR\boutcomes\x12\x1c\n" +
+	"\tforgotten\x18\x02 \x01(\x04R\tforgotten\"z\n" +
+	"\x11CpePredictRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\fR\x06stream\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\f\n" +
+	"\x01k\x18\x04 \x01(\rR\x01k\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\x04R\x04time\"=\n" +
+	"\aCpeItem\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12 \n" +
+	"\vprobability\x18\x02 \x01(\x02R\vprobability\"V\n" +
+	"\aCpeWait\x12\x17\n" +
+	"\amean_ns\x18\x01 \x01(\x01R\x06meanNs\x12\x1b\n" +
+	"\tmedian_ns\x18\x02 \x01(\x01R\bmedianNs\x12\x15\n" +
+	"\x06p90_ns\x18\x03 \x01(\x01R\x05p90Ns\"\xb9\x01\n" +
+	"\rCpePrediction\x121\n" +
+	"\x05items\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.CpeItemR\x05items\x12\x14\n" +
+	"\x05other\x18\x02 \x01(\x02R\x05other\x12\x16\n" +
+	"\x06unseen\x18\x03 \x01(\x02R\x06unseen\x12\x16\n" +
+	"\x06silent\x18\x04 \x01(\bR\x06silent\x12/\n" +
+	"\x04wait\x18\x05 \x01(\v2\x1b.hypermesh.local.v1.CpeWaitR\x04wait\"\x81\x01\n" +
+	"\x10CpeSampleRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06series\x18\x02 \x01(\fR\x06series\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\x01R\x05value\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\x04R\x04time\"Z\n" +
+	"\tCpeChange\x12\x16\n" +
+	"\x06before\x18\x01 \x01(\x01R\x06before\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\x01R\x05after\x12\x1f\n" +
+	"\vsamples_ago\x18\x03 \x01(\x04R\n" +
+	"samplesAgo\"s\n" +
+	"\n" +
+	"CpeSampled\x12\x10\n" +
+	"\x03gap\x18\x01 \x01(\bR\x03gap\x125\n" +
+	"\x06change\x18\x02 \x01(\v2\x1d.hypermesh.local.v1.CpeChangeR\x06change\x12\x1c\n" +
+	"\tforgotten\x18\x03 \x01(\x04R\tforgotten\"Y\n" +
+	"\x12CpeForecastRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06series\x18\x02 \x01(\fR\x06series\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\"m\n" +
+	"\n" +
+	"CpeHorizon\x12#\n" +
+	"\rsamples_ahead\x18\x01 \x01(\rR\fsamplesAhead\x12\x16\n" +
+	"\x06median\x18\x02 \x01(\x01R\x06median\x12\x10\n" +
+	"\x03p90\x18\x03 \x01(\x01R\x03p90\x12\x10\n" +
+	"\x03p99\x18\x04 \x01(\x01R\x03p99\"I\n" +
+	"\vCpeForecast\x12:\n" +
+	"\bhorizons\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.CpeHorizonR\bhorizons\"=\n" +
+	"\x10CpeForgetRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\"B\n" +
+	"\x0fCpeStatsRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\fR\x06stream\"\xbe\x01\n" +
+	"\aCpePool\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x18\n" +
+	"\astreams\x18\x02 \x01(\x04R\astreams\x12\x16\n" +
+	"\x06series\x18\x03 \x01(\x04R\x06series\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x12\x1b\n" +
+	"\tkey_bytes\x18\x05 \x01(\x04R\bkeyBytes\x12\x1b\n" +
+	"\tbytes_max\x18\x06 \x01(\x04R\bbytesMax\x12\x18\n" +
+	"\aevicted\x18\a \x01(\x04R\aevicted\"\x8c\x02\n" +
+	"\tCpeScores\x12\x16\n" +
+	"\x06events\x18\x01 \x01(\x04R\x06events\x12\x1a\n" +
+	"\thits_at_1\x18\x02 \x01(\x04R\ahitsAt1\x12\x1a\n" +
+	"\thits_at_5\x18\x03 \x01(\x04R\ahitsAt5\x12\x16\n" +
+	"\x06unseen\x18\x04 \x01(\x04R\x06unseen\x12\x16\n" +
+	"\x06silent\x18\x05 \x01(\x04R\x06silent\x12\"\n" +
+	"\rlog_loss_bits\x18\x06 \x01(\x01R\vlogLossBits\x12\x14\n" +
+	"\x05brier\x18\a \x01(\x01R\x05brier\x12+\n" +
+	"\x11calibration_error\x18\b \x01(\x01R\x10calibrationError\x12\x18\n" +
+	"\asymbols\x18\t \x01(\x04R\asymbols\"\xcc\x01\n" +
+	"\bCpeStats\x121\n" +
+	"\x05pools\x18\x01 \x03(\v2\x1b.hypermesh.local.v1.CpePoolR\x05pools\x12\x1b\n" +
+	"\tbytes_max\x18\x02 \x01(\x04R\bbytesMax\x12\x1b\n" +
+	"\tlog_bytes\x18\x03 \x01(\x04R\blogBytes\x12\x1c\n" +
+	"\tsnapshots\x18\x04 \x01(\x04R\tsnapshots\x125\n" +
+	"\x06scores\x18\x05 \x01(\v2\x1d.hypermesh.local.v1.CpeScoresR\x06scoresB3Z1hypermesh.dev/hypermesh/internal/protocol/localpbb\x06proto3"
 
 var (
 	file_local_proto_rawDescOnce sync.Once
@@ -4495,7 +6662,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -4557,6 +6724,37 @@ var file_local_proto_goTypes = []any{
 	(*AlmPool)(nil),              // 57: hypermesh.local.v1.AlmPool
 	(*AlmPools)(nil),             // 58: hypermesh.local.v1.AlmPools
 	(*AlmStats)(nil),             // 59: hypermesh.local.v1.AlmStats
+	(*DsrInsertRequest)(nil),     // 60: hypermesh.local.v1.DsrInsertRequest
+	(*DsrInsertReply)(nil),       // 61: hypermesh.local.v1.DsrInsertReply
+	(*DsrRemoveRequest)(nil),     // 62: hypermesh.local.v1.DsrRemoveRequest
+	(*DsrSimilarRequest)(nil),    // 63: hypermesh.local.v1.DsrSimilarRequest
+	(*DsrMatch)(nil),             // 64: hypermesh.local.v1.DsrMatch
+	(*DsrMatches)(nil),           // 65: hypermesh.local.v1.DsrMatches
+	(*DsrExplainRequest)(nil),    // 66: hypermesh.local.v1.DsrExplainRequest
+	(*DsrSpike)(nil),             // 67: hypermesh.local.v1.DsrSpike
+	(*DsrExplanation)(nil),       // 68: hypermesh.local.v1.DsrExplanation
+	(*DsrNoveltyRequest)(nil),    // 69: hypermesh.local.v1.DsrNoveltyRequest
+	(*DsrNovelty)(nil),           // 70: hypermesh.local.v1.DsrNovelty
+	(*DsrPool)(nil),              // 71: hypermesh.local.v1.DsrPool
+	(*DsrStats)(nil),             // 72: hypermesh.local.v1.DsrStats
+	(*CpeObserveRequest)(nil),    // 73: hypermesh.local.v1.CpeObserveRequest
+	(*CpeOutcome)(nil),           // 74: hypermesh.local.v1.CpeOutcome
+	(*CpeObserved)(nil),          // 75: hypermesh.local.v1.CpeObserved
+	(*CpePredictRequest)(nil),    // 76: hypermesh.local.v1.CpePredictRequest
+	(*CpeItem)(nil),              // 77: hypermesh.local.v1.CpeItem
+	(*CpeWait)(nil),              // 78: hypermesh.local.v1.CpeWait
+	(*CpePrediction)(nil),        // 79: hypermesh.local.v1.CpePrediction
+	(*CpeSampleRequest)(nil),     // 80: hypermesh.local.v1.CpeSampleRequest
+	(*CpeChange)(nil),            // 81: hypermesh.local.v1.CpeChange
+	(*CpeSampled)(nil),           // 82: hypermesh.local.v1.CpeSampled
+	(*CpeForecastRequest)(nil),   // 83: hypermesh.local.v1.CpeForecastRequest
+	(*CpeHorizon)(nil),           // 84: hypermesh.local.v1.CpeHorizon
+	(*CpeForecast)(nil),          // 85: hypermesh.local.v1.CpeForecast
+	(*CpeForgetRequest)(nil),     // 86: hypermesh.local.v1.CpeForgetRequest
+	(*CpeStatsRequest)(nil),      // 87: hypermesh.local.v1.CpeStatsRequest
+	(*CpePool)(nil),              // 88: hypermesh.local.v1.CpePool
+	(*CpeScores)(nil),            // 89: hypermesh.local.v1.CpeScores
+	(*CpeStats)(nil),             // 90: hypermesh.local.v1.CpeStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -4579,11 +6777,22 @@ var file_local_proto_depIdxs = []int32{
 	51, // 17: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
 	55, // 18: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
 	57, // 19: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	64, // 20: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
+	67, // 21: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
+	67, // 22: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
+	71, // 23: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
+	74, // 24: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
+	77, // 25: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
+	78, // 26: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
+	81, // 27: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
+	84, // 28: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
+	88, // 29: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
+	89, // 30: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -4597,7 +6806,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   60,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -213,6 +213,25 @@ class IfrMethod(IntEnum):
     SNAPSHOT = 9
 
 
+class DsrMethod(IntEnum):
+    """Methods of the dsr service."""
+
+    #: DsrStats.
+    STATS = 1
+    #: DsrInsertRequest: keeps a vector under a key; DsrInsertReply.
+    INSERT = 2
+    #: DsrRemoveRequest: forgets an entry or a pool.
+    REMOVE = 3
+    #: DsrSimilarRequest; DsrMatches, most similar first.
+    SIMILAR = 4
+    #: DsrExplainRequest; DsrExplanation: why an entry is found for a vector, or is not.
+    EXPLAIN = 5
+    #: DsrNoveltyRequest; DsrNovelty: how unlike everything in the pool.
+    NOVELTY = 6
+    #: Writes a snapshot now and begins a new log; answers when it is on disk.
+    SNAPSHOT = 7
+
+
 class AlmMethod(IntEnum):
     """Methods of the alm service."""
 
@@ -250,6 +269,25 @@ class AlmMethod(IntEnum):
     PREPARE = 16
 
 
+class CpeMethod(IntEnum):
+    """Methods of the cpe service."""
+
+    #: CpeStatsRequest; CpeStats: the pools, and the scores of a stream if one is named.
+    STATS = 1
+    #: CpeObserveRequest: keys came in a stream, in this order; CpeObserved: how each had been predicted.
+    OBSERVE = 2
+    #: CpePredictRequest; CpePrediction: what comes next, how sure that is, and when.
+    PREDICT = 3
+    #: CpeSampleRequest: a number came in a series; CpeSampled.
+    SAMPLE = 4
+    #: CpeForecastRequest; CpeForecast: quantiles of the numbers to come.
+    FORECAST = 5
+    #: CpeForgetRequest: forgets a stream, a series or a pool.
+    FORGET = 6
+    #: Writes a snapshot now and begins a new log; answers when it is on disk.
+    SNAPSHOT = 7
+
+
 #: The methods of each service.
 METHODS: dict[Service, type[IntEnum]] = {
     Service.TRANSPORT: TransportMethod,
@@ -258,5 +296,7 @@ METHODS: dict[Service, type[IntEnum]] = {
     Service.CONSENSUS: ConsensusMethod,
     Service.METRICS: MetricsMethod,
     Service.IFR: IfrMethod,
+    Service.DSR: DsrMethod,
     Service.ALM: AlmMethod,
+    Service.CPE: CpeMethod,
 }

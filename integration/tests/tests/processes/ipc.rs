@@ -27,7 +27,7 @@ fn any_method_can_be_called_and_any_socket_described() -> Outcome {
     let (root, _) = put(&node, &path)?;
 
     let sockets = objects(&node.ok(&["ipc", "ls", "--json"])?);
-    assert_eq!(sockets.len(), 5);
+    assert_eq!(sockets.len(), 7);
     for socket in &sockets {
         assert_eq!(
             socket["pid"].as_u64(),

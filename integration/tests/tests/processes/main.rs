@@ -9,6 +9,7 @@ mod hostile;
 mod ifrd;
 mod ipc;
 mod kill;
+mod memory;
 mod paths;
 mod rogue;
 
