@@ -328,3 +328,20 @@ func must(data []byte, err error) []byte {
 	}
 	return data
 }
+
+func TestADirectoryThatOthersShareIsRefusedAndLeftOpen(t *testing.T) {
+	shared := filepath.Join(t.TempDir(), "shared")
+	if err := os.Mkdir(shared, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(shared, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	if err := ensureDirectory(shared); err == nil {
+		t.Fatal("it was taken")
+	}
+	there, err := os.Stat(shared)
+	if err != nil || there.Mode().Perm() != 0o777 {
+		t.Fatalf("%v, %v", there.Mode(), err)
+	}
+}

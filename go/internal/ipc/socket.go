@@ -82,7 +82,8 @@ func (b *bound) close() {
 	_ = b.lock.Close()
 }
 
-// ensureDirectory makes the directory, or checks that the one there is ours and closed to others.
+// ensureDirectory makes the directory, or checks that the one there is ours and closes it to others. One that others
+// share is refused.
 func ensureDirectory(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
@@ -96,6 +97,8 @@ func ensureDirectory(path string) error {
 		return fmt.Errorf("%s is not a directory; move it away", path)
 	case int(stat.Uid) != os.Geteuid():
 		return fmt.Errorf("%s belongs to user %d, not to us", path, stat.Uid)
+	case stat.Mode&unix.S_ISVTX != 0:
+		return fmt.Errorf("%s is shared with others, whom closing it would lock out; give a directory of its own", path)
 	case stat.Mode&0o077 != 0:
 		return os.Chmod(path, 0o700)
 	}

@@ -69,6 +69,11 @@ pub fn ensure(path: &Path) -> Result<(), LocalError> {
             there.uid()
         )));
     }
+    if there.mode() & 0o1000 != 0 {
+        return Err(wrong(
+            "others share it (its sticky bit is set), and closing it would lock them out; give a directory of its own".into(),
+        ));
+    }
     if there.mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(io("close to others"))?;
@@ -105,5 +110,15 @@ mod tests {
         let file = place.path().join("file");
         fs::write(&file, "").unwrap();
         assert!(ensure(&file).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_others_share_is_refused_and_left_open() {
+        let place = tempfile::tempdir().unwrap();
+        let shared = place.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(matches!(ensure(&shared), Err(LocalError::Unsafe { .. })));
+        assert_eq!(fs::metadata(&shared).unwrap().mode() & 0o7777, 0o1777);
     }
 }
