@@ -21,7 +21,7 @@
 /*
  Most items of one prediction; a larger capacity is not filled.
  */
-#define MFN_CPE_ITEMS_MAX 56
+#define MFN_CPE_ITEMS_MAX 52
 
 /*
  Experts of the panel, and the places of their names: mfn_cpe_expert_name.

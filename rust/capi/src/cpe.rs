@@ -9,7 +9,7 @@ use mfn_wire::Status;
 /// Major version in the high 16 bits, minor in the low ones.
 pub const MFN_CPE_ABI_VERSION: u32 = 0x0001_0000;
 /// Most items of one prediction; a larger capacity is not filled.
-pub const MFN_CPE_ITEMS_MAX: usize = 56;
+pub const MFN_CPE_ITEMS_MAX: usize = 52;
 /// Experts of the panel, and the places of their names: mfn_cpe_expert_name.
 pub const MFN_CPE_EXPERTS: usize = 9;
 /// Horizons of a series: 1, 4, 16 and 64 samples.

@@ -13,7 +13,7 @@ use crate::symbols::{NO_HANDLE, Symbols};
 use crate::trust::Rate;
 
 /// Most candidates of one prediction.
-pub(crate) const CANDIDATES_MAX: usize = 56;
+pub(crate) const CANDIDATES_MAX: usize = 52;
 /// Views on successors: contexts, then what is near.
 const VIEWS: usize = CONTEXTS + NEAR;
 /// Successors that a context proposes although they came once only.
