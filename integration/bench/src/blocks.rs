@@ -226,7 +226,7 @@ fn second_version(
         "MB",
         &ours,
         peer,
-        Must::Report,
+        Must::RatioAtMost(1.2),
         &note,
     )?;
     let ours = Samples::from(plain);
