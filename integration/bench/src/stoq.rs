@@ -65,12 +65,15 @@ impl BlockSource for Memory {
 struct Verify;
 
 impl BlockSink for Verify {
-    fn accept(&self, id: &BlockId, block: StoredBlock) -> Result<(), SinkError> {
-        if BlockId::of(&block.bytes) == *id {
-            Ok(())
-        } else {
-            Err(SinkError::Mismatch)
-        }
+    fn accept(&self, blocks: Vec<(BlockId, StoredBlock)>) -> Vec<Result<(), SinkError>> {
+        let verify = |(id, block): (BlockId, StoredBlock)| {
+            if BlockId::of(&block.bytes) == id {
+                Ok(())
+            } else {
+                Err(SinkError::Mismatch)
+            }
+        };
+        blocks.into_iter().map(verify).collect()
     }
 }
 

@@ -46,4 +46,4 @@ pub use put::{DirectoryId, PutOptions, PutReport};
 pub use store::{Ingested, RootInfo, RootRecord, Store, StoreOptions, StoreStats, StoredBlock};
 pub use store::{Lease, RebuildReport, is_store};
 pub use store::{codec, record, sidecar};
-pub use tree::{Entry, EntryKind, Stat};
+pub use tree::{Arrivals, Entry, EntryKind, Stat};

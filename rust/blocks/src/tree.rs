@@ -95,6 +95,14 @@ pub(crate) fn entry(path: Vec<u8>, mode: u16, target: &Target) -> Entry {
 }
 
 impl Store {
+    /// Reads trees whose blocks are all here.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader {
+            store: self,
+            arrivals: None,
+        }
+    }
+
     /// Calls `each` for every entry of the directory at `path`, in the order of names; with
     /// `recursive`, for everything below it. A file or symlink is its own only entry.
     pub fn list(
@@ -104,11 +112,12 @@ impl Store {
         recursive: bool,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let (found, below) = self.find(root, path)?;
+        let (found, below) = self.reader().find(root, path)?;
         match &found.target {
             Target::Directory(content) => {
                 let depth = below.iter().filter(|byte| **byte == b'/').count();
-                self.list_directory(content, &below, recursive, depth, each)
+                self.reader()
+                    .list_directory(content, &below, recursive, depth, each)
                     .map(drop)
             }
             other => {
@@ -121,7 +130,7 @@ impl Store {
     /// The entry at `path`, and how much of it is here. A block that is missing below the entry is
     /// no error.
     pub fn stat(&self, root: &Root, path: &[u8]) -> Result<Stat, StoreError> {
-        let (found, below) = self.find(root, path)?;
+        let (found, below) = self.reader().find(root, path)?;
         let local_permille = match &found.target {
             Target::File(content) => self.local_permille(*content, IndexKind::File)?,
             Target::Directory(content) => self.local_permille(*content, IndexKind::Directory)?,
@@ -143,7 +152,7 @@ impl Store {
         length: u64,
         each: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        let (found, below) = self.find(root, path)?;
+        let (found, below) = self.reader().find(root, path)?;
         let Target::File(content) = found.target else {
             return Err(StoreError::WrongKind {
                 path: below,
@@ -153,22 +162,82 @@ impl Store {
         let length = if length == 0 { u64::MAX } else { length };
         let end = offset.saturating_add(length).min(content.size);
         let zeros = Bytes::from(vec![0; BLOCK_BYTES_MAX]);
-        let _ = self.file_parts(&content, offset, end, &mut |part| {
-            let flow = match part {
-                Part::Data(_, bytes) => each(bytes),
-                Part::Hole(mut size) => {
-                    let mut flow = ControlFlow::Continue(());
-                    while size > 0 && flow.is_continue() {
-                        let count = size.min(BLOCK_BYTES_MAX as u64);
-                        flow = each(zeros.slice(..count as usize));
-                        size -= count;
+        let _ = self
+            .reader()
+            .file_parts(&content, offset, end, &mut |part| {
+                let flow = match part {
+                    Part::Data(_, bytes) => each(bytes),
+                    Part::Hole(mut size) => {
+                        let mut flow = ControlFlow::Continue(());
+                        while size > 0 && flow.is_continue() {
+                            let count = size.min(BLOCK_BYTES_MAX as u64);
+                            flow = each(zeros.slice(..count as usize));
+                            size -= count;
+                        }
+                        flow
                     }
-                    flow
-                }
-            };
-            Ok(flow)
-        })?;
+                };
+                Ok(flow)
+            })?;
         Ok(())
+    }
+
+    fn local_permille(&self, content: ContentRef, kind: IndexKind) -> Result<u32, StoreError> {
+        let mut closure = Closure::content(content, kind);
+        // Nothing is handed in, so what is missing stays missing: one walk.
+        while let Wanted::Blocks(_) = closure.poll(self, DIRECTORY_ENTRIES_MAX)? {
+            closure.give_up();
+        }
+        let ((_, known), (_, present)) = (closure.known_totals(), closure.present());
+        if known == 0 {
+            return Ok(1_000);
+        }
+        Ok((u128::from(present) * 1_000 / u128::from(known)) as u32)
+    }
+}
+
+/// Blocks that are still on their way into a store while a tree of them is read. Called from the thread
+/// that reads.
+pub trait Arrivals: Sync {
+    /// How many have come so far.
+    fn count(&self) -> u64;
+    /// The verified bytes of a block that came a moment ago, if they are still at hand: they need not
+    /// be read and verified again.
+    fn take(&self, id: &BlockId) -> Option<Bytes>;
+    /// Waits until more than `seen` have come; `false` when no more will.
+    fn wait(&self, seen: u64) -> bool;
+    /// Waits for the end; whether everything came and will stay.
+    fn completed(&self) -> bool;
+}
+
+/// Reads trees from a store, and from what is arriving there.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) arrivals: Option<&'a dyn Arrivals>,
+}
+
+impl Reader<'_> {
+    /// The verified block, or the error that it is missing.
+    fn need(&self, id: &BlockId) -> Result<Bytes, StoreError> {
+        let Some(arrivals) = self.arrivals else {
+            return self.store.need(id);
+        };
+        loop {
+            // Counted before the look: what comes during it ends the wait.
+            let seen = arrivals.count();
+            if let Some(block) = arrivals.take(id) {
+                return Ok(block);
+            }
+            if let Some(block) = self.store.read(id)? {
+                // It may have come between the two looks.
+                drop(arrivals.take(id));
+                return Ok(block);
+            }
+            if !arrivals.wait(seen) {
+                return Err(StoreError::Missing(*id));
+            }
+        }
     }
 
     /// The root's manifest.
@@ -350,19 +419,6 @@ impl Store {
             }
         }
         Ok(ControlFlow::Continue(()))
-    }
-
-    fn local_permille(&self, content: ContentRef, kind: IndexKind) -> Result<u32, StoreError> {
-        let mut closure = Closure::content(content, kind);
-        // Nothing is handed in, so what is missing stays missing: one walk.
-        while let Wanted::Blocks(_) = closure.poll(self, DIRECTORY_ENTRIES_MAX)? {
-            closure.give_up();
-        }
-        let ((_, known), (_, present)) = (closure.known_totals(), closure.present());
-        if known == 0 {
-            return Ok(1_000);
-        }
-        Ok((u128::from(present) * 1_000 / u128::from(known)) as u32)
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::adviser::{Adviser, Link};
 use crate::answer::{blocking, store_failure};
+use crate::arriving::Arriving;
 use crate::progress::ProgressSink;
 
 /// Fetches; one for all components.
@@ -26,6 +27,21 @@ pub(crate) struct Fetcher {
     pub(crate) adviser: Adviser,
     /// How long to wait for a first connected peer.
     pub(crate) peer_wait: Duration,
+}
+
+/// What a fetch is to get, and who is told of it.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) closure: Closure,
+    /// The block by which holders are recognised.
+    pub(crate) first: BlockId,
+    /// Recorded as soon as its root block is here and is one, so that what arrives outlives an interruption.
+    pub(crate) remember: Option<(Root, RootInfo)>,
+    /// Who may be asked; nobody for every connected peer.
+    pub(crate) chosen: &'a [NodeId],
+    pub(crate) progress: Option<&'a ProgressSink>,
+    /// Gets every block that comes.
+    pub(crate) arriving: Option<Arc<Arriving>>,
 }
 
 /// What a closure knows of itself while a fetch has it.
@@ -51,17 +67,20 @@ impl Fetcher {
             .map_err(store_failure)
     }
 
-    /// Gets everything that the closure wants. `first` is the block by which holders are recognised. `remember` is
-    /// recorded as soon as its root block is here and is one, so that what arrives outlives an interruption.
+    /// Gets everything that the order's closure wants.
     pub(crate) async fn fetch(
         &self,
-        closure: Closure,
-        first: BlockId,
-        remember: Option<(Root, RootInfo)>,
-        chosen: &[NodeId],
-        progress: Option<&ProgressSink>,
+        order: Order<'_>,
         cancelled: Cancelled,
     ) -> Result<(FetchReport, Totals), Failure> {
+        let Order {
+            closure,
+            first,
+            remember,
+            chosen,
+            progress,
+            arriving,
+        } = order;
         // Until its root is recorded nothing names these blocks.
         let _lease = self.lease().await?;
         let providers = self.providers(first, chosen, &cancelled).await?;
@@ -77,7 +96,7 @@ impl Fetcher {
             recording: Arc::clone(&recording),
             runtime: Handle::current(),
         };
-        let sink = StoreSink::new(&self.store, &local);
+        let sink = StoreSink::new(&self.store, &local, arriving);
         let fetch = Fetch {
             providers,
             wants: Box::new(wants),
@@ -122,9 +141,15 @@ impl Fetcher {
         first: BlockId,
         cancelled: Cancelled,
     ) -> Result<(), Failure> {
-        self.fetch(closure, first, None, &[], None, cancelled)
-            .await
-            .map(drop)
+        let order = Order {
+            closure,
+            first,
+            remember: None,
+            chosen: &[],
+            progress: None,
+            arriving: None,
+        };
+        self.fetch(order, cancelled).await.map(drop)
     }
 
     /// Gets one block.
@@ -142,7 +167,7 @@ impl Fetcher {
                 asked: false,
                 here: false,
             }),
-            sink: Arc::new(StoreSink::new(&self.store, &local)),
+            sink: Arc::new(StoreSink::new(&self.store, &local, None)),
         };
         tokio::select! {
             fetched = self.endpoint.fetch(fetch, |_| {}) => {
@@ -371,6 +396,8 @@ impl Wants for OneBlock {
 /// The store as the transport hands it blocks.
 struct StoreSink {
     store: Store,
+    /// Who writes it out meanwhile.
+    arriving: Option<Arc<Arriving>>,
     local: LocalFailure,
     /// Stored bytes since the last sync began.
     unsynced: AtomicU64,
@@ -380,9 +407,10 @@ struct StoreSink {
 
 impl StoreSink {
     /// Needs a runtime.
-    fn new(store: &Store, local: &LocalFailure) -> Self {
+    fn new(store: &Store, local: &LocalFailure, arriving: Option<Arc<Arriving>>) -> Self {
         Self {
             store: store.clone(),
+            arriving,
             local: Arc::clone(local),
             unsynced: AtomicU64::new(0),
             syncing: Arc::default(),
@@ -409,22 +437,40 @@ impl StoreSink {
 }
 
 impl BlockSink for StoreSink {
-    fn accept(&self, id: &BlockId, block: stoq::StoredBlock) -> Result<(), SinkError> {
-        let block = hypermesh_blocks::StoredBlock {
-            codec: block.codec,
-            raw_len: block.raw_len,
-            bytes: block.bytes,
+    fn accept(&self, blocks: Vec<(BlockId, stoq::StoredBlock)>) -> Vec<Result<(), SinkError>> {
+        let same = |(id, block): (BlockId, stoq::StoredBlock)| {
+            let block = hypermesh_blocks::StoredBlock {
+                codec: block.codec,
+                raw_len: block.raw_len,
+                bytes: block.bytes,
+            };
+            (id, block)
         };
-        let bytes = block.bytes.len() as u64;
-        match self.store.ingest(id, block) {
-            Ok(_) => {
-                self.sync_behind(bytes);
-                Ok(())
+        let blocks: Vec<_> = blocks.into_iter().map(same).collect();
+        let bytes: usize = blocks.iter().map(|(_, block)| block.bytes.len()).sum();
+        let offer = &mut |id: &BlockId, raw: &bytes::Bytes| {
+            if let Some(arriving) = &self.arriving {
+                arriving.offer(id, raw);
             }
+        };
+        let answers = match self.store.ingest_many(&blocks, offer) {
+            Ok(answers) => answers,
+            Err(error) => {
+                let failed = Err(SinkError::Local(note(&self.local, error)));
+                return vec![failed; blocks.len()];
+            }
+        };
+        if let Some(arriving) = &self.arriving {
+            arriving.stored(answers.len() as u64);
+        }
+        self.sync_behind(bytes as u64);
+        let answer = |answer: Result<_, IngestError>| match answer {
+            Ok(_) => Ok(()),
             Err(IngestError::Mismatch { .. }) => Err(SinkError::Mismatch),
             Err(IngestError::Store(error)) => Err(SinkError::Local(note(&self.local, error))),
             Err(error) => Err(SinkError::Local(error.to_string())),
-        }
+        };
+        answers.into_iter().map(answer).collect()
     }
 }
 

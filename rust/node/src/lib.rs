@@ -9,6 +9,7 @@
 mod address;
 mod adviser;
 mod answer;
+mod arriving;
 mod component;
 mod config;
 mod consensus;

@@ -1,22 +1,27 @@
 //! The scheduler component: gets whole roots, and remembers its jobs.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use hypermesh_blocks::{Closure, RootInfo, Store, Wanted};
+use hypermesh_blocks::{
+    Closure, ExtractReport, Observer, Progress, RootInfo, Store, StoreError, Wanted,
+};
 use hypermesh_id::{NodeId, Root};
 use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
 use mfn_wire::{Service, Status, method, pb};
 use stoq::FetchReport;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::adviser::Adviser;
 use crate::answer::{
     Answer, blocking, boxed, invalid, parse_node, parse_path, parse_root, store_failure, unix_ns,
     unsupported,
 };
-use crate::fetch::{Fetcher, Totals, provider_bytes};
+use crate::arriving::{Arriving, EndOnDrop};
+use crate::fetch::{Fetcher, Order, Totals, provider_bytes};
 use crate::progress::ProgressSink;
 
 /// Ended jobs that are remembered.
@@ -31,7 +36,7 @@ pub(crate) struct SchedulerService {
     pub(crate) adviser: Adviser,
     pub(crate) jobs: Arc<Jobs>,
     /// The node's own directory: nothing is written out there.
-    pub(crate) own: std::path::PathBuf,
+    pub(crate) own: PathBuf,
 }
 
 /// The jobs of this run, the latest last.
@@ -206,7 +211,7 @@ impl SchedulerService {
         root: Root,
         pin: bool,
         providers: &[NodeId],
-        destination: Option<std::path::PathBuf>,
+        destination: Option<PathBuf>,
         progress: &ProgressSink,
         call: &Call,
     ) -> Result<pb::GetReply, Failure> {
@@ -217,56 +222,88 @@ impl SchedulerService {
         });
         // What the look finds here is to be here until the end, whether or not anything pins it.
         let _lease = self.fetcher.lease().await?;
-        let (report, totals) = match self.local(root).await? {
-            Some(totals) => (FetchReport::default(), totals),
+        let (fetched, extracted) = match self.local(root).await? {
+            Some(totals) => {
+                self.record(root, true, pin).await?;
+                let extraction = destination.map(|path| {
+                    let (store, sink) = (self.store.clone(), progress.clone());
+                    tokio::task::spawn_blocking(move || store.extract(&root, &path, &sink))
+                });
+                ((FetchReport::default(), totals), ended(extraction).await?)
+            }
             None => {
-                // Remembered before it is whole, so that gc keeps what arrives until the next try.
-                let unfinished = RootInfo {
-                    complete: false,
-                    pin,
-                    source: Vec::new(),
+                let order = Order {
+                    closure: Closure::new(root),
+                    first: root.0,
+                    // Remembered before it is whole, so that gc keeps what arrives until the next try.
+                    remember: Some((root, info(false, pin))),
+                    chosen: providers,
+                    progress: Some(progress),
+                    arriving: None,
                 };
-                self.fetcher
-                    .fetch(
-                        Closure::new(root),
-                        root.0,
-                        Some((root, unfinished)),
-                        providers,
-                        Some(progress),
-                        call.cancelled(),
-                    )
+                self.fetch_and_extract(order, root, destination, call)
                     .await?
             }
         };
-        self.record(
-            root,
-            RootInfo {
-                complete: true,
-                pin,
-                source: Vec::new(),
-            },
-        )
-        .await?;
-        let mut reply = pb::GetReply {
+        let (report, totals) = fetched;
+        Ok(pb::GetReply {
             fetched_blocks: report.blocks,
             fetched_content_bytes: report.content_bytes,
             wire_bytes: report.wire_bytes,
             present_blocks: totals.present.0.saturating_sub(report.blocks),
             providers: provider_bytes(&report),
-            ..Default::default()
+            files: extracted.files,
+            directories: extracted.directories,
+            symlinks: extracted.symlinks,
+            content_bytes: extracted.content_bytes,
+            elapsed_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Writes out what arrives while the rest is on its way. The destination appears when all of it is here and
+    /// recorded.
+    async fn fetch_and_extract(
+        &self,
+        mut order: Order<'_>,
+        root: Root,
+        destination: Option<PathBuf>,
+        call: &Call,
+    ) -> Result<((FetchReport, Totals), ExtractReport), Failure> {
+        let pin = order.remember.as_ref().is_some_and(|(_, info)| info.pin);
+        let arriving = Arc::new(Arriving::default());
+        let end = EndOnDrop(&arriving);
+        let fetching = Arc::new(AtomicBool::new(true));
+        let extraction = destination.zip(order.progress).map(|(path, progress)| {
+            order.arriving = Some(Arc::clone(&arriving));
+            let (store, arriving) = (self.store.clone(), Arc::clone(&arriving));
+            let sink = Later {
+                sink: progress.clone(),
+                earlier: Arc::clone(&fetching),
+            };
+            tokio::task::spawn_blocking(move || {
+                store.extract_arriving(&root, &path, &sink, &*arriving)
+            })
+        });
+        let fetch = async {
+            let fetched = self.fetcher.fetch(order, call.cancelled()).await?;
+            self.record(root, true, pin).await?;
+            Ok(fetched)
         };
-        if let Some(path) = destination {
-            let (store, sink) = (self.store.clone(), progress.clone());
-            let extracted = blocking(move || store.extract(&root, &path, &sink))
-                .await
-                .map_err(store_failure)?;
-            reply.files = extracted.files;
-            reply.directories = extracted.directories;
-            reply.symlinks = extracted.symlinks;
-            reply.content_bytes = extracted.content_bytes;
-        }
-        reply.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Ok(reply)
+        tokio::pin!(fetch);
+        let Some(mut extraction) = extraction else {
+            return Ok((fetch.await?, ExtractReport::default()));
+        };
+        let fetched = tokio::select! {
+            fetched = &mut fetch => fetched,
+            // It waits for the fetch, unless it cannot be done at all.
+            early = &mut extraction => return Err(failure_of(early)),
+        };
+        fetching.store(false, Ordering::Relaxed);
+        arriving.end(fetched.is_ok());
+        drop(end);
+        // A failed fetch leaves nothing at the destination before it is reported.
+        let extracted = ended(Some(extraction)).await;
+        Ok((fetched?, extracted?))
     }
 
     /// Whether everything is here already.
@@ -284,10 +321,59 @@ impl SchedulerService {
         walked.await.map_err(store_failure)
     }
 
-    async fn record(&self, root: Root, info: RootInfo) -> Result<(), Failure> {
+    async fn record(&self, root: Root, complete: bool, pin: bool) -> Result<(), Failure> {
         let store = self.store.clone();
-        blocking(move || store.record_root(&root, info))
+        blocking(move || store.record_root(&root, info(complete, pin)))
             .await
             .map_err(store_failure)
+    }
+}
+
+fn info(complete: bool, pin: bool) -> RootInfo {
+    RootInfo {
+        complete,
+        pin,
+        source: Vec::new(),
+    }
+}
+
+type Extracted = Result<Result<ExtractReport, StoreError>, JoinError>;
+
+/// What an extraction did; nothing if there is none.
+async fn ended(
+    extraction: Option<JoinHandle<Result<ExtractReport, StoreError>>>,
+) -> Result<ExtractReport, Failure> {
+    let Some(extraction) = extraction else {
+        return Ok(ExtractReport::default());
+    };
+    match extraction.await {
+        Ok(Ok(report)) => Ok(report),
+        failed => Err(failure_of(failed)),
+    }
+}
+
+fn failure_of(extracted: Extracted) -> Failure {
+    let error = match extracted {
+        Ok(Err(error)) => error,
+        _ => StoreError::Internal("a blocking call"),
+    };
+    store_failure(error)
+}
+
+/// Tells of an extraction once the fetch before it has ended: until then the fetch is what is waited for.
+struct Later {
+    sink: ProgressSink,
+    earlier: Arc<AtomicBool>,
+}
+
+impl Observer for Later {
+    fn progress(&self, progress: &Progress) {
+        if !self.earlier.load(Ordering::Relaxed) {
+            self.sink.progress(progress);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.sink.is_cancelled()
     }
 }

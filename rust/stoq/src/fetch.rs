@@ -243,13 +243,27 @@ impl Running {
                 .collect();
             let sink = Arc::clone(&self.sink);
             self.storers.spawn_blocking(move || {
-                let accept = |one: Arrived| {
-                    let raw_len = one.block.raw_len;
-                    let bytes = one.block.bytes.len() as u32;
-                    let result = sink.accept(&one.id, one.block);
-                    (one.id, one.provider, raw_len.max(bytes), result)
+                let (mut blocks, mut origins) = (Vec::new(), Vec::new());
+                for Arrived {
+                    id,
+                    provider,
+                    block,
+                } in batch
+                {
+                    origins.push((id, provider, held(block.raw_len, block.bytes.len()) as u32));
+                    blocks.push((id, block));
+                }
+                let mut results = sink.accept(blocks).into_iter();
+                let answered = |(id, provider, size)| {
+                    let unanswered = || Err(SinkError::Local("a block was not looked at".into()));
+                    (
+                        id,
+                        provider,
+                        size,
+                        results.next().unwrap_or_else(unanswered),
+                    )
                 };
-                batch.into_iter().map(accept).collect()
+                origins.into_iter().map(answered).collect()
             });
         }
     }

@@ -85,7 +85,8 @@ pub enum SinkError {
 
 /// Where fetched blocks go. Verifies before it stores. Blocking; called off the runtime's thread, from two at once.
 pub trait BlockSink: Send + Sync + 'static {
-    fn accept(&self, id: &BlockId, block: StoredBlock) -> Result<(), SinkError>;
+    /// Takes blocks as they arrived; answers for each in its order. A missing answer counts as a failure of this side.
+    fn accept(&self, blocks: Vec<(BlockId, StoredBlock)>) -> Vec<Result<(), SinkError>>;
 }
 
 /// What is still wanted.

@@ -18,16 +18,26 @@ pub(crate) async fn read(stream: &mut RecvStream) -> Result<Option<Message>, Sto
     }
     let frame = Frame::decode(header)?;
     // The length is within the bound of its type, at most a block and its proof.
-    let mut body = BytesMut::zeroed(frame.length as usize);
-    stream.read_exact(&mut body).await.map_err(early)?;
+    let length = frame.length as usize;
+    let mut body = BytesMut::with_capacity(length);
+    while body.len() < length {
+        let chunk = stream.read_chunk(length - body.len(), true).await;
+        let chunk = chunk.map_err(|error| StoqError::Lost(error.to_string()))?;
+        // Copied, so that a frame does not hold on to the datagrams that brought it.
+        body.extend_from_slice(&chunk.ok_or_else(cut_short)?.bytes);
+    }
     Ok(Some(Message::decode(frame.kind, body.freeze())?))
 }
 
 fn early(error: ReadExactError) -> StoqError {
     match error {
-        ReadExactError::FinishedEarly(_) => StoqError::Broken("a frame was cut short".into()),
+        ReadExactError::FinishedEarly(_) => cut_short(),
         ReadExactError::ReadError(error) => StoqError::Lost(error.to_string()),
     }
+}
+
+fn cut_short() -> StoqError {
+    StoqError::Broken("a frame was cut short".into())
 }
 
 /// Writes one frame.

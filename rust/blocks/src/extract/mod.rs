@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::limits::TREE_DEPTH_MAX;
 use crate::manifest::{ContentRef, DirectoryEntry, ManifestError, Target, Totals};
-use crate::tree::{Part, invalid, too_deep};
+use crate::tree::{Arrivals, Part, Reader, invalid, too_deep};
 use crate::{Observer, Phase, Progress, Store, StoreError};
 use place::Place;
 
@@ -47,38 +47,69 @@ impl Store {
         destination: &Path,
         observer: &dyn Observer,
     ) -> Result<ExtractReport, StoreError> {
-        // What is written out may be pinned by nobody.
-        let _lease = self.lease();
-        let manifest = self.root_manifest(root)?;
-        let place = Place::beside(destination)?;
-        let mut job = Job {
+        extract(self.reader(), root, destination, observer)
+    }
+
+    /// As [`Store::extract`], of a tree that is still arriving: writes what is here and waits for the
+    /// rest. The last step waits until all of it has come and is kept; when that fails, the error names
+    /// a missing block and nothing is left.
+    pub fn extract_arriving(
+        &self,
+        root: &Root,
+        destination: &Path,
+        observer: &dyn Observer,
+        arrivals: &dyn Arrivals,
+    ) -> Result<ExtractReport, StoreError> {
+        let reader = Reader {
             store: self,
-            observer,
-            root: *root,
-            totals: manifest.totals,
-            done: ExtractReport::default(),
-            looked: (0, 0),
-            path: destination.to_path_buf(),
-            top: None,
+            arrivals: Some(arrivals),
         };
-        let top = DirectoryEntry {
-            name: Vec::new(),
-            mode: manifest.mode,
-            target: manifest.target,
-        };
-        job.entry(place.handle(), place::CONTENT.as_bytes(), &top, 0)?;
-        job.report()?;
-        place.finish(destination)?;
-        if let Some((handle, mode)) = job.top {
-            rustix::fs::fchmod(&handle, mode)
-                .map_err(|error| StoreError::io("set the mode of", destination, error.into()))?;
-        }
-        Ok(job.done)
+        extract(reader, root, destination, observer)
     }
 }
 
+fn extract(
+    reader: Reader<'_>,
+    root: &Root,
+    destination: &Path,
+    observer: &dyn Observer,
+) -> Result<ExtractReport, StoreError> {
+    // What is written out may be pinned by nobody.
+    let _lease = reader.store.lease();
+    let place = Place::beside(destination)?;
+    let manifest = reader.root_manifest(root)?;
+    let mut job = Job {
+        reader,
+        observer,
+        root: *root,
+        totals: manifest.totals,
+        done: ExtractReport::default(),
+        looked: (0, 0),
+        path: destination.to_path_buf(),
+        top: None,
+    };
+    let top = DirectoryEntry {
+        name: Vec::new(),
+        mode: manifest.mode,
+        target: manifest.target,
+    };
+    job.entry(place.handle(), place::CONTENT.as_bytes(), &top, 0)?;
+    job.report()?;
+    if let Some(arrivals) = reader.arrivals
+        && !arrivals.completed()
+    {
+        return Err(StoreError::Missing(root.0));
+    }
+    place.finish(destination)?;
+    if let Some((handle, mode)) = job.top {
+        rustix::fs::fchmod(&handle, mode)
+            .map_err(|error| StoreError::io("set the mode of", destination, error.into()))?;
+    }
+    Ok(job.done)
+}
+
 struct Job<'a> {
-    store: &'a Store,
+    reader: Reader<'a>,
     observer: &'a dyn Observer,
     root: Root,
     totals: Totals,
@@ -139,8 +170,8 @@ impl Job<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle: OwnedFd = rustix::fs::openat(parent, name, flags, Mode::empty())
             .map_err(|error| self.failed("open", parent, name, error))?;
-        let store = self.store;
-        let _ = store.directory_entries(content, &mut |entry| {
+        let reader = self.reader;
+        let _ = reader.directory_entries(content, &mut |entry| {
             self.path.push(OsStr::from_bytes(&entry.name));
             self.entry(handle.as_fd(), &entry.name, &entry, depth + 1)?;
             self.path.pop();
@@ -168,9 +199,9 @@ impl Job<'_> {
         let handle = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| self.failed("make", parent, name, error))?;
         let file = File::from(handle);
-        let (store, before) = (self.store, self.done.content_bytes - content.size);
+        let (reader, before) = (self.reader, self.done.content_bytes - content.size);
         let mut ends_in_hole = false;
-        let _ = store.file_parts(content, 0, content.size, &mut |part| {
+        let _ = reader.file_parts(content, 0, content.size, &mut |part| {
             match part {
                 Part::Data(at, bytes) => {
                     ends_in_hole = false;

@@ -1,5 +1,6 @@
 //! Compression where it pays.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io;
 
@@ -32,13 +33,18 @@ pub(crate) fn compress(raw: &[u8]) -> Option<Vec<u8>> {
             *slot = Compressor::new(LEVEL).ok();
         }
         let compressor = slot.as_mut()?;
-        if raw.len() >= SAMPLED_FROM_BYTES && !samples_pay(compressor, raw) {
+        if is_sampled(raw.len() as u32) && !samples_pay(compressor, raw) {
             return None;
         }
         // A failure to compress is no failure to store.
         let stored = compressor.compress(raw).ok()?;
         pays(stored.len(), raw.len()).then_some(stored)
     })
+}
+
+/// Whether a block of this length is sampled before it is compressed.
+pub(crate) fn is_sampled(raw_len: u32) -> bool {
+    raw_len as usize >= SAMPLED_FROM_BYTES
 }
 
 /// Looks at a sample of the middle, then of the start: media and archives fail both at once.
@@ -56,7 +62,7 @@ fn samples_pay(compressor: &mut Compressor<'_>, raw: &[u8]) -> bool {
 
 /// Whether the bytes are worth compressing, by two samples if there are many.
 pub(crate) fn compressible(raw: &[u8]) -> bool {
-    raw.len() < SAMPLED_FROM_BYTES
+    !is_sampled(raw.len() as u32)
         || COMPRESSOR.with_borrow_mut(|slot| {
             if slot.is_none() {
                 *slot = Compressor::new(LEVEL).ok();
@@ -92,17 +98,17 @@ fn pays(stored: usize, raw: usize) -> bool {
     stored.saturating_mul(100) <= raw.saturating_mul(94)
 }
 
-/// The block behind stored bytes. Lengths are checked first, so a hostile frame gets no more memory
-/// than a block may have.
-pub(crate) fn restore(
+/// The block behind stored bytes; a plain one is those bytes. Lengths are checked first, so a hostile
+/// frame gets no more memory than a block may have.
+pub(crate) fn restore<'a>(
     codec: u8,
     raw_len: u32,
-    stored: &[u8],
+    stored: &'a [u8],
     base: Option<&[u8]>,
-) -> Result<Vec<u8>, &'static str> {
+) -> Result<Cow<'a, [u8]>, &'static str> {
     record::check_lengths(codec, raw_len, stored.len())?;
     let raw = match codec {
-        CODEC_RAW => return Ok(stored.to_vec()),
+        CODEC_RAW => return Ok(Cow::Borrowed(stored)),
         CODEC_ZSTD => decompress(stored, raw_len as usize)
             .map_err(|_| "its compressed bytes are not valid")?,
         CODEC_DELTA => {
@@ -115,7 +121,7 @@ pub(crate) fn restore(
     if raw.len() != raw_len as usize {
         return Err("its length differs from the announced one");
     }
-    Ok(raw)
+    Ok(Cow::Owned(raw))
 }
 
 fn apply(base: &[u8], frame: &[u8], capacity: usize) -> Option<Vec<u8>> {
@@ -132,13 +138,13 @@ fn apply(base: &[u8], frame: &[u8], capacity: usize) -> Option<Vec<u8>> {
 
 /// The block behind stored bytes that anyone may have sent; the text says what is wrong with them.
 /// Lengths are checked before memory is taken, and the bytes are those of `id`.
-pub fn restore_checked(
+pub fn restore_checked<'a>(
     id: &BlockId,
     codec: u8,
     raw_len: u32,
-    stored: &[u8],
+    stored: &'a [u8],
     base: Option<&[u8]>,
-) -> Result<Vec<u8>, &'static str> {
+) -> Result<Cow<'a, [u8]>, &'static str> {
     let raw = restore(codec, raw_len, stored, base)?;
     if BlockId::of(&raw) != *id {
         return Err("its bytes have another hash");

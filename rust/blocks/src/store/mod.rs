@@ -26,7 +26,7 @@ use bytes::Bytes;
 use hypermesh_id::{BlockId, Root};
 
 pub(crate) use append::{Appended, Base, Pending};
-use codec::{compress, restore_checked};
+use codec::{compress, is_sampled, restore_checked};
 pub use meta::RootRecord;
 pub use open::is_store;
 pub use rebuild::RebuildReport;
@@ -178,7 +178,10 @@ impl Store {
             return Ok(None);
         };
         match self.inner.unpack(id, &header, &stored)? {
-            Ok(unpacked) => Ok(Some(unpacked.raw.into())),
+            Ok(unpacked) => Ok(Some(match unpacked.raw {
+                Cow::Borrowed(_) => stored.clone(),
+                Cow::Owned(raw) => raw.into(),
+            })),
             Err(reason) => Err(self.inner.condemn(id, &location, reason)),
         }
     }
@@ -200,7 +203,7 @@ impl Store {
             }));
         }
         let raw = match self.inner.unpack(id, &header, &stored)? {
-            Ok(unpacked) => unpacked.raw,
+            Ok(unpacked) => unpacked.raw.into_owned(),
             Err(reason) => return Err(self.inner.condemn(id, &location, reason)),
         };
         let (codec, bytes) = match compress(&raw) {
@@ -217,39 +220,43 @@ impl Store {
     /// Takes a block from elsewhere, if its bytes are those of the id. Readable at once, durable
     /// after [`Store::sync`].
     pub fn ingest(&self, id: &BlockId, block: StoredBlock) -> Result<Ingested, IngestError> {
-        if self.contains(id) {
-            return Ok(Ingested::Present);
+        let mut taken = self.ingest_many(&[(*id, block)], &mut |_, _| {})?;
+        let unanswered = || Err(StoreError::Internal("a block was not looked at").into());
+        taken.pop().unwrap_or_else(unanswered)
+    }
+
+    /// As [`Store::ingest`], many with one write. Answers for each in its order what became of it, or
+    /// why its bytes are not its own. `verified` gets the bytes of each that is right, before it is
+    /// stored. When the disk fails nothing is answered, and some may be stored.
+    pub fn ingest_many(
+        &self,
+        blocks: &[(BlockId, StoredBlock)],
+        verified: &mut dyn FnMut(&BlockId, &Bytes),
+    ) -> Result<Vec<Result<Ingested, IngestError>>, StoreError> {
+        let ids: Vec<BlockId> = blocks.iter().map(|(id, _)| *id).collect();
+        let mut fresh = Vec::with_capacity(blocks.len());
+        let mut outcomes = Vec::with_capacity(blocks.len());
+        for ((id, block), here) in blocks.iter().zip(self.contains_many(&ids)) {
+            outcomes.push(match here {
+                true => Ok(Ingested::Present),
+                false => checked(id, block).map(|raw| {
+                    verified(id, &raw);
+                    fresh.push((*id, block, raw));
+                    Ingested::New
+                }),
+            });
         }
-        let StoredBlock {
-            codec,
-            raw_len,
-            bytes,
-        } = block;
-        let raw = restore_checked(id, codec, raw_len, &bytes, None)
-            .map_err(|reason| IngestError::Mismatch { block: *id, reason })?;
-        // A peer that does not compress costs its wire, not this disk.
-        let smaller = (codec == CODEC_RAW).then(|| compress(&raw)).flatten();
-        let (codec, stored) = match smaller {
-            Some(small) => (CODEC_ZSTD, Cow::Owned(small)),
-            None => (codec, Cow::Borrowed(&bytes[..])),
-        };
+        let pending: Vec<Pending<'_>> = fresh.iter().map(arrived).collect();
         let _lease = self.lease();
-        let pending = Pending {
-            id: *id,
-            codec,
-            raw_len,
-            stored,
-            base: None,
-            moved_from: None,
-        };
-        match self.inner.append(&[pending])? {
-            Appended { blocks: 0, .. } => Ok(Ingested::Present),
-            _ => {
-                self.inner.note(id, &raw);
-                self.inner.save_many_sketches()?;
-                Ok(Ingested::New)
+        self.inner.append(&pending)?;
+        for (id, block, raw) in &fresh {
+            // Samples found nothing in it to shorten: it has no relatives either.
+            if block.codec != CODEC_RAW || !is_sampled(block.raw_len) {
+                self.inner.note(id, raw);
             }
         }
+        self.inner.save_many_sketches()?;
+        Ok(outcomes)
     }
 
     /// Makes every block stored before this call durable.
@@ -270,7 +277,7 @@ impl Store {
         self.sync()?;
         self.inner.save_sketches(1)?;
         // A hash that may name nothing, or no root, is not worth keeping anything for.
-        let content_bytes = self.root_manifest(root)?.totals.content_bytes;
+        let content_bytes = self.reader().root_manifest(root)?.totals.content_bytes;
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -413,6 +420,32 @@ impl Store {
 }
 
 pub use lease::Lease;
+
+/// The block's bytes, if they are its own. A plain block is not copied.
+fn checked(id: &BlockId, block: &StoredBlock) -> Result<Bytes, IngestError> {
+    match restore_checked(id, block.codec, block.raw_len, &block.bytes, None) {
+        Ok(Cow::Borrowed(_)) => Ok(block.bytes.clone()),
+        Ok(Cow::Owned(raw)) => Ok(raw.into()),
+        Err(reason) => Err(IngestError::Mismatch { block: *id, reason }),
+    }
+}
+
+/// A verified block as it goes into a segment. A peer that does not compress costs its wire, not this
+/// disk, unless the block is one that would only be sampled: nearly always its sender did that, and
+/// the try would cost more than all the rest of storing it.
+fn arrived<'a>((id, block, _): &(BlockId, &'a StoredBlock, Bytes)) -> Pending<'a> {
+    if block.codec == CODEC_RAW && !is_sampled(block.raw_len) {
+        return Pending::whole(*id, &block.bytes);
+    }
+    Pending {
+        id: *id,
+        codec: block.codec,
+        raw_len: block.raw_len,
+        stored: Cow::Borrowed(&block.bytes),
+        base: None,
+        moved_from: None,
+    }
+}
 
 impl Appended {
     fn add(&mut self, other: Self) {

@@ -41,8 +41,8 @@ struct Found {
 }
 
 /// A block read through its chain of bases.
-pub(crate) struct Unpacked {
-    pub(crate) raw: Vec<u8>,
+pub(crate) struct Unpacked<'a> {
+    pub(crate) raw: Cow<'a, [u8]>,
     /// Stored and plain length of the whole block at the bottom of the chain.
     bottom: (u32, u32),
 }
@@ -143,7 +143,7 @@ impl Inner {
                 id: *id,
                 location,
                 depth,
-                bytes: raw,
+                bytes: raw.into_owned(),
                 bottom,
             })),
             Err(reason) => {
@@ -165,12 +165,12 @@ impl Inner {
 
     /// The block behind a record, verified; the bases of a delta are read and verified on the way. The
     /// inner error says what is wrong with the block.
-    pub(crate) fn unpack(
+    pub(crate) fn unpack<'a>(
         &self,
         id: &BlockId,
         header: &super::record::Header,
-        stored: &[u8],
-    ) -> Result<Result<Unpacked, &'static str>, StoreError> {
+        stored: &'a [u8],
+    ) -> Result<Result<Unpacked<'a>, &'static str>, StoreError> {
         let mut bottom = (header.stored_len, header.raw_len);
         let mut chain = Vec::new();
         let mut next = super::record::base_of(header.codec, stored);
@@ -189,7 +189,7 @@ impl Inner {
         while let Some((base, location, header, stored)) = chain.pop() {
             let (codec, raw_len) = (header.codec, header.raw_len);
             match codec::restore_checked(&base, codec, raw_len, &stored, below.as_deref()) {
-                Ok(raw) => below = Some(raw),
+                Ok(raw) => below = Some(raw.into_owned()),
                 Err(reason) => {
                     let error = self.condemn(&base, &location, reason);
                     tracing::warn!(%error, "the base of a delta is damaged");

@@ -7,7 +7,10 @@ use hypermesh_id::BlockId;
 use super::record::{BASE_BYTES, CODEC_DELTA, HEADER_BYTES, Header, Location, MAGIC, base_of};
 use crate::disk::DiskFile;
 
+/// Bytes that are read at once where all are wanted, and where records lie close to each other.
 const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes that are read at once where only headers are wanted and lie far apart.
+const WINDOW_BYTES_MIN: usize = 4096;
 
 /// One record as a scan finds it.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,16 @@ pub(crate) fn scan(
         length: file.length()?,
         start: 0,
         bytes: Vec::new(),
+        next: if bytes {
+            WINDOW_BYTES
+        } else {
+            WINDOW_BYTES_MIN
+        },
+        next_min: if bytes {
+            WINDOW_BYTES
+        } else {
+            WINDOW_BYTES_MIN
+        },
     };
     let (mut result, mut offset) = (Scan::default(), 0);
     let mut gap = 0;
@@ -98,6 +111,9 @@ struct Window<'a> {
     length: u64,
     start: u64,
     bytes: Vec<u8>,
+    /// How much to read next: more as long as what is wanted follows what was read.
+    next: usize,
+    next_min: usize,
 }
 
 impl Window<'_> {
@@ -109,7 +125,14 @@ impl Window<'_> {
             if offset + count as u64 > self.length {
                 return Ok(None);
             }
-            let want = (self.length - offset).min(WINDOW_BYTES.max(count) as u64) as usize;
+            let end = self.start + self.bytes.len() as u64;
+            let follows = offset <= end + self.next as u64;
+            self.next = if follows {
+                (2 * self.next).min(WINDOW_BYTES)
+            } else {
+                self.next_min
+            };
+            let want = (self.length - offset).min(self.next.max(count) as u64) as usize;
             self.bytes.resize(want, 0);
             let got = self.file.read_at(&mut self.bytes, offset)?;
             self.bytes.truncate(got);

@@ -4,6 +4,7 @@
     reason = "helpers of tests fail the test they are called from"
 )]
 
+mod arriving;
 mod closure;
 mod crash;
 mod damage;

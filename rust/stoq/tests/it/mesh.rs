@@ -123,12 +123,15 @@ impl BlockSource for Memory {
 }
 
 impl BlockSink for Memory {
-    fn accept(&self, id: &BlockId, block: StoredBlock) -> Result<(), SinkError> {
-        if BlockId::of(&block.bytes) != *id {
-            return Err(SinkError::Mismatch);
-        }
-        self.blocks.lock().unwrap().insert(*id, block.bytes);
-        Ok(())
+    fn accept(&self, blocks: Vec<(BlockId, StoredBlock)>) -> Vec<Result<(), SinkError>> {
+        let take = |(id, block): (BlockId, StoredBlock)| {
+            if BlockId::of(&block.bytes) != id {
+                return Err(SinkError::Mismatch);
+            }
+            self.blocks.lock().unwrap().insert(id, block.bytes);
+            Ok(())
+        };
+        blocks.into_iter().map(take).collect()
     }
 }
 
