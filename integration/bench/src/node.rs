@@ -97,9 +97,11 @@ fn getting(ctx: &mut Ctx, place: &Path, a: &Node, b: &Node) -> Result<(), BenchE
         _ => return Err(BenchError::new("one core for each side: two are needed")),
     };
     let key = SigningKey::from_bytes(&[3; 32]).to_pkcs8_der()?;
-    let server = quic::serve(key.as_bytes(), there)?;
+    let floor_file = place.join("floor");
+    let server = quic::serve(key.as_bytes(), there, Some(floor_file.clone()))?;
     let (mut kept, mut written) = (Samples::default(), Samples::default());
-    let (mut raw, mut disk) = (Samples::default(), Samples::default());
+    let (mut raw, mut floor) = (Samples::default(), Samples::default());
+    let mut disk = Samples::default();
     let rate = |began: Instant| bytes as f64 / MB / began.elapsed().as_secs_f64();
     for round in 0..rounds {
         for (number, samples) in [(2 * round + 1, &mut kept), (2 * round + 2, &mut written)] {
@@ -121,9 +123,13 @@ fn getting(ctx: &mut Ctx, place: &Path, a: &Node, b: &Node) -> Result<(), BenchE
                 tree::compare(&file, &copy).map_err(BenchError::new)?;
                 fs::remove_file(&copy)?;
             }
+            if number % 2 == 1 {
+                floor.push(bytes as f64 / MB / upload(&server, Some(&file), bytes, None)?);
+                fs::remove_file(&floor_file)?;
+            }
             fs::remove_file(&file)?;
         }
-        raw.push(upload(&server, bytes, here)?);
+        raw.push(bytes as f64 / MB / upload(&server, None, bytes, Some(here))?);
         disk.push(plain_write(&place.join("plain"), bytes)?);
     }
     let mib = bytes >> 20;
@@ -135,7 +141,14 @@ fn getting(ctx: &mut Ctx, place: &Path, a: &Node, b: &Node) -> Result<(), BenchE
     ctx.row("get --store, command", "MB/s", &kept, peer, must, &note)?;
     let note = "`hypermesh get` of another such file: the same, and written to its destination";
     ctx.row("get, command", "MB/s", &written, peer, must, note)?;
-    let note = "the floor of what is kept: as many bytes written to a file of this disk in pieces of 1 MiB, and one fsync";
+    let note = "what no get of this file can do without, and nothing else: read it, encrypt it, carry it, decrypt it, hash it, write it, sync; two threads on each side, no blocks, no index, no second copy";
+    let metric = "floor of a kept get";
+    ctx.row(metric, "MB/s", &floor, peer, Must::Report, note)?;
+    let metric = "get --store, command, beside its floor";
+    let note = "the same get, beside the floor";
+    let peer = Some(("raw quinn, hashed, written, synced", &floor));
+    ctx.row(metric, "MB/s", &kept, peer, Must::Report, note)?;
+    let note = "the same get, beside the disk alone: as many bytes written to a file in pieces of 1 MiB, and one fsync";
     let peer = Some(("write and fsync", &disk));
     let metric = "get --store, command, beside the disk";
     ctx.row(metric, "MB/s", &kept, peer, Must::Report, note)
@@ -155,10 +168,16 @@ fn plain_write(path: &Path, bytes: u64) -> Result<f64, BenchError> {
     Ok(rate)
 }
 
-/// Megabytes a second of a raw upload, its client on a thread of its own: the nodes stay free to move.
-fn upload(server: &RawServer, bytes: u64, processor: usize) -> Result<f64, BenchError> {
+/// Seconds that a raw upload takes, of as many bytes or of a file that is kept; its client on a thread of its own, so that
+/// the nodes stay free to move.
+fn upload(
+    server: &RawServer,
+    file: Option<&Path>,
+    bytes: u64,
+    processor: Option<usize>,
+) -> Result<f64, BenchError> {
     let client = || {
-        cpu::pin(processor)?;
+        processor.map(cpu::pin).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -166,8 +185,11 @@ fn upload(server: &RawServer, bytes: u64, processor: usize) -> Result<f64, Bench
             let client = RawClient::connect(server).await?;
             // The first megabytes find the packet size.
             client.upload(16 << 20).await?;
-            let took = client.upload(bytes).await?;
-            Ok(bytes as f64 / MB / took.as_secs_f64())
+            let took = match file {
+                Some(file) => client.upload_file(file).await?,
+                None => client.upload(bytes).await?,
+            };
+            Ok(took.as_secs_f64())
         })
     };
     std::thread::scope(|scope| scope.spawn(client).join())

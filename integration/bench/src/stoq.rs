@@ -173,7 +173,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     };
     let address = serve(source, there)?;
     let pkcs8 = key(3).to_pkcs8_der()?;
-    let raw_server = quic::serve(pkcs8.as_bytes(), there)?;
+    let raw_server = quic::serve(pkcs8.as_bytes(), there, None)?;
     cpu::pin(here)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,9 +1,13 @@
 //! Raw quinn: one bidirectional stream, echo and upload, with keys pinned on both sides.
 //!
 //! Same TLS (raw public keys, Ed25519, ring), same socket buffers, packet size and runtime as ours; no frames, no
-//! verification, no store. This is the floor that STOQ stands on.
+//! verification, no store. This is the floor that STOQ stands on. An upload may also be kept: then each side does what
+//! no get can do without, and nothing else.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,10 +20,17 @@ use rustls::pki_types::{
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
+use tokio::sync::{mpsc, oneshot};
+
 use crate::cpu;
 use crate::record::BenchError;
 
 const ALPN: &[u8] = b"bench-raw/1";
+/// What is hashed by itself of an upload that is kept.
+const PIECE_BYTES: usize = 64 << 10;
+/// Bytes that are read and written at once, and how many such parts one thread may be ahead of the next.
+const PART_BYTES: usize = 1 << 20;
+const PARTS_AHEAD: usize = 16;
 
 /// Accepts exactly one key.
 #[derive(Debug)]
@@ -119,9 +130,19 @@ pub(crate) struct RawServer {
     spki: Vec<u8>,
 }
 
-/// Starts a server that echoes 64-byte messages on streams whose first byte is `e`, and swallows the
-/// rest of streams whose first byte is `u`, answering one byte at the end.
-pub(crate) fn serve(pkcs8: &[u8], processor: usize) -> Result<RawServer, BenchError> {
+/// Starts a server that echoes 64-byte messages on streams whose first byte is `e`, swallows the rest of
+/// streams whose first byte is `u`, and keeps in `file` that of streams whose first byte is `k`,
+/// answering one byte at the end.
+pub(crate) fn serve(
+    pkcs8: &[u8],
+    processor: usize,
+    file: Option<PathBuf>,
+) -> Result<RawServer, BenchError> {
+    // Not bound to the server's processor, which a thread that is started later would be.
+    let (keeper, kept) = mpsc::channel(PARTS_AHEAD);
+    std::thread::Builder::new()
+        .name("raw-keeper".into())
+        .spawn(move || keep(kept, file.as_deref()))?;
     let key = certified_key(pkcs8)?;
     let spki = key.cert[0].as_ref().to_vec();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -155,7 +176,7 @@ pub(crate) fn serve(pkcs8: &[u8], processor: usize) -> Result<RawServer, BenchEr
                 Ok((runtime, endpoint)) => {
                     let address = endpoint.local_addr().map_err(BenchError::from);
                     if tell.send(address).is_ok() {
-                        runtime.block_on(accept(endpoint));
+                        runtime.block_on(accept(endpoint, keeper));
                     }
                 }
                 Err(error) => drop(tell.send(Err(error))),
@@ -165,13 +186,50 @@ pub(crate) fn serve(pkcs8: &[u8], processor: usize) -> Result<RawServer, BenchEr
     Ok(RawServer { address, spki })
 }
 
-async fn accept(endpoint: quinn::Endpoint) {
+/// What the keeper is handed.
+enum Part {
+    Bytes(Vec<u8>),
+    /// The upload has ended; told when it is on the disk.
+    End(oneshot::Sender<std::io::Result<()>>),
+}
+
+/// Hashes every piece, writes, and syncs at the end of each upload.
+fn keep(mut parts: mpsc::Receiver<Part>, path: Option<&Path>) {
+    let open = || path.map(File::create).transpose();
+    let mut file = open();
+    while let Some(part) = parts.blocking_recv() {
+        match (part, &mut file) {
+            (Part::Bytes(bytes), Ok(Some(to))) => {
+                for piece in bytes.chunks(PIECE_BYTES) {
+                    std::hint::black_box(blake3::hash(piece));
+                }
+                if let Err(error) = to.write_all(&bytes) {
+                    file = Err(error);
+                }
+            }
+            (Part::Bytes(_), _) => {}
+            (Part::End(tell), kept) => {
+                let synced = match std::mem::replace(kept, Ok(None)) {
+                    Ok(Some(to)) => to.sync_data(),
+                    Ok(None) => Err(std::io::Error::other("nothing is kept here")),
+                    Err(error) => Err(error),
+                };
+                // Whoever asked may be gone.
+                let _ = tell.send(synced);
+                file = open();
+            }
+        }
+    }
+}
+
+async fn accept(endpoint: quinn::Endpoint, keeper: mpsc::Sender<Part>) {
     while let Some(incoming) = endpoint.accept().await {
+        let keeper = keeper.clone();
         tokio::spawn(async move {
             let connection = incoming.await?;
             loop {
                 let (send, receive) = connection.accept_bi().await?;
-                tokio::spawn(answer(send, receive));
+                tokio::spawn(answer(send, receive, keeper.clone()));
             }
             #[expect(unreachable_code, reason = "gives the block its error type")]
             Ok::<(), quinn::ConnectionError>(())
@@ -182,6 +240,7 @@ async fn accept(endpoint: quinn::Endpoint) {
 async fn answer(
     mut send: quinn::SendStream,
     mut receive: quinn::RecvStream,
+    keeper: mpsc::Sender<Part>,
 ) -> Result<(), BenchError> {
     let mut kind = [0; 1];
     receive.read_exact(&mut kind).await?;
@@ -192,7 +251,22 @@ async fn answer(
         }
         return Ok(());
     }
-    while receive.read_chunk(usize::MAX, true).await?.is_some() {}
+    if kind == *b"k" {
+        let mut part = Vec::with_capacity(PART_BYTES);
+        while let Some(chunk) = receive.read_chunk(PART_BYTES - part.len(), true).await? {
+            part.extend_from_slice(&chunk.bytes);
+            if part.len() == PART_BYTES {
+                let full = std::mem::replace(&mut part, Vec::with_capacity(PART_BYTES));
+                keeper.send(Part::Bytes(full)).await?;
+            }
+        }
+        keeper.send(Part::Bytes(part)).await?;
+        let (tell, told) = oneshot::channel();
+        keeper.send(Part::End(tell)).await?;
+        told.await??;
+    } else {
+        while receive.read_chunk(usize::MAX, true).await?.is_some() {}
+    }
     send.write_all(&[1]).await?;
     send.finish()?;
     Ok(())
@@ -258,6 +332,35 @@ impl RawClient {
             let take = left.min(chunk.len() as u64);
             send.write_chunk(chunk.slice(..take as usize)).await?;
             left -= take;
+        }
+        send.finish()?;
+        receive.read_exact(&mut [0; 1]).await?;
+        Ok(start.elapsed())
+    }
+
+    /// How long a file takes to the server's disk: read here, hashed, written and synced there.
+    pub(crate) async fn upload_file(&self, path: &Path) -> Result<Duration, BenchError> {
+        let start = Instant::now();
+        let mut file = File::open(path)?;
+        let (to, mut from) = mpsc::channel::<std::io::Result<bytes::Bytes>>(PARTS_AHEAD);
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let mut part = Vec::with_capacity(PART_BYTES);
+                let read = (&mut file).take(PART_BYTES as u64).read_to_end(&mut part);
+                let (part, last) = match read {
+                    Ok(0) => return,
+                    Ok(_) => (Ok(part.into()), false),
+                    Err(error) => (Err(error), true),
+                };
+                if to.blocking_send(part).is_err() || last {
+                    return;
+                }
+            }
+        });
+        let (mut send, mut receive) = self.connection.open_bi().await?;
+        send.write_all(b"k").await?;
+        while let Some(part) = from.recv().await {
+            send.write_chunk(part?).await?;
         }
         send.finish()?;
         receive.read_exact(&mut [0; 1]).await?;
