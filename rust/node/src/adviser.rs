@@ -1,13 +1,16 @@
-//! The node's use of layer 3: which provider to ask first. Advice only; without it, round-trip time decides.
+//! The node's use of layer 3: which provider to ask first, and what is read together. Advice only; without it,
+//! round-trip time decides.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use hypermesh_id::NodeId;
-use mfn_alm::{Alm, Edge, SocketAlm, State, Supervisor, SupervisorOptions, strength_of};
-use mfn_local::Pool;
-use mfn_wire::Service;
+use mfn_alm::{
+    Alm, AlmError, Edge, Pool, PoolId, SocketAlm, State, Supervisor, SupervisorOptions, strength_of,
+};
+use stoq::ProviderBytes;
 
 use crate::config::Config;
 
@@ -16,6 +19,50 @@ pub(crate) const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a status waits for the adviser.
 const STATS_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The pool of what was read together, and its budget: a memory of its own beside the links.
+const READS_POOL: PoolId = 1 << 32;
+const READS_BYTES_MAX: u64 = 8 << 20;
+/// Paths that are asked for, and what makes one worth its bytes: its share of the belief, and that it was no accident.
+const READS_MAX: u32 = 2;
+const READS_SHARE_MIN: f64 = 0.3;
+const READS_TOGETHER_MIN: u32 = 2;
+
+/// What a stall, a failure or a refusal costs at first, as if it were round trip, and when it is half forgiven.
+const TROUBLE: f64 = 1.0;
+const TROUBLE_HALF_LIFE: Duration = Duration::from_secs(300);
+/// Wrong bytes count as so many.
+const DROPPED_TROUBLES: f64 = 32.0;
+/// Most that is held against a provider: it may be the only one that has a block.
+const TROUBLES_MAX: f64 = 64.0;
+/// What is asked for at once; less than this says nothing of a provider's rate.
+const REQUEST_BYTES: u64 = 1 << 20;
+/// Share of a new measurement in what is known of a provider's rate.
+const RATE_WEIGHT: f64 = 0.5;
+/// Providers that are remembered; the one that served longest ago makes room.
+const SERVICES_MAX: usize = 4_096;
+
+/// How a provider has served.
+#[derive(Clone, Copy, Debug)]
+struct Service {
+    /// Seconds that it takes over [`REQUEST_BYTES`]; 0 while unknown.
+    request_time: f64,
+    /// Troubles as they count at `at`.
+    troubles: f64,
+    at: Instant,
+}
+
+impl Service {
+    fn troubles(&self, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        self.troubles * (-since / TROUBLE_HALF_LIFE.as_secs_f64()).exp2()
+    }
+
+    /// Seconds beside the round trip that a request to it is expected to take.
+    fn cost(&self, now: Instant) -> f64 {
+        self.request_time + TROUBLE * self.troubles(now)
+    }
+}
 
 /// A measured link to a connected peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,6 +79,7 @@ pub(crate) struct Adviser {
     /// Why there is none, when it was not started.
     absent: &'static str,
     supervisor: Arc<Mutex<Option<Supervisor>>>,
+    services: Arc<Mutex<BTreeMap<NodeId, Service>>>,
 }
 
 /// The `almd` program: configured, beside this program, or on the PATH.
@@ -68,6 +116,7 @@ impl Adviser {
             alm: None,
             absent,
             supervisor: Arc::default(),
+            services: Arc::default(),
         };
         if !config.alm_enabled {
             return without("switched off in config.toml");
@@ -78,7 +127,7 @@ impl Adviser {
             );
             return without("almd was not found");
         };
-        let socket = run_dir.join(Service::Alm.socket_name());
+        let socket = run_dir.join(mfn_wire::Service::Alm.socket_name());
         let arguments = vec![
             "--socket".into(),
             socket.clone().into(),
@@ -98,7 +147,55 @@ impl Adviser {
             alm: Some(SocketAlm::new(&socket)),
             absent: "",
             supervisor: Arc::new(Mutex::new(Some(supervisor))),
+            services: Arc::default(),
         }
+    }
+
+    /// Learns from a transfer who serves well: it counts like a longer or shorter round trip from now on.
+    pub(crate) fn served(&self, providers: &[ProviderBytes], now: Instant) {
+        let mut services = self.services();
+        for provider in providers {
+            let troubles = f64::from(provider.strikes)
+                + if provider.dropped {
+                    DROPPED_TROUBLES
+                } else {
+                    0.0
+                };
+            if provider.bytes < REQUEST_BYTES && troubles == 0.0 {
+                continue;
+            }
+            let service = services.entry(provider.node).or_insert(Service {
+                request_time: 0.0,
+                troubles: 0.0,
+                at: now,
+            });
+            service.troubles = (service.troubles(now) + troubles).min(TROUBLES_MAX);
+            service.at = now;
+            if provider.bytes >= REQUEST_BYTES && provider.rate > 0 {
+                let time = REQUEST_BYTES as f64 / provider.rate as f64;
+                let known = service.request_time > 0.0;
+                let old = if known { service.request_time } else { time };
+                service.request_time = old + RATE_WEIGHT * (time - old);
+            }
+        }
+        while services.len() > SERVICES_MAX {
+            let oldest = services.iter().min_by_key(|(_, service)| service.at);
+            let Some(oldest) = oldest.map(|(node, _)| *node) else {
+                return;
+            };
+            services.remove(&oldest);
+        }
+    }
+
+    fn services(&self) -> MutexGuard<'_, BTreeMap<NodeId, Service>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seconds that a request over a link is expected to take; `None` while nothing was measured.
+    fn cost(&self, link: &Link, now: Instant) -> Option<f64> {
+        let service = self.services().get(&link.peer).copied();
+        let beside = service.map_or(0.0, |service| service.cost(now));
+        Some(link.round_trip?.as_secs_f64() + beside)
     }
 
     /// Tells the adviser what was measured. Silence of the adviser is no error: it learns it the next time.
@@ -107,7 +204,8 @@ impl Adviser {
         let edges: Vec<Edge> = links
             .iter()
             .filter_map(|link| {
-                let strength = strength_of(link.round_trip?);
+                let cost = self.cost(link, Instant::now())?;
+                let strength = strength_of(Duration::from_secs_f64(cost));
                 Some(Edge::new(self.me.0, link.peer.0, strength))
             })
             .collect();
@@ -125,7 +223,11 @@ impl Adviser {
         links.sort_by_key(|link| link.peer);
         let mut costs: Vec<(f64, NodeId)> = links
             .iter()
-            .map(|link| (own_cost(link), link.peer))
+            .map(|link| {
+                // A link that is not measured yet comes last.
+                let cost = self.cost(link, Instant::now());
+                (cost.unwrap_or(f64::INFINITY), link.peer)
+            })
             .collect();
         if let Some(alm) = &self.alm
             && links.len() > 1
@@ -150,6 +252,40 @@ impl Adviser {
         costs.into_iter().map(|(_, peer)| peer).collect()
     }
 
+    /// Says that these two paths were read within a short time.
+    pub(crate) async fn read_together(&self, one: Vec<u8>, other: Vec<u8>) {
+        let Some(alm) = &self.alm else { return };
+        let observe = || alm.observe(READS_POOL, vec![one.clone(), other.clone()]);
+        let mut told = observe().await;
+        if let Err(AlmError::Refused { .. }) = told {
+            // The first time, or the daemon forgot.
+            let pool = Pool {
+                id: READS_POOL,
+                predict_bytes_max: READS_BYTES_MAX,
+                ..Pool::default()
+            };
+            if alm.pool_set(pool).await.is_ok() {
+                told = observe().await;
+            }
+        }
+        if let Err(error) = told {
+            tracing::debug!(%error, "the adviser was not told what was read");
+        }
+    }
+
+    /// Paths that are likely read with this one, the likeliest first.
+    pub(crate) async fn read_with(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let Some(alm) = &self.alm else {
+            return Vec::new();
+        };
+        let found = alm.predict(READS_POOL, path.to_vec(), READS_MAX).await;
+        let likely = found
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|found| found.share >= READS_SHARE_MIN && found.together >= READS_TOGETHER_MIN);
+        likely.map(|found| found.key).collect()
+    }
+
     /// Links that it holds; none when it does not answer at once.
     pub(crate) async fn links(&self) -> Option<u64> {
         let stats = self.alm.as_ref()?.stats();
@@ -158,7 +294,7 @@ impl Adviser {
     }
 
     /// The connections to it, when it is used.
-    pub(crate) fn pool(&self) -> Option<&Pool> {
+    pub(crate) fn pool(&self) -> Option<&mfn_local::Pool> {
         self.alm.as_ref().map(SocketAlm::pool)
     }
 
@@ -194,12 +330,6 @@ impl Adviser {
     }
 }
 
-/// Without advice: the round trip in seconds, as a path's cost; a link that is not measured yet comes last.
-fn own_cost(link: &Link) -> f64 {
-    link.round_trip
-        .map_or(f64::INFINITY, |round_trip| round_trip.as_secs_f64())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +341,7 @@ mod tests {
             alm: None,
             absent: "a test",
             supervisor: Arc::default(),
+            services: Arc::default(),
         };
         let link = |node, round_trip: Option<u64>| Link {
             peer: NodeId([node; 32]),

@@ -32,6 +32,10 @@ pub struct Config {
     pub quota: Option<u64>,
     /// Whether new blocks are stored as deltas against similar ones.
     pub deltas: bool,
+    /// Whether what is likely to be read next is fetched before it is asked for.
+    pub prefetch_enabled: bool,
+    /// Most bytes that are fetched ahead at once.
+    pub prefetch_budget: u64,
     /// How long a `get` waits for a first peer to be connected.
     pub peer_wait: Duration,
     /// Whether `almd` is started and asked for advice.
@@ -85,6 +89,8 @@ impl Default for Config {
             peers: Vec::new(),
             quota: None,
             deltas: true,
+            prefetch_enabled: true,
+            prefetch_budget: 16 << 20,
             peer_wait: Duration::from_secs(10),
             alm_enabled: true,
             alm_program: None,
@@ -162,10 +168,22 @@ pub const KEYS: &[Key] = &[
         "How long a get waits for a first connected peer.",
     ),
     key(
+        "prefetch",
+        "enabled",
+        "true",
+        "Fetch the files that are likely to be read next before they are asked for.",
+    ),
+    key(
+        "prefetch",
+        "budget",
+        "\"16 MiB\"",
+        "Most bytes that are fetched ahead at once.",
+    ),
+    key(
         "alm",
         "enabled",
         "true",
-        "Start almd and ask it to rank providers. Without it, round-trip time decides.",
+        "Start almd and ask it to rank providers and what is read together. Without it, round-trip time decides.",
     ),
     key(
         "alm",
@@ -313,6 +331,11 @@ impl Config {
                 };
             }
             ("store", "deltas") => self.deltas = flag(value)?,
+            ("prefetch", "enabled") => self.prefetch_enabled = flag(value)?,
+            ("prefetch", "budget") => {
+                self.prefetch_budget =
+                    parse_size(string(value)?).map_err(|error| wrong(value, error.to_string()))?;
+            }
             ("get", "peer_wait") => self.peer_wait = duration(value)?,
             ("alm", "enabled") => self.alm_enabled = flag(value)?,
             ("alm", "program") => self.alm_program = path(value)?,

@@ -42,6 +42,23 @@ pub(crate) struct Order<'a> {
     pub(crate) progress: Option<&'a ProgressSink>,
     /// Gets every block that comes.
     pub(crate) arriving: Option<Arc<Arriving>>,
+    /// Blocks of at most so many bytes are asked for, the first ones.
+    pub(crate) budget: Option<u64>,
+}
+
+impl Order<'_> {
+    /// Everything that the closure wants, of anyone; nobody is told.
+    pub(crate) fn new(closure: Closure, first: BlockId) -> Self {
+        Self {
+            closure,
+            first,
+            remember: None,
+            chosen: &[],
+            progress: None,
+            arriving: None,
+            budget: None,
+        }
+    }
 }
 
 /// What a closure knows of itself while a fetch has it.
@@ -59,6 +76,14 @@ impl Fetcher {
         !self.endpoint.peers().iter().any(|peer| peer.connected)
     }
 
+    /// Whether all that a path needs is in the store.
+    pub(crate) async fn is_here(&self, root: Root, path: &[u8]) -> Result<bool, Failure> {
+        let mut closure = Closure::path(root, path).map_err(store_failure)?;
+        let store = self.store.clone();
+        let here = blocking(move || Ok(matches!(closure.poll(&store, 1)?, Wanted::Done)));
+        here.await.map_err(store_failure)
+    }
+
     /// Keeps `gc` away until it is dropped.
     pub(crate) async fn lease(&self) -> Result<Lease, Failure> {
         let store = self.store.clone();
@@ -67,11 +92,11 @@ impl Fetcher {
             .map_err(store_failure)
     }
 
-    /// Gets everything that the order's closure wants.
+    /// Gets everything that the order's closure wants, unless it is cancelled.
     pub(crate) async fn fetch(
         &self,
         order: Order<'_>,
-        cancelled: Cancelled,
+        cancelled: Option<Cancelled>,
     ) -> Result<(FetchReport, Totals), Failure> {
         let Order {
             closure,
@@ -80,10 +105,11 @@ impl Fetcher {
             chosen,
             progress,
             arriving,
+            budget,
         } = order;
         // Until its root is recorded nothing names these blocks.
         let _lease = self.lease().await?;
-        let providers = self.providers(first, chosen, &cancelled).await?;
+        let providers = self.providers(first, chosen, cancelled.as_ref()).await?;
         let totals = Arc::new(Mutex::new(Totals::default()));
         let local = Arc::new(Mutex::new(None));
         let recording = Arc::new(Mutex::new(None));
@@ -95,6 +121,7 @@ impl Fetcher {
             remember,
             recording: Arc::clone(&recording),
             runtime: Handle::current(),
+            budget: budget.unwrap_or(u64::MAX),
         };
         let sink = StoreSink::new(&self.store, &local, arriving);
         let fetch = Fetch {
@@ -112,7 +139,7 @@ impl Fetcher {
             fetched = self.endpoint.fetch(fetch, observe) => {
                 fetched.map_err(|error| fetch_failure(error, &local))
             }
-            () = cancelled.cancelled() => {
+            () = gone(cancelled.as_ref()) => {
                 Err(Failure::new(Status::CANCELLED, "cancelled; what arrived is kept"))
             }
         };
@@ -129,6 +156,7 @@ impl Fetcher {
             None => Ok(()),
         };
         let report = fetched?;
+        self.adviser.served(&report.providers, Instant::now());
         synced.and(recorded).map_err(store_failure)?;
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
         Ok((report, totals))
@@ -141,15 +169,8 @@ impl Fetcher {
         first: BlockId,
         cancelled: Cancelled,
     ) -> Result<(), Failure> {
-        let order = Order {
-            closure,
-            first,
-            remember: None,
-            chosen: &[],
-            progress: None,
-            arriving: None,
-        };
-        self.fetch(order, cancelled).await.map(drop)
+        let order = Order::new(closure, first);
+        self.fetch(order, Some(cancelled)).await.map(drop)
     }
 
     /// Gets one block.
@@ -158,7 +179,7 @@ impl Fetcher {
         id: BlockId,
         cancelled: Cancelled,
     ) -> Result<(), Failure> {
-        let providers = self.providers(id, &[], &cancelled).await?;
+        let providers = self.providers(id, &[], Some(&cancelled)).await?;
         let local = Arc::new(Mutex::new(None));
         let fetch = Fetch {
             providers,
@@ -182,7 +203,7 @@ impl Fetcher {
         &self,
         first: BlockId,
         chosen: &[NodeId],
-        cancelled: &Cancelled,
+        cancelled: Option<&Cancelled>,
     ) -> Result<Vec<NodeId>, Failure> {
         let links = self.connected(chosen, cancelled).await?;
         let asked: Vec<NodeId> = links.iter().map(|link| link.peer).collect();
@@ -211,7 +232,7 @@ impl Fetcher {
     async fn connected(
         &self,
         chosen: &[NodeId],
-        cancelled: &Cancelled,
+        cancelled: Option<&Cancelled>,
     ) -> Result<Vec<Link>, Failure> {
         let until = Instant::now() + self.peer_wait;
         let mut changes = self.endpoint.changes();
@@ -239,7 +260,7 @@ impl Fetcher {
             let left = until.saturating_duration_since(Instant::now());
             let changed = tokio::select! {
                 changed = tokio::time::timeout(left, changes.changed()) => changed,
-                () = cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
+                () = gone(cancelled) => return Err(Failure::new(Status::CANCELLED, "cancelled")),
             };
             if !matches!(changed, Ok(Ok(()))) {
                 let text = format!(
@@ -249,6 +270,14 @@ impl Fetcher {
                 return Err(Failure::new(Status::UNREACHABLE, text));
             }
         }
+    }
+}
+
+/// Waits until nobody waits any more; for ever where nobody does from the start.
+async fn gone(cancelled: Option<&Cancelled>) {
+    match cancelled {
+        Some(cancelled) => cancelled.cancelled().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -320,6 +349,19 @@ struct ClosureWants {
     remember: Option<(Root, RootInfo)>,
     recording: Arc<Mutex<Option<Recording>>>,
     runtime: Handle,
+    /// Bytes that may still be asked for.
+    budget: u64,
+}
+
+impl ClosureWants {
+    /// Whether the budget has room for these; it is spent on them then. The first ones of a file are worth something
+    /// without the rest, some of these are not.
+    fn affords(&mut self, blocks: &[hypermesh_blocks::BlockRef]) -> bool {
+        let bytes = blocks.iter().map(|block| u64::from(block.raw_len)).sum();
+        let left = self.budget.checked_sub(bytes);
+        self.budget = left.unwrap_or_default();
+        left.is_some()
+    }
 }
 
 impl Wants for ClosureWants {
@@ -346,6 +388,7 @@ impl Wants for ClosureWants {
             present: self.closure.present(),
         };
         Ok(match wanted {
+            Wanted::Blocks(blocks) if !self.affords(&blocks) => stoq::Wanted::Done,
             Wanted::Blocks(blocks) => stoq::Wanted::Blocks(
                 blocks
                     .into_iter()

@@ -17,6 +17,7 @@ mod dir;
 mod doctor;
 mod fetch;
 mod files;
+mod foresight;
 mod http;
 mod identity;
 pub mod logs;

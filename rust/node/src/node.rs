@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::consensus::ConsensusService;
 use crate::dir::{DirError, DirLock, NodeDir};
 use crate::fetch::{Fetcher, StoreSource};
+use crate::foresight::Foresight;
 use crate::identity::{self, IdentityError};
 use crate::membership::Membership;
 use crate::memory::Layers;
@@ -140,12 +141,22 @@ impl Node {
         add(scheduler);
 
         let (state, ()) = Component::start(Service::State, &run_dir, stopping.clone(), {
+            let foresight =
+                Foresight::open(config, dir.memory().join("reads"), Arc::clone(&fetcher));
             let service = StateService {
                 store: store.clone(),
                 fetcher,
+                foresight: foresight.clone(),
                 dir: dir.path().to_owned(),
             };
-            move || async move { Ok((Parts::only(Arc::new(service)), ())) }
+            move || async move {
+                let parts = Parts {
+                    handler: Arc::new(service),
+                    beside: Box::pin(foresight.clone().keep()),
+                    closing: Box::pin(async move { foresight.save().await }),
+                };
+                Ok((parts, ()))
+            }
         })?;
         add(state);
 

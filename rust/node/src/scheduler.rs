@@ -233,13 +233,11 @@ impl SchedulerService {
             }
             None => {
                 let order = Order {
-                    closure: Closure::new(root),
-                    first: root.0,
                     // Remembered before it is whole, so that gc keeps what arrives until the next try.
                     remember: Some((root, info(false, pin))),
                     chosen: providers,
                     progress: Some(progress),
-                    arriving: None,
+                    ..Order::new(Closure::new(root), root.0)
                 };
                 self.fetch_and_extract(order, root, destination, call)
                     .await?
@@ -285,7 +283,7 @@ impl SchedulerService {
             })
         });
         let fetch = async {
-            let fetched = self.fetcher.fetch(order, call.cancelled()).await?;
+            let fetched = self.fetcher.fetch(order, Some(call.cancelled())).await?;
             self.record(root, true, pin).await?;
             Ok(fetched)
         };

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hypermesh_blocks::{
-    Closure, DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError, Wanted,
+    Closure, DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError,
 };
-use hypermesh_id::Root;
 use mfn_local::{BoxFuture, Call, EventSink, Failure, Handler, Reply};
 use mfn_wire::{ContentType, Service, Status, method, pb};
 use prost::Message;
@@ -18,6 +17,7 @@ use crate::answer::{
     Answer, blocking, boxed, entry_message, parse_path, parse_root, store_failure, unsupported,
 };
 use crate::fetch::Fetcher;
+use crate::foresight::Foresight;
 use crate::progress::ProgressSink;
 
 /// Items that blocking work may be ahead of the caller.
@@ -29,6 +29,7 @@ const SINGLE_FETCHES_MAX: usize = 100_000;
 pub(crate) struct StateService {
     pub(crate) store: Store,
     pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) foresight: Foresight,
     /// The node's directory, which is never put.
     pub(crate) dir: PathBuf,
 }
@@ -148,10 +149,13 @@ impl StateService {
         let request: pb::CatRequest = call.decode()?;
         let root = parse_root(&request.root)?;
         let mut sent = 0u64;
+        if request.offset == 0 {
+            self.foresight.read(root, &request.path).await;
+        }
         if request.offset == 0
             && request.length == 0
             && !self.fetcher.is_alone()
-            && !self.is_here(root, &request.path).await?
+            && !self.fetcher.is_here(root, &request.path).await?
         {
             // The whole file is wanted: many blocks at once, not one after the other.
             let closure = Closure::path(root, &request.path).map_err(store_failure)?;
@@ -186,14 +190,6 @@ impl StateService {
                 ControlFlow::Break(()) => return Ok(Reply::message(&pb::CatReply { bytes: sent })),
             }
         }
-    }
-
-    /// Whether all that a path needs is in the store.
-    async fn is_here(&self, root: Root, path: &[u8]) -> Result<bool, Failure> {
-        let mut closure = Closure::path(root, path).map_err(store_failure)?;
-        let store = self.store.clone();
-        let wanted = blocking(move || closure.poll(&store, 1)).await;
-        Ok(matches!(wanted.map_err(store_failure)?, Wanted::Done))
     }
 
     async fn stat(&self, call: Call) -> Answer {

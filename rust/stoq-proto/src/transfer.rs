@@ -610,6 +610,8 @@ impl Transfer {
                 node: provider.node,
                 bytes: provider.bytes,
                 blocks: provider.blocks,
+                strikes: provider.strikes,
+                rate: provider.rate as u64,
                 state: provider.state.clone(),
             })
             .collect()

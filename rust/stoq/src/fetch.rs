@@ -53,6 +53,12 @@ pub struct ProviderBytes {
     pub node: NodeId,
     pub bytes: u64,
     pub blocks: u64,
+    /// How often it stalled, failed or refused.
+    pub strikes: u32,
+    /// Bytes per second that it has shown lately; 0 while unknown.
+    pub rate: u64,
+    /// Whether it gave wrong bytes or broke the protocol.
+    pub dropped: bool,
     /// `active`, or why it is paused or out.
     pub state: String,
 }
@@ -354,6 +360,9 @@ impl Running {
                 node: provider.node,
                 bytes: provider.bytes,
                 blocks: provider.blocks,
+                strikes: provider.strikes,
+                rate: provider.rate,
+                dropped: is_dropped(&provider.state),
                 state: words(&provider.state),
             })
             .collect();
@@ -390,13 +399,18 @@ fn held(raw_len: u32, stored: usize) -> usize {
     (raw_len as usize).max(stored)
 }
 
+fn is_dropped(state: &ProviderState) -> bool {
+    matches!(
+        state,
+        ProviderState::Out(Cause::WrongBytes | Cause::Broken(_))
+    )
+}
+
 fn words(state: &ProviderState) -> String {
     match state {
         ProviderState::Active => "active".into(),
         ProviderState::Paused { why, .. } => format!("paused: {why}"),
-        ProviderState::Out(cause @ (Cause::WrongBytes | Cause::Broken(_))) => {
-            format!("dropped: {cause}")
-        }
+        ProviderState::Out(cause) if is_dropped(state) => format!("dropped: {cause}"),
         ProviderState::Out(cause) => format!("gave up: {cause}"),
     }
 }

@@ -5,6 +5,7 @@ mod adviser;
 mod command;
 mod damage;
 mod doors;
+mod foresight;
 mod hostile;
 mod ifrd;
 mod ipc;
