@@ -1,10 +1,12 @@
 //! The demo: three nodes on this machine move a real directory, and the origin is killed in the middle.
 //!
-//! - `hypermesh-demo [PATH]`: put into A, get at B, get at C while A dies, a second version.
+//! - `hypermesh-demo [PATH]`: put into A, get at B, get at C while A dies, a second version; then both versions over a
+//!   long path, with and without each layer of the memory.
 //! - `--broken`: every network path stops in the middle; the get must fail and leave nothing behind.
 //! - `--keep`: leaves the nodes' directories, and says where.
 #![forbid(unsafe_code)]
 
+mod layers;
 mod odds;
 mod show;
 
@@ -216,7 +218,7 @@ fn whole(mesh: &mut Mesh, path: &Path) -> Result<()> {
     tree::compare(&copy, &copy_2)?;
     show.say("C's second copy is the same as B's");
     show.table();
-    Ok(())
+    layers::compare(mesh, &show, [path, &copy])
 }
 
 fn broken(mesh: &mut Mesh, path: &Path) -> Result<()> {

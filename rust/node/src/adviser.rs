@@ -23,10 +23,9 @@ const STATS_TIMEOUT: Duration = Duration::from_millis(200);
 /// The pool of what was read together, and its budget: a memory of its own beside the links.
 const READS_POOL: PoolId = 1 << 32;
 const READS_BYTES_MAX: u64 = 8 << 20;
-/// Paths that are asked for, and what makes one worth its bytes: its share of the belief, and that it was no accident.
-const READS_MAX: u32 = 2;
-const READS_SHARE_MIN: f64 = 0.3;
-const READS_TOGETHER_MIN: u32 = 2;
+/// Paths that are asked for, and what makes one worth its bytes: its share of the belief.
+const READS_MAX: u32 = 6;
+const READS_SHARE_MIN: f64 = 0.05;
 
 /// What a stall, a failure or a refusal costs at first, as if it were round trip, and when it is half forgiven.
 const TROUBLE: f64 = 1.0;
@@ -252,10 +251,10 @@ impl Adviser {
         costs.into_iter().map(|(_, peer)| peer).collect()
     }
 
-    /// Says that these two paths were read within a short time.
-    pub(crate) async fn read_together(&self, one: Vec<u8>, other: Vec<u8>) {
+    /// Says that these paths were read within a short time.
+    pub(crate) async fn read_together(&self, paths: Vec<Vec<u8>>) {
         let Some(alm) = &self.alm else { return };
-        let observe = || alm.observe(READS_POOL, vec![one.clone(), other.clone()]);
+        let observe = || alm.observe(READS_POOL, paths.clone());
         let mut told = observe().await;
         if let Err(AlmError::Refused { .. }) = told {
             // The first time, or the daemon forgot.
@@ -282,7 +281,7 @@ impl Adviser {
         let likely = found
             .unwrap_or_default()
             .into_iter()
-            .filter(|found| found.share >= READS_SHARE_MIN && found.together >= READS_TOGETHER_MIN);
+            .filter(|found| found.share >= READS_SHARE_MIN);
         likely.map(|found| found.key).collect()
     }
 

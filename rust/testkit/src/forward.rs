@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Result, at};
 
@@ -38,7 +39,19 @@ struct State {
     passed: AtomicU64,
     /// The path closes when this many bytes have passed.
     budget: AtomicU64,
+    /// Nanoseconds that a datagram takes.
+    delay: AtomicU64,
+    late: Mutex<Sender<Late>>,
     end: AtomicBool,
+}
+
+/// A datagram on its way.
+struct Late {
+    due: Instant,
+    datagram: Vec<u8>,
+    by: Arc<UdpSocket>,
+    /// Nobody: to whom the socket is connected.
+    to: Option<SocketAddr>,
 }
 
 /// A UDP socket in front of a node; both directions go through it.
@@ -60,7 +73,11 @@ impl Forwarder {
             .set_read_timeout(Some(LOOK))
             .map_err(at("forwarder"))?;
         let address = socket.local_addr().map_err(at("forwarder"))?;
+        let (late, due) = mpsc::channel();
+        std::thread::spawn(move || deliver(&due));
         let state = Arc::new(State {
+            delay: AtomicU64::new(0),
+            late: Mutex::new(late),
             target: Mutex::new(None),
             path: AtomicU8::new(Path::Open as u8),
             passed: AtomicU64::new(0),
@@ -68,6 +85,7 @@ impl Forwarder {
             end: AtomicBool::new(false),
         });
         let shared = Arc::clone(&state);
+        let socket = Arc::new(socket);
         let thread = std::thread::spawn(move || inward(&socket, &shared));
         Ok(Forwarder {
             state,
@@ -101,6 +119,12 @@ impl Forwarder {
         self.state
             .budget
             .store(passed.saturating_add(bytes), Ordering::SeqCst);
+    }
+
+    /// Makes the path that long, in each direction.
+    pub fn set_delay(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        self.state.delay.store(delay, Ordering::SeqCst);
     }
 
     /// Bytes that passed, both ways.
@@ -140,8 +164,43 @@ impl State {
     }
 }
 
+impl State {
+    /// Hands a datagram on, when it has been under way for as long as the path takes.
+    fn send(&self, by: &Arc<UdpSocket>, datagram: &[u8], to: Option<SocketAddr>) {
+        let delay = Duration::from_nanos(self.delay.load(Ordering::SeqCst));
+        if delay.is_zero() {
+            return hand_on(by, datagram, to);
+        }
+        let late = Late {
+            due: Instant::now() + delay,
+            datagram: datagram.to_vec(),
+            by: Arc::clone(by),
+            to,
+        };
+        let sender = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody delivers any more when the forwarder ends.
+        let _ = sender.send(late);
+    }
+}
+
+fn hand_on(by: &UdpSocket, datagram: &[u8], to: Option<SocketAddr>) {
+    // A node that is down refuses; QUIC sees it as loss.
+    let _ = match to {
+        Some(to) => by.send_to(datagram, to),
+        None => by.send(datagram),
+    };
+}
+
+/// Hands on datagrams when they are due; all take as long, so the first that came is the first to go.
+fn deliver(due: &Receiver<Late>) {
+    for late in due {
+        std::thread::sleep(late.due.saturating_duration_since(Instant::now()));
+        hand_on(&late.by, &late.datagram, late.to);
+    }
+}
+
 /// Takes datagrams of clients to the node; one socket per client brings the answers.
-fn inward(socket: &UdpSocket, state: &Arc<State>) {
+fn inward(socket: &Arc<UdpSocket>, state: &Arc<State>) {
     let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut threads = Vec::new();
     let mut buffer = vec![0; DATAGRAM];
@@ -165,9 +224,10 @@ fn inward(socket: &UdpSocket, state: &Arc<State>) {
                 continue;
             };
             let ready = up.connect(target).and(up.set_read_timeout(Some(LOOK)));
-            let (Ok(()), Ok(back)) = (ready, socket.try_clone()) else {
+            if ready.is_err() {
                 continue;
-            };
+            }
+            let back = Arc::clone(socket);
             let up = Arc::new(up);
             clients.insert(client, Arc::clone(&up));
             let state = Arc::clone(state);
@@ -176,8 +236,7 @@ fn inward(socket: &UdpSocket, state: &Arc<State>) {
             }));
         }
         if let Some(up) = clients.get(&client) {
-            // A node that is down refuses; QUIC sees it as loss.
-            let _ = up.send(datagram);
+            state.send(up, datagram, None);
         }
     }
     for thread in threads {
@@ -186,7 +245,7 @@ fn inward(socket: &UdpSocket, state: &Arc<State>) {
 }
 
 /// Takes the node's answers to one client.
-fn outward(up: &UdpSocket, back: &UdpSocket, client: SocketAddr, state: &State) {
+fn outward(up: &UdpSocket, back: &Arc<UdpSocket>, client: SocketAddr, state: &State) {
     let mut buffer = vec![0; DATAGRAM];
     while !state.end.load(Ordering::SeqCst) {
         let Ok(length) = up.recv(&mut buffer) else {
@@ -195,7 +254,7 @@ fn outward(up: &UdpSocket, back: &UdpSocket, client: SocketAddr, state: &State) 
         if let Some(datagram) = buffer.get_mut(..length)
             && state.passes(datagram)
         {
-            let _ = back.send_to(datagram, client);
+            state.send(back, datagram, Some(client));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hypermesh_blocks::Closure;
 use hypermesh_id::Root;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use super::reads::{Reads, plain};
 use crate::answer::{blocking, store_failure};
@@ -16,9 +17,12 @@ use crate::fetch::{Fetcher, Order};
 use crate::files;
 
 /// Rounds of fetching ahead that run at once; what is foreseen meanwhile is not fetched.
-const ROUNDS_MAX: usize = 2;
-/// Reads that are further apart than this are not linked.
+const ROUNDS_MAX: usize = 4;
+/// Reads that belong together: so many in a row at most, with pauses no longer than this.
+const TOGETHER_MAX: usize = 16;
 const TOGETHER: Duration = Duration::from_secs(5);
+/// Paths that one round fetches, all at once.
+const PATHS_MAX: usize = 6;
 /// How often what was learned is saved. It is advice: what a crash loses is learned again.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 
@@ -33,8 +37,9 @@ struct Inner {
     fetcher: Arc<Fetcher>,
     reads: Mutex<Reads>,
     started: Instant,
-    last: Mutex<Option<(Instant, Vec<u8>)>>,
-    /// Most bytes that one round fetches.
+    /// The reads of the group that is going on, and when the last one was.
+    group: Mutex<(Instant, Vec<Vec<u8>>)>,
+    /// Most bytes that all rounds fetch at once.
     budget: u64,
     rounds: Arc<Semaphore>,
     under_way: Mutex<HashMap<Key, watch::Receiver<()>>>,
@@ -55,7 +60,7 @@ impl Foresight {
             fetcher,
             reads: Mutex::new(reads),
             started: Instant::now(),
-            last: Mutex::default(),
+            group: Mutex::new((Instant::now(), Vec::new())),
             budget: config.prefetch_budget,
             rounds: Arc::new(Semaphore::new(ROUNDS_MAX)),
             under_way: Mutex::default(),
@@ -63,29 +68,33 @@ impl Foresight {
         })))
     }
 
-    /// A file is about to be read. Waits for it if it is being fetched ahead, and begins to fetch what is likely next.
+    /// A file is about to be read. Begins to fetch what is likely next, and waits for the file itself if it is on its way.
     pub(crate) async fn read(&self, root: Root, path: &[u8]) {
         let Some(inner) = &self.0 else { return };
-        let path = plain(path);
-        let coming = inner.under_way().get(&(root, path.clone())).cloned();
+        let key = (root, plain(path));
+        let coming = inner.under_way().get(&key).cloned();
+        let now = inner.started.elapsed().as_secs();
+        let next = inner.reads().read(&key.1, now);
+        let together = inner.together(&key.1);
+        // First of all: while this one is waited for, the next are on their way.
+        if let Ok(round) = Arc::clone(&inner.rounds).try_acquire_owned() {
+            let (inner, path) = (Arc::clone(inner), key.1.clone());
+            tokio::spawn(async move {
+                let _round = round;
+                inner.round(root, path, together, next).await;
+            });
+        }
         if let Some(mut coming) = coming {
             // It ends when the fetch does, however that ends.
             let _ = coming.changed().await;
         }
-        let next = inner
-            .reads()
-            .read(root, &path, inner.started.elapsed().as_secs());
-        metrics::counter!("hypermesh_reads").absolute(inner.reads().counts().reads);
-        metrics::counter!("hypermesh_reads_foreseen").absolute(inner.reads().counts().foreseen);
-        let before = inner.follow(&path);
-        let Ok(round) = Arc::clone(&inner.rounds).try_acquire_owned() else {
-            return;
+        let counts = {
+            let mut reads = inner.reads();
+            reads.was_ahead(root, &key.1);
+            reads.counts()
         };
-        let inner = Arc::clone(inner);
-        tokio::spawn(async move {
-            let _round = round;
-            inner.round(root, path, before, next).await;
-        });
+        metrics::counter!("hypermesh_reads").absolute(counts.reads);
+        metrics::counter!("hypermesh_reads_foreseen").absolute(counts.foreseen);
     }
 
     /// Saves what was learned, now and then.
@@ -137,13 +146,21 @@ impl Inner {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The path that was read a moment before this one.
-    fn follow(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.replace((Instant::now(), path.to_vec()));
+    /// Adds a path to the group that is going on. Answers the group before, when that has ended.
+    fn together(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, paths) = &mut *group;
+        let ended = last.elapsed() >= TOGETHER || paths.len() >= TOGETHER_MAX;
+        let before = if ended {
+            std::mem::take(paths)
+        } else {
+            Vec::new()
+        };
+        *last = Instant::now();
+        if !paths.iter().any(|other| other == path) {
+            paths.push(path.to_vec());
+        }
         before
-            .filter(|(at, before)| at.elapsed() < TOGETHER && before != path)
-            .map(|(_, before)| before)
     }
 
     /// Says that a path is under way until what this answers is dropped; `None` when it is already.
@@ -157,40 +174,53 @@ impl Inner {
         Some(ended)
     }
 
-    /// One round: layer 3 learns what was read together, and is asked where layer 4 is silent; what comes out of it is
-    /// fetched.
-    async fn round(&self, root: Root, path: Vec<u8>, before: Option<Vec<u8>>, next: Vec<Vec<u8>>) {
+    /// One round: what is likely next by layer 4, and what layer 3 knows to be read with this path, is fetched; then
+    /// layer 3 learns what was read together.
+    async fn round(
+        self: Arc<Self>,
+        root: Root,
+        path: Vec<u8>,
+        together: Vec<Vec<u8>>,
+        mut paths: Vec<Vec<u8>>,
+    ) {
         let adviser = &self.fetcher.adviser;
-        let next = if next.is_empty() {
-            adviser.read_with(&path).await
-        } else {
-            next
+        for other in adviser.read_with(&path).await {
+            if !paths.contains(&other) {
+                paths.push(other);
+            }
+        }
+        paths.truncate(PATHS_MAX);
+        let budget = self.budget / (ROUNDS_MAX * paths.len().max(1)) as u64;
+        let mut fetches = JoinSet::new();
+        for path in paths {
+            fetches.spawn(Arc::clone(&self).path(root, path, budget));
+        }
+        if together.len() > 1 {
+            adviser.read_together(together).await;
+        }
+        while fetches.join_next().await.is_some() {}
+    }
+
+    /// Fetches one path, unless that is under way already.
+    async fn path(self: Arc<Self>, root: Root, path: Vec<u8>, budget: u64) {
+        let key = (root, path);
+        if self.fetcher.is_alone() {
+            return;
+        }
+        let Some(_ended) = self.begin(&key) else {
+            return;
         };
-        if let Some(before) = before {
-            adviser.read_together(before, path).await;
-        }
-        let mut left = self.budget;
-        for path in next {
-            if self.fetcher.is_alone() || left == 0 {
-                return;
-            }
-            let key = (root, path);
-            let Some(_ended) = self.begin(&key) else {
-                continue;
-            };
-            match self.fetch(root, &key.1, left).await {
-                Ok((bytes, whole)) => {
-                    left = left.saturating_sub(bytes);
-                    metrics::counter!("hypermesh_ahead_bytes").increment(bytes);
-                    if bytes > 0 && whole {
-                        self.reads().got_ahead(root, &key.1);
-                        metrics::counter!("hypermesh_ahead").increment(1);
-                    }
+        match self.fetch(root, &key.1, budget).await {
+            Ok((bytes, whole)) => {
+                metrics::counter!("hypermesh_ahead_bytes").increment(bytes);
+                if bytes > 0 && whole {
+                    self.reads().got_ahead(root, &key.1);
+                    metrics::counter!("hypermesh_ahead").increment(1);
                 }
-                Err(failure) => tracing::debug!(%failure, "nothing was fetched ahead"),
             }
-            self.under_way().remove(&key);
+            Err(failure) => tracing::debug!(%failure, "nothing was fetched ahead"),
         }
+        self.under_way().remove(&key);
     }
 
     /// Fetches what a path needs, at most so many bytes of it. Answers how many came, and whether all of it is here.
