@@ -10,7 +10,6 @@
 #![forbid(unsafe_code)]
 
 pub mod mutate;
-mod noise;
 mod seal;
 mod seeds;
 mod targets;
@@ -101,17 +100,42 @@ pub const TARGETS: &[Target] = &[
         seeds: seeds::segment_sidecar,
         seal: seal::segment_sidecar,
     },
-];
-
-/// A decoder that gets noise, and its name.
-pub type Noise = (&'static str, fn(&[u8]));
-
-/// Decoders that get noise, some of it sealed, but no seeds yet: how deep it gets is not counted.
-pub const NOISE: &[Noise] = &[
-    ("DSR operation", noise::dsr_operation),
-    ("DSR snapshots", noise::dsr_snapshots),
-    ("sketches", noise::sketches),
-    ("codecs", noise::codecs),
+    Target {
+        name: "delta_block",
+        run: targets::delta_block,
+        seeds: seeds::delta_block,
+        seal: seal::delta_block,
+    },
+    Target {
+        name: "sketches",
+        run: targets::sketches,
+        seeds: seeds::sketches,
+        seal: seal::sketches,
+    },
+    Target {
+        name: "dsr_operation",
+        run: targets::dsr_operation,
+        seeds: seeds::dsr_operation,
+        seal: seal::dsr_operation,
+    },
+    Target {
+        name: "dsr_well",
+        run: targets::dsr_well,
+        seeds: seeds::dsr_well,
+        seal: seal::dsr_well,
+    },
+    Target {
+        name: "dsr_registry",
+        run: targets::dsr_registry,
+        seeds: seeds::dsr_registry,
+        seal: seal::dsr_registry,
+    },
+    Target {
+        name: "cpe_operation",
+        run: targets::cpe_operation,
+        seeds: seeds::cpe_operation,
+        seal: seal::cpe_operation,
+    },
 ];
 
 /// The target of that name.

@@ -188,3 +188,69 @@ fn put(data: &mut [u8], at: usize, bytes: &[u8]) {
         place.copy_from_slice(bytes);
     }
 }
+
+/// The id and length of the block that the delta makes, and the id of the base.
+pub(crate) fn delta_block(data: &mut Vec<u8>) {
+    const BEFORE_BASE: usize = 32 + 4 + 2;
+    let Some((_, _, base, stored)) = crate::targets::delta_parts(data) else {
+        return;
+    };
+    let Some((_, frame)) = stored.split_first_chunk::<32>() else {
+        return;
+    };
+    let (base_id, base_len) = (BlockId::of(base), base.len());
+    let restored = zstd::bulk::Decompressor::with_dictionary(base)
+        .and_then(|mut context| context.decompress(frame, 64 << 10));
+    put(data, BEFORE_BASE + base_len, &base_id.0);
+    if let Ok(block) = restored {
+        put(data, 0, &BlockId::of(&block).0);
+        put(data, 32, &(block.len() as u32).to_le_bytes());
+    }
+}
+
+/// The CRC-32 at the end.
+fn sum(data: &mut Vec<u8>) {
+    let Some((body, _)) = data.split_last_chunk::<4>() else {
+        return;
+    };
+    let crc = crc32fast::hash(body);
+    let at = body.len();
+    put(data, at, &crc.to_le_bytes());
+}
+
+/// The magic, the seed, the count of rows that are there, and the checksum.
+pub(crate) fn sketches(data: &mut Vec<u8>) {
+    const ROW_BYTES: usize = 128;
+    const AROUND_BYTES: usize = 8 + 8 + 8 + 4;
+    let Some(rows) = data.len().checked_sub(AROUND_BYTES) else {
+        return;
+    };
+    let count = rows / ROW_BYTES;
+    data.truncate(AROUND_BYTES + count * ROW_BYTES);
+    put(data, 0, b"hmw\x01\0\0\0\0");
+    let seed = mfn_dsr::bytes::Options::default().seed;
+    put(data, 8, &seed.to_le_bytes());
+    put(data, 16, &(count as u64).to_le_bytes());
+    sum(data);
+}
+
+/// The magic, the version and the checksum.
+pub(crate) fn dsr_operation(data: &mut Vec<u8>) {
+    put(data, 0, b"DSRO\x01\0");
+    sum(data);
+}
+
+pub(crate) fn dsr_well(data: &mut Vec<u8>) {
+    put(data, 0, b"DSRW\x01\0");
+    sum(data);
+}
+
+pub(crate) fn dsr_registry(data: &mut Vec<u8>) {
+    put(data, 0, b"DSRS\x01\0");
+    sum(data);
+}
+
+/// The version.
+pub(crate) fn cpe_operation(data: &mut Vec<u8>) {
+    put(data, 0, &[1]);
+}

@@ -301,3 +301,161 @@ pub(crate) fn segment_sidecar() -> Vec<Vec<u8>> {
         })
         .to_vec()
 }
+
+/// Blocks that are like their bases.
+pub(crate) fn delta_block() -> Vec<Vec<u8>> {
+    let text = |changed: &str| {
+        format!(
+            "{}{changed}{}",
+            "one line after another\n".repeat(9),
+            "x".repeat(50)
+        )
+    };
+    [("", "a word"), ("this", "that"), ("long ago", ""), ("", "")]
+        .into_iter()
+        .filter_map(|(old, new)| {
+            let (base, block) = (text(old), text(new));
+            let mut context = zstd::bulk::Compressor::with_dictionary(3, base.as_bytes()).ok()?;
+            let frame = context.compress(block.as_bytes()).ok()?;
+            let mut out = BlockId::of(block.as_bytes()).0.to_vec();
+            out.extend_from_slice(&(block.len() as u32).to_le_bytes());
+            out.extend_from_slice(&(base.len() as u16).to_le_bytes());
+            out.extend_from_slice(base.as_bytes());
+            out.extend_from_slice(&BlockId::of(base.as_bytes()).0);
+            out.extend_from_slice(&frame);
+            Some(out)
+        })
+        .collect()
+}
+
+/// Snapshots of one, two and more sketches.
+pub(crate) fn sketches() -> Vec<Vec<u8>> {
+    use mfn_dsr::bytes::{Encoder, Options, Reservoir};
+    let encoder = Encoder::new(Options::default().seed);
+    (1..5_u8)
+        .map(|count| {
+            let mut reservoir = Reservoir::new(Options::default());
+            for number in 0..count {
+                let text = format!("block {number} has words of its own\n").repeat(40);
+                reservoir.insert([number; 32], encoder.sketch(text.as_bytes()));
+            }
+            reservoir.to_bytes()
+        })
+        .collect()
+}
+
+fn dsr_options() -> mfn_dsr::Options {
+    mfn_dsr::Options {
+        expiring: true,
+        portable: true,
+        ..mfn_dsr::Options::new(4)
+    }
+}
+
+/// Operations of layer 2, of every kind.
+fn dsr_operations() -> Vec<mfn_dsr::Op> {
+    use mfn_dsr::{Op, PoolOptions};
+    let (pool, well, id, now) = (1, 2, 3, 4);
+    vec![
+        Op::SetPool {
+            pool,
+            options: PoolOptions::default(),
+        },
+        Op::CreateWell {
+            pool,
+            well,
+            options: dsr_options(),
+        },
+        Op::Insert {
+            pool,
+            well,
+            id,
+            vector: vec![0.1, -0.2, 0.3, 0.4],
+            now,
+        },
+        Op::Touch {
+            pool,
+            well,
+            id,
+            now,
+        },
+        Op::Remove { pool, well, id },
+        Op::Expire {
+            pool,
+            now,
+            most: 10,
+        },
+        Op::DropWell { pool, well },
+        Op::DropPool { pool },
+    ]
+}
+
+pub(crate) fn dsr_operation() -> Vec<Vec<u8>> {
+    dsr_operations().iter().map(mfn_dsr::Op::encode).collect()
+}
+
+/// Wells with few and with some entries.
+pub(crate) fn dsr_well() -> Vec<Vec<u8>> {
+    [0, 1, 5, 40]
+        .into_iter()
+        .filter_map(|count: u32| {
+            let mut well = mfn_dsr::Well::new(dsr_options()).ok()?;
+            for number in 0..count {
+                let vector: Vec<f32> = (0..4).map(|at| (number * 7 + at) as f32 / 9.0).collect();
+                well.insert_at(number.into(), &vector, number).ok()?;
+            }
+            Some(well.snapshot())
+        })
+        .collect()
+}
+
+/// Registries after more and more operations.
+pub(crate) fn dsr_registry() -> Vec<Vec<u8>> {
+    let operations = dsr_operations();
+    (0..4)
+        .map(|count| {
+            let mut registry = mfn_dsr::Registry::new();
+            for operation in operations.iter().take(count) {
+                drop(registry.apply(operation));
+            }
+            registry.snapshot()
+        })
+        .collect()
+}
+
+/// Operations of layer 4, of every kind.
+pub(crate) fn cpe_operation() -> Vec<Vec<u8>> {
+    use mfn_cpe::{Op, PoolOptions};
+    let (pool, lane, time) = (1, 2, 3);
+    let operations = [
+        Op::Pool {
+            pool,
+            options: PoolOptions::default(),
+        },
+        Op::Observe {
+            pool,
+            stream: 4,
+            lane,
+            symbol: 5,
+            time,
+        },
+        Op::Sample {
+            pool,
+            series: 6,
+            lane,
+            time,
+            value: 0.25,
+        },
+        Op::Forget { pool, id: 4 },
+        Op::Expire { now: 9 },
+        Op::DropPool { pool },
+    ];
+    operations
+        .iter()
+        .map(|operation| {
+            let mut out = Vec::new();
+            operation.encode(&mut out);
+            out
+        })
+        .collect()
+}

@@ -259,3 +259,114 @@ pub(crate) fn segment_sidecar(data: &[u8]) -> Depth {
         None => Refused,
     }
 }
+
+/// What [`delta_block`] makes of its bytes: id and length of a block, its base, and its stored bytes.
+pub(crate) fn delta_parts(data: &[u8]) -> Option<(BlockId, u32, &[u8], &[u8])> {
+    let (id, rest) = data.split_first_chunk::<32>()?;
+    let (raw_len, rest) = rest.split_first_chunk::<4>()?;
+    let (base_len, rest) = rest.split_first_chunk::<2>()?;
+    let (base, stored) = rest.split_at_checked(u16::from_le_bytes(*base_len).into())?;
+    Some((BlockId(*id), u32::from_le_bytes(*raw_len), base, stored))
+}
+
+/// A block that is a delta against another, as it is read from the disk and as a peer sends it.
+pub(crate) fn delta_block(data: &[u8]) -> Depth {
+    let Some((id, raw_len, base, stored)) = delta_parts(data) else {
+        return Refused;
+    };
+    let without = codec::restore_checked(&id, record::CODEC_DELTA, raw_len, stored, None);
+    assert!(without.is_err(), "a delta is restored without its base");
+    if record::check_lengths(record::CODEC_DELTA, raw_len, stored.len()).is_err() {
+        return Refused;
+    }
+    assert!(record::base_of(record::CODEC_DELTA, stored).is_some());
+    match codec::restore_checked(&id, record::CODEC_DELTA, raw_len, stored, Some(base)) {
+        Ok(block) => {
+            assert_eq!(BlockId::of(&block), id, "another block is restored");
+            assert_eq!(block.len(), raw_len as usize);
+            Accepted
+        }
+        Err(_) => Entered,
+    }
+}
+
+/// Whether the last four bytes are the CRC-32 of the rest.
+fn is_summed(data: &[u8]) -> bool {
+    data.split_last_chunk::<4>()
+        .is_some_and(|(body, crc)| crc32fast::hash(body) == u32::from_le_bytes(*crc))
+}
+
+/// A snapshot of the sketches of blocks.
+pub(crate) fn sketches(data: &[u8]) -> Depth {
+    use mfn_dsr::bytes::{Options, Reservoir};
+    let options = Options::default();
+    match Reservoir::from_bytes(data, options) {
+        Ok(reservoir) => {
+            assert!(is_summed(data), "a damaged snapshot is accepted");
+            let bytes = reservoir.to_bytes();
+            let again = Reservoir::from_bytes(&bytes, options).map(|again| again.to_bytes());
+            assert!(again.is_ok_and(|again| again == bytes), "it has two forms");
+            Accepted
+        }
+        Err(_) if is_summed(data) => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// An operation of layer 2; what decodes must encode to the same, and may be applied.
+pub(crate) fn dsr_operation(data: &[u8]) -> Depth {
+    match mfn_dsr::Op::decode(data) {
+        Ok(op) => {
+            assert!(op.encode() == data, "an operation has two forms");
+            drop(mfn_dsr::Registry::new().apply(&op));
+            Accepted
+        }
+        Err(_) if is_summed(data) => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// A snapshot of a well; what is restored works.
+pub(crate) fn dsr_well(data: &[u8]) -> Depth {
+    match mfn_dsr::Well::restore(data) {
+        Ok(mut well) => {
+            assert!(is_summed(data), "a damaged snapshot is accepted");
+            let vector = vec![0.5; well.options().dims];
+            drop(well.insert_at(u64::MAX, &vector, 7));
+            well.remove(u64::MAX);
+            drop(well.snapshot());
+            Accepted
+        }
+        Err(_) if is_summed(data) => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// A snapshot of all wells.
+pub(crate) fn dsr_registry(data: &[u8]) -> Depth {
+    match mfn_dsr::Registry::restore(data) {
+        Ok(registry) => {
+            assert!(is_summed(data), "a damaged snapshot is accepted");
+            drop(registry.snapshot());
+            Accepted
+        }
+        Err(_) if is_summed(data) => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// An operation of layer 4; what decodes must encode to the same, and may be applied.
+pub(crate) fn cpe_operation(data: &[u8]) -> Depth {
+    match mfn_cpe::Op::decode(data) {
+        Ok(op) => {
+            let mut again = Vec::new();
+            op.encode(&mut again);
+            assert!(again == data, "an operation has two forms");
+            drop(mfn_cpe::Engine::new().apply(&op));
+            Accepted
+        }
+        // The version, and which one it is.
+        Err(_) if matches!(data, [1, 1..=6, ..]) => Entered,
+        Err(_) => Refused,
+    }
+}
