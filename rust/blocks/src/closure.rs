@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use hypermesh_id::{BlockId, Root};
 
-use crate::limits::{CLOSURE_MANIFESTS_MAX, CLOSURE_OUTSTANDING_MAX, TREE_DEPTH_MAX};
+use crate::counterpart::Counterparts;
+use crate::limits::{
+    CLOSURE_MANIFESTS_MAX, CLOSURE_OUTSTANDING_MAX, COUNTERPART_ROOTS_MAX, TREE_DEPTH_MAX,
+};
 use crate::manifest::{
     ContentRef, IndexKind, ManifestError, ROOT_BYTES, Target, decode_directory, decode_index,
     decode_root,
@@ -51,6 +54,10 @@ pub struct Closure {
     seen: HashSet<(u128, u32)>,
     known: (u64, u64),
     present: (u64, u64),
+    /// Roots of older trees, the latest first.
+    older: Vec<Root>,
+    /// Their tops, the likeliest first.
+    tops: Vec<ContentRef>,
 }
 
 /// One block of the walk.
@@ -59,6 +66,8 @@ struct Item {
     id: BlockId,
     raw_len: u32,
     role: Role,
+    /// What stands there in older trees.
+    old: Counterparts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +83,15 @@ enum Role {
 }
 
 impl Item {
+    fn root(root: Root) -> Self {
+        Self {
+            id: root.0,
+            raw_len: ROOT_BYTES as u32,
+            role: Role::Root,
+            old: Counterparts::NONE,
+        }
+    }
+
     fn content(kind: IndexKind, content: ContentRef, nesting: u16) -> Self {
         let role = if kind == IndexKind::File && content.depth == 0 {
             Role::Chunk
@@ -88,7 +106,12 @@ impl Item {
             id: content.id,
             raw_len: content.block_len,
             role,
+            old: Counterparts::NONE,
         }
+    }
+
+    fn beside(self, old: Counterparts) -> Self {
+        Self { old, ..self }
     }
 
     /// What tells apart the looks at a block: how it is read, and where on a path it stands.
@@ -117,23 +140,42 @@ impl Item {
 impl Closure {
     /// Wants everything below a root.
     pub fn new(root: Root) -> Self {
-        let item = Item {
-            id: root.0,
-            raw_len: ROOT_BYTES as u32,
-            role: Role::Root,
-        };
-        Self::start(item, Vec::new(), false)
+        Self::start(Item::root(root), Vec::new(), false)
     }
 
     /// Wants what `list` (not recursive), `stat` and `cat` of one path need. The path may turn out
     /// not to be there; the closure is done then.
     pub fn path(root: Root, path: &[u8]) -> Result<Self, StoreError> {
-        let item = Item {
-            id: root.0,
-            raw_len: ROOT_BYTES as u32,
-            role: Role::Root,
+        Ok(Self::start(Item::root(root), split(path)?, true))
+    }
+
+    /// Walks older trees beside this one, so that [`Closure::bases`] can name what stands in the place
+    /// of a wanted block. Roots are given the latest first; the first 64 of them are looked at.
+    #[must_use]
+    pub fn beside(mut self, mut older: Vec<Root>) -> Self {
+        older.truncate(COUNTERPART_ROOTS_MAX);
+        self.older = older;
+        self
+    }
+
+    /// Blocks of a store that a block that was asked for is likely to resemble: those at its place in
+    /// older trees, at most four, the likeliest first.
+    pub fn bases(&self, store: &Store, id: &BlockId) -> Vec<BlockId> {
+        let items = self.outstanding.get(id);
+        let Some(item) = items.and_then(|items| items.first()) else {
+            return Vec::new();
         };
-        Ok(Self::start(item, split(path)?, true))
+        let content = ContentRef {
+            size: 0,
+            depth: match item.role {
+                Role::Root => return Vec::new(),
+                Role::Chunk => 0,
+                Role::Content { content, .. } => content.depth,
+            },
+            block_len: item.raw_len,
+            id: item.id,
+        };
+        item.old.bases(store, &content)
     }
 
     /// Wants everything below some content.
@@ -156,6 +198,8 @@ impl Closure {
             outstanding: HashMap::new(),
             seen: HashSet::new(),
             present: (0, 0),
+            older: Vec::new(),
+            tops: Vec::new(),
         }
     }
 
@@ -271,10 +315,11 @@ impl Closure {
                 limit,
             });
         }
-        self.expand(&item, &block).map_err(|error| match error {
-            Expand::Manifest(error) => invalid(item.id)(error),
-            Expand::Store(error) => error,
-        })
+        self.expand(store, &item, &block)
+            .map_err(|error| match error {
+                Expand::Manifest(error) => invalid(item.id)(error),
+                Expand::Store(error) => error,
+            })
     }
 
     fn ask(&mut self, item: Item) {
@@ -285,12 +330,14 @@ impl Closure {
         self.outstanding.insert(item.id, vec![item]);
     }
 
-    fn expand(&mut self, item: &Item, block: &[u8]) -> Result<(), Expand> {
+    fn expand(&mut self, store: &Store, item: &Item, block: &[u8]) -> Result<(), Expand> {
         match item.role {
             Role::Chunk => Ok(()),
             Role::Root => {
                 let root = decode_root(block)?;
-                self.entry(&root.target, 0)
+                self.tops = Counterparts::tops(store, &self.older, &root);
+                let old = Counterparts::of_tops(&self.tops);
+                self.entry(store, &root.target, 0, old)
             }
             Role::Content {
                 kind: IndexKind::Directory,
@@ -304,12 +351,14 @@ impl Closure {
                     )));
                 }
                 let wanted = self.names.get(usize::from(nesting)).cloned();
-                for entry in entries.iter().rev() {
+                let old = item.old.of_entries(store, &entries, &self.tops);
+                for (at, entry) in entries.iter().enumerate().rev() {
+                    let old = old.get(at).copied().unwrap_or(Counterparts::NONE);
                     match &wanted {
                         Some(name) if *name != entry.name => {}
                         // The listing itself is all that is wanted.
                         None if self.shallow => {}
-                        _ => self.entry(&entry.target, nesting + 1)?,
+                        _ => self.entry(store, &entry.target, nesting + 1, old)?,
                     }
                 }
                 Ok(())
@@ -319,7 +368,12 @@ impl Closure {
                 content,
                 nesting,
             } => {
-                for part in decode_index(block, kind, &content)?.into_iter().rev() {
+                let parts = decode_index(block, kind, &content)?;
+                let old = item
+                    .old
+                    .of_parts(store, kind, (content.depth, &parts), &self.tops);
+                for (at, part) in parts.into_iter().enumerate().rev() {
+                    let old = old.get(at).copied().unwrap_or(Counterparts::NONE);
                     if part.is_hole() {
                         continue;
                     }
@@ -329,27 +383,35 @@ impl Closure {
                         block_len: part.block_len,
                         id: part.id,
                     };
-                    self.add(Item::content(kind, content, nesting));
+                    self.add(Item::content(kind, content, nesting).beside(old));
                 }
                 Ok(())
             }
         }
     }
 
-    fn entry(&mut self, target: &Target, nesting: u16) -> Result<(), Expand> {
+    fn entry(
+        &mut self,
+        store: &Store,
+        target: &Target,
+        nesting: u16,
+        old: Counterparts,
+    ) -> Result<(), Expand> {
         match target {
             Target::Symlink(_) => {}
             Target::File(content) => {
                 let on_path = !self.shallow || usize::from(nesting) == self.names.len();
                 if on_path && !content.is_empty_file() {
-                    self.add(Item::content(IndexKind::File, *content, nesting));
+                    let old = old.level(store, IndexKind::File, content);
+                    self.add(Item::content(IndexKind::File, *content, nesting).beside(old));
                 }
             }
             Target::Directory(content) => {
                 if usize::from(nesting) > TREE_DEPTH_MAX {
                     return Err(Expand::Store(too_deep()));
                 }
-                self.add(Item::content(IndexKind::Directory, *content, nesting));
+                let old = old.level(store, IndexKind::Directory, content);
+                self.add(Item::content(IndexKind::Directory, *content, nesting).beside(old));
             }
         }
         Ok(())
