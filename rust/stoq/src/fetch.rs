@@ -91,7 +91,8 @@ struct Event {
 }
 
 enum What {
-    Block(BlockId, StoredBlock),
+    /// With whether bases were named for it.
+    Block(BlockId, StoredBlock, bool),
     Delta(BlockId, DeltaBlock),
     Missing(BlockId),
     Done,
@@ -351,8 +352,16 @@ impl Running {
             what,
         } = event;
         match what {
-            What::Block(id, block) => self.on_block(request, provider, id, Body::Whole(block)),
-            What::Delta(id, delta) => self.on_block(request, provider, id, Body::Delta(delta)),
+            What::Block(id, block, offered) => {
+                if offered {
+                    self.offers.answered(false);
+                }
+                self.on_block(request, provider, id, Body::Whole(block));
+            }
+            What::Delta(id, delta) => {
+                self.offers.answered(true);
+                self.on_block(request, provider, id, Body::Delta(delta));
+            }
             What::Missing(id) => self.transfer.missing(request, &id, now),
             What::Done => {
                 self.handles.remove(&request);
@@ -543,7 +552,9 @@ async fn ask_blocks(
         let frame = read_counted(&mut receive).await?;
         traffic.answered(frame.as_ref().map_or(0, |(_, bytes)| *bytes));
         let what = match frame.map(|(message, _)| message) {
-            Some(Message::Shard(Shard::Block { id, block })) => What::Block(id, block),
+            Some(Message::Shard(Shard::Block { id, block })) => {
+                What::Block(id, block, asked.offers(&id))
+            }
             Some(Message::Shard(Shard::Delta { at, base, delta })) => {
                 let (id, delta) = asked.delta(at, base, delta)?;
                 What::Delta(id, delta)

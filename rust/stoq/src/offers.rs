@@ -9,27 +9,80 @@ use stoq_proto::{Against, BlockRef, Message, Shard, Token};
 use crate::error::StoqError;
 use crate::{DeltaBlock, FetchReport};
 
+/// Offers that may fail in a row, and what one that was used is worth.
+const CREDIT_MAX: u32 = 32;
+const CREDIT_USED: u32 = 8;
+/// Offers that are left out between two once the credit is used up, at first and at most; doubles.
+const PAUSE_MIN: u32 = 16;
+const PAUSE_MAX: u32 = 4_096;
+
 /// The bases of blocks that are wanted and not yet stored.
-#[derive(Debug, Default)]
-pub(crate) struct Offers(HashMap<BlockId, Vec<BlockId>>);
+///
+/// A tree may only look like an older one. An offer that comes to nothing costs the other side's processor, so after
+/// many of them only a few more are made, in growing distances, until one is used again.
+#[derive(Debug)]
+pub(crate) struct Offers {
+    bases: HashMap<BlockId, Vec<BlockId>>,
+    credit: u32,
+    pause: u32,
+    /// Offers that are still to be left out.
+    skip: u32,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self {
+            bases: HashMap::new(),
+            credit: CREDIT_MAX,
+            pause: PAUSE_MIN,
+            skip: 0,
+        }
+    }
+}
 
 impl Offers {
     pub(crate) fn add(&mut self, offers: Vec<(BlockId, Vec<BlockId>)>) {
-        self.0.extend(offers);
+        self.bases.extend(offers);
     }
 
     /// What a request for these blocks says.
-    pub(crate) fn beside(&self, blocks: &[BlockRef]) -> Asked {
+    pub(crate) fn beside(&mut self, blocks: &[BlockRef]) -> Asked {
         let one = |block: &BlockRef| Against {
             id: block.id,
-            bases: self.0.get(&block.id).cloned().unwrap_or_default(),
+            bases: self.offer(&block.id),
         };
         Asked(blocks.iter().map(one).collect())
     }
 
+    fn offer(&mut self, id: &BlockId) -> Vec<BlockId> {
+        let Some(bases) = self.bases.get(id) else {
+            return Vec::new();
+        };
+        if self.credit > 0 {
+            return bases.clone();
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Vec::new();
+        }
+        self.skip = self.pause;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        bases.clone()
+    }
+
+    /// A block for which bases were named came, as a delta or whole.
+    pub(crate) fn answered(&mut self, used: bool) {
+        if used {
+            self.credit = (self.credit + CREDIT_USED).min(CREDIT_MAX);
+            (self.pause, self.skip) = (PAUSE_MIN, 0);
+        } else {
+            self.credit = self.credit.saturating_sub(1);
+        }
+    }
+
     /// The block is stored, or is to come whole.
     pub(crate) fn forget(&mut self, id: &BlockId) {
-        self.0.remove(id);
+        self.bases.remove(id);
     }
 }
 
@@ -50,6 +103,12 @@ impl Asked {
             let ids = self.0.iter().map(|one| one.id).collect();
             Shard::Blocks { token, ids }
         })
+    }
+
+    /// Whether bases were named for a block.
+    pub(crate) fn offers(&self, id: &BlockId) -> bool {
+        let named = |one: &Against| one.id == *id && !one.bases.is_empty();
+        self.0.iter().any(named)
     }
 
     /// What a delta in the answer is of.
@@ -98,5 +157,44 @@ impl Traffic {
     pub(crate) fn note(&self, report: &mut FetchReport) {
         report.asked_bytes = self.asked.load(Ordering::Relaxed);
         report.answered_bytes = self.answered.load(Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of some blocks are offered bases if each answer comes before the next request.
+    fn offered(offers: &mut Offers, blocks: u32, used: impl Fn(u32) -> bool) -> u32 {
+        let mut count = 0;
+        for at in 0..blocks {
+            let mut id = BlockId([0; 32]);
+            id.0[..4].copy_from_slice(&at.to_le_bytes());
+            offers.add(vec![(id, vec![BlockId([1; 32])])]);
+            let asked = offers.beside(&[BlockRef { id, raw_len: 1 }]);
+            if asked.offers(&id) {
+                count += 1;
+                offers.answered(used(at));
+            }
+            offers.forget(&id);
+        }
+        count
+    }
+
+    #[test]
+    fn what_comes_to_nothing_is_offered_seldom() {
+        let mut offers = Offers::default();
+        let count = offered(&mut offers, 16_384, |_| false);
+        assert!((CREDIT_MAX..CREDIT_MAX + 20).contains(&count), "{count}");
+        assert!(offers.bases.is_empty());
+        // One that is used brings the others back.
+        let count = offered(&mut offers, 16_384, |_| true);
+        assert!(count > 16_384 - 2 * PAUSE_MAX, "{count}");
+    }
+
+    #[test]
+    fn what_is_used_now_and_then_is_always_offered() {
+        let count = offered(&mut Offers::default(), 10_000, |at| at % 8 == 0);
+        assert_eq!(count, 10_000);
     }
 }
