@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use hypermesh_id::{BlockId, Root};
 
-use crate::counterpart::Counterparts;
+use crate::counterpart::{Counterparts, Older};
 use crate::limits::{
-    CLOSURE_MANIFESTS_MAX, CLOSURE_OUTSTANDING_MAX, COUNTERPART_ROOTS_MAX, TREE_DEPTH_MAX,
+    CLOSURE_MANIFESTS_MAX, CLOSURE_OUTSTANDING_MAX, COUNTERPART_READS_EACH,
+    COUNTERPART_READS_START, COUNTERPART_ROOTS_MAX, TREE_DEPTH_MAX,
 };
 use crate::manifest::{
     ContentRef, IndexKind, ManifestError, ROOT_BYTES, Target, decode_directory, decode_index,
@@ -58,6 +59,8 @@ pub struct Closure {
     older: Vec<Root>,
     /// Their tops, the likeliest first.
     tops: Vec<ContentRef>,
+    /// Blocks of them that may still be read.
+    older_reads: usize,
 }
 
 /// One block of the walk.
@@ -200,6 +203,7 @@ impl Closure {
             present: (0, 0),
             older: Vec::new(),
             tops: Vec::new(),
+            older_reads: COUNTERPART_READS_START,
         }
     }
 
@@ -315,11 +319,17 @@ impl Closure {
                 limit,
             });
         }
-        self.expand(store, &item, &block)
-            .map_err(|error| match error {
-                Expand::Manifest(error) => invalid(item.id)(error),
-                Expand::Store(error) => error,
-            })
+        let mut reads = self.older_reads.saturating_add(COUNTERPART_READS_EACH);
+        let mut older = Older {
+            store,
+            left: &mut reads,
+        };
+        let expanded = self.expand(&mut older, &item, &block);
+        self.older_reads = reads;
+        expanded.map_err(|error| match error {
+            Expand::Manifest(error) => invalid(item.id)(error),
+            Expand::Store(error) => error,
+        })
     }
 
     fn ask(&mut self, item: Item) {
@@ -330,14 +340,14 @@ impl Closure {
         self.outstanding.insert(item.id, vec![item]);
     }
 
-    fn expand(&mut self, store: &Store, item: &Item, block: &[u8]) -> Result<(), Expand> {
+    fn expand(&mut self, older: &mut Older<'_>, item: &Item, block: &[u8]) -> Result<(), Expand> {
         match item.role {
             Role::Chunk => Ok(()),
             Role::Root => {
                 let root = decode_root(block)?;
-                self.tops = Counterparts::tops(store, &self.older, &root);
+                self.tops = Counterparts::tops(older, &self.older, &root);
                 let old = Counterparts::of_tops(&self.tops);
-                self.entry(store, &root.target, 0, old)
+                self.entry(older, &root.target, 0, old)
             }
             Role::Content {
                 kind: IndexKind::Directory,
@@ -351,14 +361,14 @@ impl Closure {
                     )));
                 }
                 let wanted = self.names.get(usize::from(nesting)).cloned();
-                let old = item.old.of_entries(store, &entries, &self.tops);
+                let old = item.old.of_entries(older, &entries, &self.tops);
                 for (at, entry) in entries.iter().enumerate().rev() {
                     let old = old.get(at).copied().unwrap_or(Counterparts::NONE);
                     match &wanted {
                         Some(name) if *name != entry.name => {}
                         // The listing itself is all that is wanted.
                         None if self.shallow => {}
-                        _ => self.entry(store, &entry.target, nesting + 1, old)?,
+                        _ => self.entry(older, &entry.target, nesting + 1, old)?,
                     }
                 }
                 Ok(())
@@ -371,7 +381,7 @@ impl Closure {
                 let parts = decode_index(block, kind, &content)?;
                 let old = item
                     .old
-                    .of_parts(store, kind, (content.depth, &parts), &self.tops);
+                    .of_parts(older, kind, (content.depth, &parts), &self.tops);
                 for (at, part) in parts.into_iter().enumerate().rev() {
                     let old = old.get(at).copied().unwrap_or(Counterparts::NONE);
                     if part.is_hole() {
@@ -392,7 +402,7 @@ impl Closure {
 
     fn entry(
         &mut self,
-        store: &Store,
+        older: &mut Older<'_>,
         target: &Target,
         nesting: u16,
         old: Counterparts,
@@ -402,7 +412,7 @@ impl Closure {
             Target::File(content) => {
                 let on_path = !self.shallow || usize::from(nesting) == self.names.len();
                 if on_path && !content.is_empty_file() {
-                    let old = old.level(store, IndexKind::File, content);
+                    let old = old.level(older, IndexKind::File, content);
                     self.add(Item::content(IndexKind::File, *content, nesting).beside(old));
                 }
             }
@@ -410,7 +420,7 @@ impl Closure {
                 if usize::from(nesting) > TREE_DEPTH_MAX {
                     return Err(Expand::Store(too_deep()));
                 }
-                let old = old.level(store, IndexKind::Directory, content);
+                let old = old.level(older, IndexKind::Directory, content);
                 self.add(Item::content(IndexKind::Directory, *content, nesting).beside(old));
             }
         }

@@ -12,12 +12,28 @@ use hypermesh_id::{BlockId, Root};
 use crate::Store;
 use crate::limits::{
     COUNTERPART_PARTS_MAX, COUNTERPART_READS_MAX, COUNTERPART_TOP_READS_MAX, COUNTERPARTS_MAX,
-    DELTA_BASE_RATIO_MAX, TRAVEL_DELTA_BYTES_MIN,
+    DELTA_BASE_RATIO_MAX, DIRECTORY_ENTRIES_MAX, TRAVEL_DELTA_BYTES_MIN,
 };
 use crate::manifest::{
     ContentRef, DirectoryEntry, IndexEntry, IndexKind, RootManifest, Target, Totals,
     decode_directory, decode_index, decode_root,
 };
+
+/// Reads older trees, not without end: a new tree from elsewhere may be made so that ever more of its
+/// small blocks stand beside the same large directory.
+#[derive(Debug)]
+pub(crate) struct Older<'a> {
+    pub(crate) store: &'a Store,
+    /// Blocks that may still be read.
+    pub(crate) left: &'a mut usize,
+}
+
+impl Older<'_> {
+    fn read(&mut self, id: &BlockId) -> Option<bytes::Bytes> {
+        *self.left = self.left.checked_sub(1)?;
+        self.store.read(id).ok().flatten()
+    }
+}
 
 /// What stands at one place of older trees: at most [`COUNTERPARTS_MAX`], the likeliest first.
 #[derive(Clone, Copy, Debug)]
@@ -81,10 +97,14 @@ impl Counterparts {
 
     /// The tops of some roots, the latest first, in the order of their likeness to a new one by what
     /// they announce.
-    pub(crate) fn tops(store: &Store, roots: &[Root], new: &RootManifest) -> Vec<ContentRef> {
+    pub(crate) fn tops(
+        older: &mut Older<'_>,
+        roots: &[Root],
+        new: &RootManifest,
+    ) -> Vec<ContentRef> {
         let mut found = Vec::new();
         for root in roots {
-            let Ok(Some(old)) = store.read(&root.0) else {
+            let Some(old) = older.read(&root.0) else {
                 continue;
             };
             let Ok(old) = decode_root(&old) else { continue };
@@ -109,7 +129,12 @@ impl Counterparts {
     }
 
     /// Those of some content, brought to its depth.
-    pub(crate) fn level(self, store: &Store, kind: IndexKind, content: &ContentRef) -> Self {
+    pub(crate) fn level(
+        self,
+        older: &mut Older<'_>,
+        kind: IndexKind,
+        content: &ContentRef,
+    ) -> Self {
         let is_level = self.as_slice().iter().all(|old| old.depth <= content.depth);
         if is_level || self.alternatives {
             return self;
@@ -119,7 +144,7 @@ impl Counterparts {
             block_len: content.block_len,
             id: content.id,
         };
-        let parts = self.of_parts(store, kind, (content.depth + 1, &[part]), &[]);
+        let parts = self.of_parts(older, kind, (content.depth + 1, &[part]), &[]);
         parts.first().copied().unwrap_or(Self::NONE)
     }
 
@@ -127,19 +152,19 @@ impl Counterparts {
     /// any. `tops` are all trees that may be the right one, if this is where that is decided.
     pub(crate) fn of_parts(
         &self,
-        store: &Store,
+        older: &mut Older<'_>,
         kind: IndexKind,
         (depth, new): (u8, &[IndexEntry]),
         tops: &[ContentRef],
     ) -> Vec<Self> {
         let below = depth.saturating_sub(1);
         if !self.alternatives {
-            let old = pieces(store, kind, self.as_slice(), below, COUNTERPART_READS_MAX);
+            let old = pieces(older, kind, self.as_slice(), below, COUNTERPART_READS_MAX);
             return align(new, &old);
         }
         let trees = tops.iter().map(|top| {
             let top = std::slice::from_ref(top);
-            let old = pieces(store, kind, top, below, COUNTERPART_TOP_READS_MAX);
+            let old = pieces(older, kind, top, below, COUNTERPART_TOP_READS_MAX);
             let ids: HashMap<BlockId, u64> = old.iter().map(|p| (p.id, p.size)).collect();
             let both = new.iter().filter_map(|part| ids.get(&part.id));
             (
@@ -156,7 +181,7 @@ impl Counterparts {
     /// `tops` as above.
     pub(crate) fn of_entries(
         &self,
-        store: &Store,
+        older: &mut Older<'_>,
         new: &[DirectoryEntry],
         tops: &[ContentRef],
     ) -> Vec<Self> {
@@ -164,12 +189,12 @@ impl Counterparts {
             return Vec::new();
         }
         let lists = if self.alternatives {
-            let mut lists = listings(store, tops, COUNTERPART_TOP_READS_MAX);
+            let mut lists = listings(older, tops, COUNTERPART_TOP_READS_MAX);
             lists.sort_by_cached_key(|list| std::cmp::Reverse(likeness(list, new)));
             lists.truncate(COUNTERPARTS_MAX);
             lists
         } else {
-            listings(store, self.as_slice(), COUNTERPART_READS_MAX)
+            listings(older, self.as_slice(), COUNTERPART_READS_MAX)
         };
         let named = |list: &'_ [DirectoryEntry], name: &[u8]| {
             let at = list.binary_search_by(|old| old.name.as_slice().cmp(name));
@@ -177,7 +202,8 @@ impl Counterparts {
         };
         // What has a new name may be what lost an old one: a version in a name, a file that moved.
         let lost = |old: &&DirectoryEntry| named(new, &old.name).is_none();
-        let gone: Vec<&DirectoryEntry> = lists.iter().flatten().filter(lost).collect();
+        let gone = lists.iter().flatten().filter(lost);
+        let gone: Vec<&DirectoryEntry> = gone.take(DIRECTORY_ENTRIES_MAX).collect();
         let of_entry = |entry: &DirectoryEntry| {
             let mut same_name = lists
                 .iter()
@@ -191,13 +217,17 @@ impl Counterparts {
 }
 
 /// The entries of some directories, as far as they can be read.
-fn listings(store: &Store, tops: &[ContentRef], reads_max: usize) -> Vec<Vec<DirectoryEntry>> {
-    let listing = |top: &ContentRef| {
+fn listings(
+    older: &mut Older<'_>,
+    tops: &[ContentRef],
+    reads_max: usize,
+) -> Vec<Vec<DirectoryEntry>> {
+    let mut listing = |top: &ContentRef| {
         let top = std::slice::from_ref(top);
-        let leaves = pieces(store, IndexKind::Directory, top, 0, reads_max);
+        let leaves = pieces(older, IndexKind::Directory, top, 0, reads_max);
         let mut entries = Vec::new();
         for leaf in leaves.iter().take(reads_max) {
-            if let Ok(Some(block)) = store.read(&leaf.id)
+            if let Some(block) = older.read(&leaf.id)
                 && let Ok(some) = decode_directory(&block)
             {
                 entries.extend(some);
@@ -205,7 +235,7 @@ fn listings(store: &Store, tops: &[ContentRef], reads_max: usize) -> Vec<Vec<Dir
         }
         entries
     };
-    tops.iter().map(listing).collect()
+    tops.iter().map(&mut listing).collect()
 }
 
 /// How far two trees are from each other by what their roots announce, in thousandths.
@@ -274,7 +304,7 @@ struct Piece {
 
 /// The parts of some contents at a depth, in order; a content that is not so deep is one part.
 fn pieces(
-    store: &Store,
+    older: &mut Older<'_>,
     kind: IndexKind,
     contents: &[ContentRef],
     depth: u8,
@@ -306,7 +336,7 @@ fn pieces(
             block_len: at.block_len,
             id: at.id,
         };
-        let Ok(Some(block)) = store.read(&at.id) else {
+        let Some(block) = older.read(&at.id) else {
             continue;
         };
         let Ok(parts) = decode_index(&block, kind, &expected) else {

@@ -83,6 +83,10 @@ pub const COUNTERPART_ROOTS_MAX: usize = 64;
 pub const COUNTERPART_READS_MAX: usize = 16;
 /// Those of each older tree while it is not decided which of them is the right one.
 pub const COUNTERPART_TOP_READS_MAX: usize = 4;
+/// Blocks of older trees that one closure reads, and so many more for each manifest block of its own:
+/// two versions have about as many.
+pub const COUNTERPART_READS_START: usize = 4_096;
+pub const COUNTERPART_READS_EACH: usize = 4;
 /// Parts of older trees that are compared with those of one new index block.
 pub const COUNTERPART_PARTS_MAX: usize = 4_096;
 /// Blocks shorter than this travel whole: the base's id would outweigh the saving.

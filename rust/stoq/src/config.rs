@@ -51,8 +51,8 @@ pub struct Limits {
     pub serving_per_peer: usize,
     /// Whether blocks may travel as deltas, in either direction.
     pub deltas: bool,
-    /// Bytes of blocks, bases included, that are read and compressed per second to make deltas for one peer, and for all.
-    /// Beyond them blocks go out whole; a delta that is stored as one costs nothing.
+    /// Bytes of blocks, bases included, that are read and compressed per second to make deltas for one peer, and for all;
+    /// four seconds' worth may be saved up. Beyond them blocks go out whole; a delta that is stored as one costs nothing.
     pub delta_bytes_per_peer: u64,
     pub delta_bytes: u64,
     /// How long a peer may take to make room for the next frame of an answer.
