@@ -167,10 +167,7 @@ impl Counterparts {
             let old = pieces(older, kind, top, below, COUNTERPART_TOP_READS_MAX);
             let ids: HashMap<BlockId, u64> = old.iter().map(|p| (p.id, p.size)).collect();
             let both = new.iter().filter_map(|part| ids.get(&part.id));
-            (
-                both.fold(0, |sum: u64, size| sum.saturating_add(*size)),
-                old,
-            )
+            (sum(both.copied()), old)
         });
         // The first of the best: they come in the order of their likeness.
         let best = trees.reduce(|best, next| if next.0 > best.0 { next } else { best });
@@ -418,14 +415,15 @@ fn anchors(new: &[IndexEntry], old: &[Piece]) -> Vec<(usize, usize)> {
 
 /// Between two parts that both have: what stands as far from the one before, and from the one behind.
 fn between(new: &[IndexEntry], old: &[Piece], found: &mut [Counterparts]) {
-    let ahead: u64 = new.iter().map(|part| part.size).sum();
-    let whole: u64 = old.iter().map(|piece| piece.size).sum();
+    // Each index block announces a sum that fits; several of them together may not.
+    let ahead = sum(new.iter().map(|part| part.size));
+    let whole = sum(old.iter().map(|piece| piece.size));
     let mut at = 0_u64;
     for (part, found) in new.iter().zip(found) {
         let from_front = at..at.saturating_add(part.size);
         at = from_front.end;
         // The same stretch, counted from the end of both.
-        let shift = |offset: u64| (offset + whole).saturating_sub(ahead);
+        let shift = |offset: u64| offset.saturating_add(whole).saturating_sub(ahead);
         let from_back = shift(from_front.start)..shift(from_front.end);
         if part.is_hole() {
             continue;
@@ -439,6 +437,10 @@ fn between(new: &[IndexEntry], old: &[Piece], found: &mut [Counterparts]) {
             old.iter().for_each(|piece| found.push(content(piece)));
         }
     }
+}
+
+fn sum(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// The part that covers most of a stretch.
@@ -462,5 +464,134 @@ fn content(piece: &Piece) -> ContentRef {
         depth: piece.depth,
         block_len: piece.block_len,
         id: piece.id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(number: u8) -> BlockId {
+        BlockId([number; 32])
+    }
+
+    fn part(number: u8, size: u64) -> IndexEntry {
+        IndexEntry {
+            size,
+            block_len: size as u32,
+            id: id(number),
+        }
+    }
+
+    fn piece(number: u8, size: u64) -> Piece {
+        Piece {
+            size,
+            depth: 0,
+            block_len: size as u32,
+            id: id(number),
+        }
+    }
+
+    fn found(new: &[(u8, u64)], old: &[(u8, u64)]) -> Vec<Vec<u8>> {
+        let new: Vec<_> = new.iter().map(|(id, size)| part(*id, *size)).collect();
+        let old: Vec<_> = old.iter().map(|(id, size)| piece(*id, *size)).collect();
+        let numbers = |found: &Counterparts| found.as_slice().iter().map(|c| c.id.0[0]).collect();
+        align(&new, &old).iter().map(numbers).collect()
+    }
+
+    #[test]
+    fn parts_are_found_between_those_that_both_have() {
+        let old = [(1, 60), (2, 70), (3, 50), (4, 80)];
+        // One changed.
+        let now = found(&[(1, 60), (9, 72), (3, 50), (4, 80)], &old);
+        assert_eq!(now, [vec![], vec![2], vec![], vec![]]);
+        // One became two: each is a part of it.
+        let now = found(&[(1, 60), (8, 40), (9, 33), (3, 50), (4, 80)], &old);
+        assert_eq!(now[1..3], [vec![2], vec![2]]);
+        // Two became one.
+        let now = found(&[(1, 60), (9, 121), (4, 80)], &old);
+        assert_eq!(now[1], [2, 3]);
+        // What was added at the end stands beside the last that changed, or beside nothing.
+        let now = found(&[(1, 60), (2, 70), (3, 50), (4, 80), (9, 500)], &old);
+        assert_eq!(now[4], [0; 0]);
+        let now = found(&[(1, 60), (2, 70), (3, 50), (8, 90), (9, 500)], &old);
+        assert_eq!(now[3], [4]);
+        // Nothing is the same.
+        let now = found(&[(5, 61), (6, 70), (7, 50), (8, 80)], &old);
+        assert_eq!(now, [[1], [2], [3], [4]]);
+        assert_eq!(found(&[(1, 5)], &[]), Vec::<Vec<u8>>::new());
+    }
+
+    #[test]
+    fn holes_are_no_counterparts() {
+        let hole = Piece {
+            block_len: 0,
+            id: id(0),
+            ..piece(0, 100)
+        };
+        let old = [piece(1, 10), hole, piece(2, 10)];
+        let all = align(&[part(7, 10), IndexEntry::hole(100), part(8, 10)], &old);
+        let count = |at: usize| all[at].as_slice().len();
+        assert_eq!((count(0), count(1), count(2)), (1, 0, 1));
+    }
+
+    #[test]
+    fn a_name_that_is_new_stands_beside_one_that_is_gone() {
+        let entry = |name: &str, number: u8| DirectoryEntry {
+            name: name.as_bytes().to_vec(),
+            mode: 0o644,
+            target: Target::File(content(&piece(number, 9))),
+        };
+        let gone = [entry("lib-1.2.3.so", 1), entry("notes.txt", 2)];
+        let gone: Vec<&DirectoryEntry> = gone.iter().collect();
+        let beside = |name: &str| {
+            let found = renamed(&entry(name, 9), &gone);
+            found.as_slice().first().map(|content| content.id.0[0])
+        };
+        assert_eq!(beside("lib-1.10.0.so"), Some(1));
+        assert_eq!(beside("old-notes.txt"), Some(2));
+        assert_eq!(beside("picture"), None);
+        // A name may share both ends with a shorter one; nothing is counted twice.
+        assert_eq!(beside("n"), None);
+    }
+
+    /// The longest sequence of pairs in the order of both, by trying all.
+    fn longest(pairs: &[(usize, usize)]) -> usize {
+        let Some((first, rest)) = pairs.split_first() else {
+            return 0;
+        };
+        let behind: Vec<_> = rest.iter().filter(|p| p.1 > first.1).copied().collect();
+        longest(rest).max(1 + longest(&behind))
+    }
+
+    proptest! {
+        #[test]
+        fn anchors_are_the_longest_sequence(
+            new in prop::collection::vec(0_u8..12, 0..12),
+            old in prop::collection::vec(0_u8..12, 0..12),
+        ) {
+            let parts: Vec<_> = new.iter().map(|id| part(*id, 1)).collect();
+            let pieces: Vec<_> = old.iter().map(|id| piece(*id, 1)).collect();
+            let found = anchors(&parts, &pieces);
+            prop_assert!(found.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
+            prop_assert!(found.iter().all(|(at, place)| new[*at] == old[*place]));
+            let once = |ids: &[u8], id: u8| ids.iter().filter(|other| **other == id).count() == 1;
+            let mut pairs = Vec::new();
+            for (at, id) in new.iter().enumerate().filter(|(_, id)| once(&new, **id)) {
+                let place = old.iter().position(|other| other == id);
+                pairs.extend(place.filter(|_| once(&old, *id)).map(|place| (at, place)));
+            }
+            prop_assert_eq!(found.len(), longest(&pairs));
+        }
+
+        #[test]
+        fn any_sizes_are_aligned(
+            new in prop::collection::vec((any::<u8>(), any::<u64>()), 0..20),
+            old in prop::collection::vec((any::<u8>(), any::<u64>()), 0..20),
+        ) {
+            let found = found(&new, &old);
+            prop_assert!(found.is_empty() || found.len() == new.len());
+        }
     }
 }

@@ -497,7 +497,28 @@ fn edit(choices: &mut Choices, tree: &Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 0, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn changed_deltas_bring_nothing_but_the_block(
+        raw_len in prop_oneof![Just(10_010_u32), any::<u32>()],
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (old, old_id, new, new_id, mut frame) = made();
+        let bench = Bench::new();
+        put_file(&bench, "old", &old);
+        for (at, byte) in changes {
+            let at = at.index(frame.len());
+            frame[at] = byte;
+        }
+        frame.truncate(frame.len().saturating_sub(cut.index(40)));
+        match bench.store.ingest_delta(&new_id, &old_id, (raw_len, &frame), &mut |_, _| {}) {
+            Ok(_) => assert_eq!(bench.store.read(&new_id).unwrap().unwrap(), new),
+            Err(IngestError::Mismatch { .. }) => assert!(!bench.store.contains(&new_id)),
+            Err(other) => unreachable!("{other}"),
+        }
+    }
 
     #[test]
     fn trees_that_were_edited_arrive_as_they_are(seed: u64, from_deltas: bool, to_deltas: bool) {
@@ -508,7 +529,7 @@ proptest! {
         grow(&mut choices, &tree, 0);
         let mut older = vec![from.put("tree").root];
         first(&from.store, &to.store, older[0]);
-        for _ in 0..4 {
+        for _ in 0..3 {
             for _ in 0..1 + choices.below(6) {
                 edit(&mut choices, &tree);
             }
