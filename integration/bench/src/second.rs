@@ -1,7 +1,7 @@
 //! What a second version moves between two nodes, beside what changed.
 //!
-//! One node puts both versions; another has the first one and gets the second. What moves are the bytes of all frames of
-//! that get, those that ask included, as the node that asks has counted them on its streams.
+//! One node puts both versions; another has the first one and gets the second. What moves are the bytes of all frames
+//! that ask for blocks and of all that answer, as the node that asks has counted them on its streams.
 
 use std::collections::HashSet;
 use std::fs;
@@ -53,46 +53,103 @@ fn version(
     one_in: usize,
 ) -> Result<(), BenchError> {
     let mut mesh = Mesh::new().map_err(BenchError::new)?;
-    let copy = mesh.path().join("tree");
-    let source = mesh.node("source").map_err(BenchError::new)?;
-    let first = put(&source, tree)?;
-    source
+    let place = mesh.path().to_owned();
+    let nodes = Nodes::new(&mut mesh)?;
+    let (copy, first) = (place.join("tree"), put(&nodes.source, tree)?);
+    nodes
+        .source
         .ok(&["get", &first, &copy.to_string_lossy()])
         .map_err(BenchError::new)?;
-    let mut nodes = Vec::new();
-    for (name, config) in [("with", ""), ("without", "[transfer]\ndeltas = false\n")] {
-        let node = mesh
-            .node_with(name, config, None)
-            .map_err(BenchError::new)?;
-        node.join(&source).map_err(BenchError::new)?;
-        node.wait_connected(&[&source]).map_err(BenchError::new)?;
-        node.ok(&["get", &first, "--store"])
-            .map_err(BenchError::new)?;
-        nodes.push(node);
-    }
+    nodes.get(&first)?;
     let changed = edit(&copy, from, one_in)?;
-    let second = put(&source, &copy)?;
-    let mut gets = Vec::new();
-    for (at, node) in nodes.iter().enumerate() {
-        let udp = udp_bytes(node)?;
-        let to = mesh.path().join(format!("got{at}"));
-        let got = node.json(&["get", &second, &to.to_string_lossy()]);
-        let got = got.map_err(BenchError::new)?;
-        gets.push((got, udp_bytes(node)? - udp));
+    let second = put(&nodes.source, &copy)?;
+    let gets = nodes.get(&second)?;
+    for (at, node) in [&nodes.with, &nodes.without].into_iter().enumerate() {
+        let to = place.join(format!("got{at}"));
+        node.ok(&["get", &second, &to.to_string_lossy()])
+            .map_err(BenchError::new)?;
         tree::compare(&copy, &to).map_err(BenchError::new)?;
         fs::remove_dir_all(&to)?;
     }
-    let [(with, udp), (without, udp_without)] = &gets[..] else {
-        return Err(BenchError::new("two nodes get the tree"));
-    };
-    rows(
-        ctx,
-        of,
-        from,
-        &changed,
-        (with, *udp),
-        (without, *udp_without),
-    )
+    rows(ctx, of, from, &changed, gets)
+}
+
+/// Lets two nodes get trees one after the other, from the first on, and adds up what the later ones move.
+pub(crate) fn later_versions(
+    ctx: &mut Ctx,
+    trees: &[PathBuf],
+    what: &str,
+) -> Result<(), BenchError> {
+    let mut mesh = Mesh::new().map_err(BenchError::new)?;
+    let nodes = Nodes::new(&mut mesh)?;
+    let (mut with, mut without, mut deltas, mut blocks) = (0.0, 0.0, 0.0, 0.0);
+    for (number, tree) in trees.iter().enumerate() {
+        let gets = nodes.get(&put(&nodes.source, tree)?)?;
+        if number > 0 {
+            with += moved(&gets.with)? / MB;
+            without += moved(&gets.without)? / MB;
+            deltas += number_of(&gets.with, "delta_blocks")?;
+            blocks += number_of(&gets.with, "fetched_blocks")?;
+        }
+    }
+    let note = format!(
+        "{what} into one node; another gets each of them, and this is what all but the first move, in frames of both \
+         directions; {deltas} of {blocks} blocks come as deltas"
+    );
+    let peer = Samples::from(without);
+    let peer = Some(("ours, transfer.deltas = false", &peer));
+    let ours = Samples::from(with);
+    let metric = "later versions, bytes moved";
+    ctx.row(metric, "MB", &ours, peer, Must::Report, &note)
+}
+
+/// One node that has everything, and two that get it from there, the second without deltas.
+struct Nodes {
+    source: Node,
+    with: Node,
+    without: Node,
+}
+
+/// What two gets said, and the megabytes of datagrams that they took.
+struct Gets {
+    with: Value,
+    without: Value,
+    datagrams: (f64, f64),
+}
+
+impl Nodes {
+    fn new(mesh: &mut Mesh) -> Result<Self, BenchError> {
+        let mut node = |name: &str, config: &str| mesh.node_with(name, config, None);
+        let off = "[transfer]\ndeltas = false\n";
+        let nodes = (node("source", ""), node("with", ""), node("without", off));
+        let nodes = Self {
+            source: nodes.0.map_err(BenchError::new)?,
+            with: nodes.1.map_err(BenchError::new)?,
+            without: nodes.2.map_err(BenchError::new)?,
+        };
+        for node in [&nodes.with, &nodes.without] {
+            node.join(&nodes.source).map_err(BenchError::new)?;
+            node.wait_connected(&[&nodes.source])
+                .map_err(BenchError::new)?;
+        }
+        Ok(nodes)
+    }
+
+    /// Both get a root, from the source and not from each other.
+    fn get(&self, root: &str) -> Result<Gets, BenchError> {
+        let get = |node: &Node| {
+            let before = datagrams(node)?;
+            let got = node.json(&["get", root, "--store", "--from", self.source.id()]);
+            let got = got.map_err(BenchError::new)?;
+            Ok::<_, BenchError>((got, datagrams(node)? - before))
+        };
+        let (with, without) = (get(&self.with)?, get(&self.without)?);
+        Ok(Gets {
+            with: with.0,
+            without: without.0,
+            datagrams: (with.1, without.1),
+        })
+    }
 }
 
 fn rows(
@@ -100,26 +157,30 @@ fn rows(
     of: &str,
     from: u64,
     changed: &Changed,
-    (with, udp): (&Value, f64),
-    (without, udp_without): (&Value, f64),
+    gets: Gets,
 ) -> Result<(), BenchError> {
-    let ours = Samples::from(moved(with)? / MB);
+    let Gets {
+        with,
+        without,
+        datagrams: (udp, udp_without),
+    } = gets;
+    let ours = Samples::from(moved(&with)? / MB);
     let name = |rest: &str| format!("second version{of}, bytes moved{rest}");
     let mut row = |rest: &str, ours: &Samples, peer: (&str, usize), must: Must, note: &str| {
         let bytes = Samples::from(peer.1 as f64 / MB);
         ctx.row(&name(rest), "MB", ours, Some((peer.0, &bytes)), must, note)
     };
-    let deltas = number(with, "delta_blocks")?;
+    let deltas = number_of(&with, "delta_blocks")?;
     let note = format!(
-        "every frame of the get in both directions, manifests and the names of bases included, beside the chunks that changed \
+        "every frame that asks for blocks or answers with them, manifests and the names of bases included, beside the chunks that changed \
          as they are: a line into the middle of {} of {} files that have {from} bytes or more, got by a node that has the \
          first version; {deltas} of {} blocks come as deltas, {:.3} MB are asked and {:.3} MB answered; QUIC makes of it \
          {udp:.3} MB of datagrams, all else between the two nodes included",
         changed.files,
         changed.of,
-        number(with, "fetched_blocks")?,
-        number(with, "asked_bytes")? / MB,
-        number(with, "answered_bytes")? / MB,
+        number_of(&with, "fetched_blocks")?,
+        number_of(&with, "asked_bytes")? / MB,
+        number_of(&with, "answered_bytes")? / MB,
     );
     let must = Must::RatioAtMost(1.2);
     let peer = ("changed chunks", changed.chunks);
@@ -133,7 +194,7 @@ fn rows(
     let zstd = format!("changed files, zstd {ZSTD_LEVEL} --patch-from");
     let patches = (&zstd[..], changed.patches);
     row(", beside patches", &ours, patches, Must::Report, note)?;
-    let whole = Samples::from(moved(without)? / MB);
+    let whole = Samples::from(moved(&without)? / MB);
     let note = format!(
         "with `transfer.deltas = false`, beside the chunks each compressed alone; {udp_without:.3} MB of datagrams"
     );
@@ -145,18 +206,18 @@ fn put(node: &Node, path: &Path) -> Result<String, BenchError> {
     Ok(root.map_err(BenchError::new)?.trim().to_owned())
 }
 
-fn number(got: &Value, name: &str) -> Result<f64, BenchError> {
+fn number_of(got: &Value, name: &str) -> Result<f64, BenchError> {
     got[name]
         .as_f64()
         .ok_or_else(|| BenchError::new(format!("no {name} in {got}")))
 }
 
 fn moved(got: &Value) -> Result<f64, BenchError> {
-    Ok(number(got, "asked_bytes")? + number(got, "answered_bytes")?)
+    Ok(number_of(got, "asked_bytes")? + number_of(got, "answered_bytes")?)
 }
 
 /// Megabytes of the datagrams that a node has sent and received.
-fn udp_bytes(node: &Node) -> Result<f64, BenchError> {
+fn datagrams(node: &Node) -> Result<f64, BenchError> {
     let status = node.json(&["status"]).map_err(BenchError::new)?;
     let of = |name: &str| status.pointer(&format!("/transport/{name}"))?.as_f64();
     let both = of("bytes_sent").zip(of("bytes_received"));
