@@ -1,19 +1,18 @@
-//! Rows of `bench-blocks`: chunking beside its bare parts, `put` beside `restic backup`, what an
-//! edit costs, and how much memory a large file takes.
+//! Rows of `bench-blocks`: chunking beside its bare parts, `put` beside `restic backup`, what a
+//! second version moves, and how much memory a large file takes.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use fastcdc::v2020::FastCDC;
 use hypermesh_blocks::{Ignore, PutOptions, Store, StoreOptions, chunk, limits};
 
 use crate::files::{disk_bytes, noise, real_tree, resident};
 use crate::peers::{bare, restic};
 use crate::record::{BenchError, Ctx, Must, Samples};
+use crate::second;
 
 /// First argument of the process whose memory is measured.
 const CHILD: &str = "blocks-memory";
@@ -21,13 +20,6 @@ const CHILD: &str = "blocks-memory";
 const CORPUS_BYTES_MAX: usize = 512 << 20;
 const LARGE_FILE_BYTES: u64 = 4 << 30;
 const QUICK_FILE_BYTES: u64 = 256 << 20;
-/// The level at which the store compresses.
-const ZSTD_LEVEL: i32 = 3;
-/// One file in this many is edited for the second version.
-const EDITED_ONE_IN: usize = 100;
-/// From this length on a file has several chunks.
-const LARGE_FROM_BYTES: u64 = 256 << 10;
-const LARGE_ONE_IN: usize = 4;
 const MB: f64 = 1e6;
 
 pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
@@ -39,14 +31,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     chunking(ctx, &corpus, &size)?;
     drop(corpus);
     putting(ctx, &tree)?;
-    second_version(ctx, &tree, "", 0, EDITED_ONE_IN)?;
-    second_version(
-        ctx,
-        &tree,
-        " of large files",
-        LARGE_FROM_BYTES,
-        LARGE_ONE_IN,
-    )?;
+    second::run(ctx, &tree)?;
     memory(ctx)
 }
 
@@ -152,121 +137,6 @@ fn putting(ctx: &mut Ctx, tree: &Path) -> Result<(), BenchError> {
         Must::Report,
         note,
     )
-}
-
-/// Puts a tree, edits one file in `one_in` of those that have at least `from` bytes, puts it again.
-fn second_version(
-    ctx: &mut Ctx,
-    tree: &Path,
-    of: &str,
-    from: u64,
-    one_in: usize,
-) -> Result<(), BenchError> {
-    let place = tempfile::tempdir()?;
-    let copy = place.path().join("tree");
-    // A delta is for this store's disk; between nodes blocks travel whole.
-    let whole = StoreOptions {
-        deltas: false,
-        ..StoreOptions::default()
-    };
-    let store = Store::open(&place.path().join("store"), whole)?;
-    let first = store.put(tree, PutOptions::default(), &Ignore)?;
-    store.extract(&first.root, &copy, &Ignore)?;
-    let mut files = Vec::new();
-    regular_files(&copy, &mut files)?;
-    files.retain(|path| fs::metadata(path).is_ok_and(|meta| meta.len() >= from));
-    let (mut changed, mut compressed) = (0, 0);
-    let mut edited = 0_u32;
-    for path in files.iter().step_by(one_in) {
-        let old = fs::read(path)?;
-        let mut new = old.clone();
-        new.splice(old.len() / 2..old.len() / 2, *b"// an added line\n");
-        fs::write(path, &new)?;
-        let known: HashSet<blake3::Hash> = pieces(&old).map(|(id, _)| id).collect();
-        for (_, piece) in pieces(&new).filter(|(id, _)| !known.contains(id)) {
-            changed += piece.len();
-            // As a store keeps it: plain where compression does not shorten it.
-            compressed += zstd::bulk::compress(piece, ZSTD_LEVEL)?
-                .len()
-                .min(piece.len());
-        }
-        edited += 1;
-    }
-    let second = store.put(&copy, PutOptions::default(), &Ignore)?;
-    let stored = second.new_stored_bytes as f64 / MB;
-    let plain = second.new_content_bytes as f64 / MB;
-    let (changed, compressed) = (changed as f64 / MB, compressed as f64 / MB);
-    let note = format!(
-        "what travels to a node that has the first version, compressed, manifests included, beside the chunks that changed as \
-         they are: a line into the middle of {edited} of {} files that have {from} bytes or more; blocks travel whole",
-        files.len(),
-    );
-    let ours = Samples::from(stored);
-    let peer = Samples::from(changed);
-    let peer = Some(("changed chunks", &peer));
-    ctx.row(
-        &format!("second version{of}, bytes moved"),
-        "MB",
-        &ours,
-        peer,
-        Must::RatioAtMost(1.2),
-        &note,
-    )?;
-    let note = format!(
-        "like for like; the rest is manifests: {:.3} MB, {:.0} bytes for each edited file, whose entry stands in a directory \
-         block of up to 128 entries, below those of the directories above",
-        stored - compressed,
-        (stored - compressed) * MB / f64::from(edited)
-    );
-    let peer = Samples::from(compressed);
-    let name = format!("changed chunks, each zstd {ZSTD_LEVEL}");
-    let peer = Some((name.as_str(), &peer));
-    ctx.row(
-        &format!("second version{of}, bytes moved, both compressed"),
-        "MB",
-        &ours,
-        peer,
-        Must::RatioAtMost(1.2),
-        &note,
-    )?;
-    let ours = Samples::from(plain);
-    let peer = Samples::from(changed);
-    let peer = Some(("changed chunks", &peer));
-    ctx.row(
-        &format!("second version{of}, bytes moved, nothing compressed"),
-        "MB",
-        &ours,
-        peer,
-        Must::Report,
-        "like for like the other way",
-    )
-}
-
-fn pieces(bytes: &[u8]) -> impl Iterator<Item = (blake3::Hash, &[u8])> {
-    let cutter = FastCDC::new(
-        bytes,
-        limits::CHUNK_BYTES_MIN,
-        limits::CHUNK_BYTES_AVERAGE,
-        limits::CHUNK_BYTES_MAX,
-    );
-    cutter.map(|piece| {
-        let piece = &bytes[piece.offset..piece.offset + piece.length];
-        (blake3::hash(piece), piece)
-    })
-}
-
-fn regular_files(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), BenchError> {
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            regular_files(&entry.path(), into)?;
-        } else if kind.is_file() {
-            into.push(entry.path());
-        }
-    }
-    into.sort();
-    Ok(())
 }
 
 /// Puts and extracts one large file in processes of their own.

@@ -23,6 +23,7 @@ mod node;
 mod peers;
 mod record;
 mod render;
+mod second;
 mod similarity;
 mod stoq;
 mod syscalls;

@@ -14,6 +14,7 @@ use crate::corpus::{self, TREES};
 use crate::files::disk_bytes;
 use crate::peers::{borg, restic};
 use crate::record::{BenchError, Ctx, Must, Samples};
+use crate::second;
 
 /// Packages that take more in all their versions are left out.
 const PACKAGE_BYTES_MAX: u64 = 32_000_000;
@@ -78,7 +79,8 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
             let _ = fs::remove_dir_all(dir(name));
         }
     }
-    measured.rows(ctx, &what)
+    measured.rows(ctx, &what)?;
+    second::later_versions(ctx, &trees, &what)
 }
 
 #[derive(Default)]

@@ -4,7 +4,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use hypermesh_id::{BlockId, Root};
 
-use crate::limits::{CLOSURE_MANIFESTS_MAX, CLOSURE_OUTSTANDING_MAX, TREE_DEPTH_MAX};
+use crate::counterpart::{Counterparts, Older};
+use crate::limits::{
+    CLOSURE_MANIFESTS_MAX, CLOSURE_OUTSTANDING_MAX, COUNTERPART_READS_EACH,
+    COUNTERPART_READS_START, COUNTERPART_ROOTS_MAX, TREE_DEPTH_MAX,
+};
 use crate::manifest::{
     ContentRef, IndexKind, ManifestError, ROOT_BYTES, Target, decode_directory, decode_index,
     decode_root,
@@ -51,6 +55,12 @@ pub struct Closure {
     seen: HashSet<(u128, u32)>,
     known: (u64, u64),
     present: (u64, u64),
+    /// Roots of older trees, the latest first.
+    older: Vec<Root>,
+    /// Their tops, the likeliest first.
+    tops: Vec<ContentRef>,
+    /// Blocks of them that may still be read.
+    older_reads: usize,
 }
 
 /// One block of the walk.
@@ -59,6 +69,8 @@ struct Item {
     id: BlockId,
     raw_len: u32,
     role: Role,
+    /// What stands there in older trees.
+    old: Counterparts,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +86,15 @@ enum Role {
 }
 
 impl Item {
+    fn root(root: Root) -> Self {
+        Self {
+            id: root.0,
+            raw_len: ROOT_BYTES as u32,
+            role: Role::Root,
+            old: Counterparts::NONE,
+        }
+    }
+
     fn content(kind: IndexKind, content: ContentRef, nesting: u16) -> Self {
         let role = if kind == IndexKind::File && content.depth == 0 {
             Role::Chunk
@@ -88,7 +109,12 @@ impl Item {
             id: content.id,
             raw_len: content.block_len,
             role,
+            old: Counterparts::NONE,
         }
+    }
+
+    fn beside(self, old: Counterparts) -> Self {
+        Self { old, ..self }
     }
 
     /// What tells apart the looks at a block: how it is read, and where on a path it stands.
@@ -117,23 +143,42 @@ impl Item {
 impl Closure {
     /// Wants everything below a root.
     pub fn new(root: Root) -> Self {
-        let item = Item {
-            id: root.0,
-            raw_len: ROOT_BYTES as u32,
-            role: Role::Root,
-        };
-        Self::start(item, Vec::new(), false)
+        Self::start(Item::root(root), Vec::new(), false)
     }
 
     /// Wants what `list` (not recursive), `stat` and `cat` of one path need. The path may turn out
     /// not to be there; the closure is done then.
     pub fn path(root: Root, path: &[u8]) -> Result<Self, StoreError> {
-        let item = Item {
-            id: root.0,
-            raw_len: ROOT_BYTES as u32,
-            role: Role::Root,
+        Ok(Self::start(Item::root(root), split(path)?, true))
+    }
+
+    /// Walks older trees beside this one, so that [`Closure::bases`] can name what stands in the place
+    /// of a wanted block. Roots are given the latest first; the first 64 of them are looked at.
+    #[must_use]
+    pub fn beside(mut self, mut older: Vec<Root>) -> Self {
+        older.truncate(COUNTERPART_ROOTS_MAX);
+        self.older = older;
+        self
+    }
+
+    /// Blocks of a store that a block that was asked for is likely to resemble: those at its place in
+    /// older trees, at most four, the likeliest first.
+    pub fn bases(&self, store: &Store, id: &BlockId) -> Vec<BlockId> {
+        let items = self.outstanding.get(id);
+        let Some(item) = items.and_then(|items| items.first()) else {
+            return Vec::new();
         };
-        Ok(Self::start(item, split(path)?, true))
+        let content = ContentRef {
+            size: 0,
+            depth: match item.role {
+                Role::Root => return Vec::new(),
+                Role::Chunk => 0,
+                Role::Content { content, .. } => content.depth,
+            },
+            block_len: item.raw_len,
+            id: item.id,
+        };
+        item.old.bases(store, &content)
     }
 
     /// Wants everything below some content.
@@ -156,6 +201,9 @@ impl Closure {
             outstanding: HashMap::new(),
             seen: HashSet::new(),
             present: (0, 0),
+            older: Vec::new(),
+            tops: Vec::new(),
+            older_reads: COUNTERPART_READS_START,
         }
     }
 
@@ -271,7 +319,14 @@ impl Closure {
                 limit,
             });
         }
-        self.expand(&item, &block).map_err(|error| match error {
+        let mut reads = self.older_reads.saturating_add(COUNTERPART_READS_EACH);
+        let mut older = Older {
+            store,
+            left: &mut reads,
+        };
+        let expanded = self.expand(&mut older, &item, &block);
+        self.older_reads = reads;
+        expanded.map_err(|error| match error {
             Expand::Manifest(error) => invalid(item.id)(error),
             Expand::Store(error) => error,
         })
@@ -285,12 +340,14 @@ impl Closure {
         self.outstanding.insert(item.id, vec![item]);
     }
 
-    fn expand(&mut self, item: &Item, block: &[u8]) -> Result<(), Expand> {
+    fn expand(&mut self, older: &mut Older<'_>, item: &Item, block: &[u8]) -> Result<(), Expand> {
         match item.role {
             Role::Chunk => Ok(()),
             Role::Root => {
                 let root = decode_root(block)?;
-                self.entry(&root.target, 0)
+                self.tops = Counterparts::tops(older, &self.older, &root);
+                let old = Counterparts::of_tops(&self.tops);
+                self.entry(older, &root.target, 0, old)
             }
             Role::Content {
                 kind: IndexKind::Directory,
@@ -304,12 +361,14 @@ impl Closure {
                     )));
                 }
                 let wanted = self.names.get(usize::from(nesting)).cloned();
-                for entry in entries.iter().rev() {
+                let old = item.old.of_entries(older, &entries, &self.tops);
+                for (at, entry) in entries.iter().enumerate().rev() {
+                    let old = old.get(at).copied().unwrap_or(Counterparts::NONE);
                     match &wanted {
                         Some(name) if *name != entry.name => {}
                         // The listing itself is all that is wanted.
                         None if self.shallow => {}
-                        _ => self.entry(&entry.target, nesting + 1)?,
+                        _ => self.entry(older, &entry.target, nesting + 1, old)?,
                     }
                 }
                 Ok(())
@@ -319,7 +378,12 @@ impl Closure {
                 content,
                 nesting,
             } => {
-                for part in decode_index(block, kind, &content)?.into_iter().rev() {
+                let parts = decode_index(block, kind, &content)?;
+                let old = item
+                    .old
+                    .of_parts(older, kind, (content.depth, &parts), &self.tops);
+                for (at, part) in parts.into_iter().enumerate().rev() {
+                    let old = old.get(at).copied().unwrap_or(Counterparts::NONE);
                     if part.is_hole() {
                         continue;
                     }
@@ -329,27 +393,35 @@ impl Closure {
                         block_len: part.block_len,
                         id: part.id,
                     };
-                    self.add(Item::content(kind, content, nesting));
+                    self.add(Item::content(kind, content, nesting).beside(old));
                 }
                 Ok(())
             }
         }
     }
 
-    fn entry(&mut self, target: &Target, nesting: u16) -> Result<(), Expand> {
+    fn entry(
+        &mut self,
+        older: &mut Older<'_>,
+        target: &Target,
+        nesting: u16,
+        old: Counterparts,
+    ) -> Result<(), Expand> {
         match target {
             Target::Symlink(_) => {}
             Target::File(content) => {
                 let on_path = !self.shallow || usize::from(nesting) == self.names.len();
                 if on_path && !content.is_empty_file() {
-                    self.add(Item::content(IndexKind::File, *content, nesting));
+                    let old = old.level(older, IndexKind::File, content);
+                    self.add(Item::content(IndexKind::File, *content, nesting).beside(old));
                 }
             }
             Target::Directory(content) => {
                 if usize::from(nesting) > TREE_DEPTH_MAX {
                     return Err(Expand::Store(too_deep()));
                 }
-                self.add(Item::content(IndexKind::Directory, *content, nesting));
+                let old = old.level(older, IndexKind::Directory, content);
+                self.add(Item::content(IndexKind::Directory, *content, nesting).beside(old));
             }
         }
         Ok(())

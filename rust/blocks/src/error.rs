@@ -144,6 +144,9 @@ pub enum IngestError {
         block: BlockId,
         reason: &'static str,
     },
+    /// A delta against a block that is not here, or not any more: ask for the block again, whole.
+    #[error("block {block} came as a delta against {base}, which is not here")]
+    NoBase { block: BlockId, base: BlockId },
     /// This store could not take them.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -182,7 +182,7 @@ impl Check<'_, '_> {
             Some(repair) => match repair(block).map(|copy| self.store.ingest(block, copy)) {
                 Some(Ok(_)) => Outcome::Healed,
                 Some(Err(crate::IngestError::Store(error))) => return Err(error),
-                Some(Err(crate::IngestError::Mismatch { .. })) | None => Outcome::Lost,
+                Some(Err(_)) | None => Outcome::Lost,
             },
         };
         if outcome == Outcome::Healed {

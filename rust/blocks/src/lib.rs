@@ -24,6 +24,7 @@
 
 pub mod chunk;
 mod closure;
+mod counterpart;
 pub mod disk;
 mod error;
 mod extract;
@@ -43,7 +44,9 @@ pub use fsck::{Finding, FsckReport, Outcome, Problem, Repair};
 pub use gc::GcReport;
 pub use observe::{Ignore, Observer, Phase, Progress};
 pub use put::{DirectoryId, PutOptions, PutReport};
-pub use store::{Ingested, RootInfo, RootRecord, Store, StoreOptions, StoreStats, StoredBlock};
+pub use store::{
+    Ingested, RootInfo, RootRecord, Sent, Store, StoreOptions, StoreStats, StoredBlock,
+};
 pub use store::{Lease, RebuildReport, is_store};
 pub use store::{codec, record, sidecar};
 pub use tree::{Arrivals, Entry, EntryKind, Stat};

@@ -75,6 +75,23 @@ pub const SKETCHES_UNSAVED_MAX: usize = 4_096;
 /// Sketches of one row of the metadata database.
 pub const SKETCHES_PER_ROW: usize = 512;
 
+/// Blocks of older trees with which one wanted block is compared, and so the bases named for it.
+pub const COUNTERPARTS_MAX: usize = 4;
+/// Roots among which the older trees are chosen.
+pub const COUNTERPART_ROOTS_MAX: usize = 64;
+/// Manifest blocks of older trees that are read beside one new manifest block.
+pub const COUNTERPART_READS_MAX: usize = 16;
+/// Those of each older tree while it is not decided which of them is the right one.
+pub const COUNTERPART_TOP_READS_MAX: usize = 4;
+/// Blocks of older trees that one closure reads, and so many more for each manifest block of its own:
+/// two versions have about as many.
+pub const COUNTERPART_READS_START: usize = 4_096;
+pub const COUNTERPART_READS_EACH: usize = 4;
+/// Parts of older trees that are compared with those of one new index block.
+pub const COUNTERPART_PARTS_MAX: usize = 4_096;
+/// Blocks shorter than this travel whole: the base's id would outweigh the saving.
+pub const TRAVEL_DELTA_BYTES_MIN: u32 = 128;
+
 /// Blocks that a closure has asked for and not been given.
 pub const CLOSURE_OUTSTANDING_MAX: usize = 8_192;
 /// Manifest blocks of one root: enough for a hundred million files.

@@ -356,6 +356,9 @@ pub(crate) struct Get {
     /// Fetch from this peer only. Repeatable
     #[arg(long = "from", value_name = "NODE")]
     pub(crate) providers: Vec<NodeId>,
+    /// Ask for deltas against this root, which is here; else the nearest is chosen
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) base: Option<Root>,
 }
 
 #[derive(Debug, Args)]

@@ -139,6 +139,8 @@ fn json_line(progress: &pb::Progress) -> serde_json::Value {
         "bytes_total": progress.bytes_total,
         "items_done": progress.items_done,
         "items_total": progress.items_total,
+        "delta_blocks": progress.delta_blocks,
+        "delta_bytes": progress.delta_bytes,
         "providers": progress.providers.iter().map(provider_json).collect::<Vec<_>>(),
     })
 }

@@ -10,7 +10,10 @@ use hypermesh_blocks::manifest::{
 use hypermesh_blocks::record;
 use hypermesh_id::{BlockId, NodeId, Root};
 use mfn_wire::{ContentType, Header, Kind, Service, Tlv, tlv};
-use stoq_proto::{Invitation, MemberRecord, Message, Shard, StoredBlock, Token, TokenKey};
+use stoq_proto::{
+    Against, BASES_MAX, Delta, Invitation, MemberRecord, Message, Shard, StoredBlock, Token,
+    TokenKey,
+};
 
 /// Whose tokens are checked.
 pub(crate) const HOLDER: NodeId = NodeId([2; 32]);
@@ -114,6 +117,15 @@ pub(crate) fn stoq_frame() -> Vec<Vec<u8>> {
             token: token.clone(),
             ids: vec![id, id],
         }),
+        Message::Shard(Shard::Against {
+            token: token.clone(),
+            wanted: (0..=BASES_MAX)
+                .map(|count| Against {
+                    id,
+                    bases: vec![id; count],
+                })
+                .collect(),
+        }),
         Message::Shard(Shard::Range {
             token,
             id,
@@ -121,6 +133,14 @@ pub(crate) fn stoq_frame() -> Vec<Vec<u8>> {
             end: 5,
         }),
         Message::Shard(Shard::Block { id, block }),
+        Message::Shard(Shard::Delta {
+            at: 255,
+            base: 3,
+            delta: Delta {
+                raw_len: 100,
+                frame: Bytes::from_static(b"delta"),
+            },
+        }),
         Message::Shard(Shard::Missing { id }),
         Message::Shard(Shard::Slice {
             id,

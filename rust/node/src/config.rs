@@ -36,6 +36,8 @@ pub struct Config {
     pub prefetch_enabled: bool,
     /// Most bytes that are fetched ahead at once.
     pub prefetch_budget: u64,
+    /// Whether blocks travel as deltas between this node and its peers.
+    pub transfer_deltas: bool,
     /// How long a `get` waits for a first peer to be connected.
     pub peer_wait: Duration,
     /// Whether `almd` is started and asked for advice.
@@ -91,6 +93,7 @@ impl Default for Config {
             deltas: true,
             prefetch_enabled: true,
             prefetch_budget: 16 << 20,
+            transfer_deltas: true,
             peer_wait: Duration::from_secs(10),
             alm_enabled: true,
             alm_program: None,
@@ -160,6 +163,12 @@ pub const KEYS: &[Key] = &[
         "deltas",
         "true",
         "Store new blocks as deltas against similar ones. What is stored so is read in any case.",
+    ),
+    key(
+        "transfer",
+        "deltas",
+        "true",
+        "Let blocks travel as deltas against those that the other side has. Without it, they go whole.",
     ),
     key(
         "get",
@@ -336,6 +345,7 @@ impl Config {
                 self.prefetch_budget =
                     parse_size(string(value)?).map_err(|error| wrong(value, error.to_string()))?;
             }
+            ("transfer", "deltas") => self.transfer_deltas = flag(value)?,
             ("get", "peer_wait") => self.peer_wait = duration(value)?,
             ("alm", "enabled") => self.alm_enabled = flag(value)?,
             ("alm", "program") => self.alm_program = path(value)?,
@@ -606,14 +616,14 @@ mod tests {
         let node = hypermesh_id::NodeId([3; 32]);
         let text = format!(
             "[transport]\nlisten = [\"[::1]:0\", \"127.0.0.1:9\"]\npeers = [\"{node}@[::1]:4870\"]\n\
-             [store]\nquota = \"2 GiB\"\ndeltas = false\n[alm]\nenabled = false\nprogram = \"/usr/bin/almd\"\n\
+             [store]\nquota = \"2 GiB\"\ndeltas = false\n[transfer]\ndeltas = false\n[alm]\nenabled = false\nprogram = \"/usr/bin/almd\"\n\
              [log]\nformat = \"json\"\nlevel = \"debug\"\n"
         );
         let config = Config::parse(&text).unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!(config.peers[0].node, node);
         assert_eq!(config.quota, Some(2 << 30));
-        assert!(!config.deltas);
+        assert!(!config.deltas && !config.transfer_deltas);
         assert!(!config.alm_enabled);
         assert_eq!(config.log_format, LogFormat::Json);
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hypermesh_blocks::limits::COMMIT_BYTES;
-use hypermesh_blocks::{Closure, IngestError, Lease, RootInfo, Store, StoreError, Wanted};
+use hypermesh_blocks::{Closure, IngestError, Lease, RootInfo, Sent, Store, StoreError, Wanted};
 use hypermesh_id::{BlockId, NodeId, Root};
 use mfn_local::{Cancelled, Failure};
 use mfn_wire::{Status, pb};
@@ -27,6 +27,8 @@ pub(crate) struct Fetcher {
     pub(crate) adviser: Adviser,
     /// How long to wait for a first connected peer.
     pub(crate) peer_wait: Duration,
+    /// Whether blocks may come as deltas.
+    pub(crate) deltas: bool,
 }
 
 /// What a fetch is to get, and who is told of it.
@@ -291,6 +293,8 @@ fn fetch_progress(report: &FetchReport, totals: Totals) -> pb::Progress {
         items_done: totals.present.0.max(report.blocks),
         items_total: totals.known.0,
         providers: provider_bytes(report),
+        delta_blocks: report.delta_blocks,
+        delta_bytes: report.delta_bytes,
     }
 }
 
@@ -406,6 +410,10 @@ impl Wants for ClosureWants {
     fn received(&mut self, id: &BlockId) {
         self.closure.received(id);
     }
+
+    fn bases(&self, id: &BlockId) -> Vec<BlockId> {
+        self.closure.bases(&self.store, id)
+    }
 }
 
 struct OneBlock {
@@ -515,6 +523,33 @@ impl BlockSink for StoreSink {
         };
         answers.into_iter().map(answer).collect()
     }
+
+    fn accept_deltas(
+        &self,
+        deltas: Vec<(BlockId, stoq::DeltaBlock)>,
+    ) -> Vec<Result<(), SinkError>> {
+        let take = |(id, delta): &(BlockId, stoq::DeltaBlock)| {
+            let offer = &mut |id: &BlockId, raw: &bytes::Bytes| {
+                if let Some(arriving) = &self.arriving {
+                    arriving.offer(id, raw);
+                }
+            };
+            let came = (delta.raw_len, &delta.frame[..]);
+            match self.store.ingest_delta(id, &delta.base, came, offer) {
+                Ok(_) => Ok(delta.frame.len()),
+                Err(IngestError::Mismatch { .. }) => Err(SinkError::Mismatch),
+                Err(IngestError::NoBase { .. }) => Err(SinkError::NoBase),
+                Err(IngestError::Store(error)) => Err(SinkError::Local(note(&self.local, error))),
+                Err(error) => Err(SinkError::Local(error.to_string())),
+            }
+        };
+        let taken: Vec<Result<usize, SinkError>> = deltas.iter().map(take).collect();
+        if let Some(arriving) = &self.arriving {
+            arriving.stored(taken.iter().flatten().count() as u64);
+        }
+        self.sync_behind(taken.iter().flatten().sum::<usize>() as u64);
+        taken.into_iter().map(|taken| taken.map(drop)).collect()
+    }
 }
 
 /// The store as other nodes read it.
@@ -533,16 +568,43 @@ impl stoq::BlockSource for StoreSource {
         }
     }
 
+    fn read_against(
+        &self,
+        id: &BlockId,
+        bases: &[BlockId],
+        work: &mut u64,
+    ) -> Result<Option<stoq::Sent>, String> {
+        match self.0.read_against(id, bases, work) {
+            Ok(sent) => Ok(sent.map(|sent| match sent {
+                Sent::Whole(block) => stoq::Sent::Whole(travelling(block)),
+                Sent::Delta {
+                    base,
+                    raw_len,
+                    frame,
+                } => stoq::Sent::Delta {
+                    base,
+                    delta: stoq::Delta { raw_len, frame },
+                },
+            })),
+            Err(StoreError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn read(&self, id: &BlockId) -> Result<Option<stoq::StoredBlock>, String> {
         match self.0.read_stored(id) {
-            Ok(block) => Ok(block.map(|block| stoq::StoredBlock {
-                codec: block.codec,
-                raw_len: block.raw_len,
-                bytes: block.bytes,
-            })),
+            Ok(block) => Ok(block.map(travelling)),
             // It counts as absent from now on; whoever asks gets it elsewhere.
             Err(StoreError::Corrupt { .. }) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+fn travelling(block: hypermesh_blocks::StoredBlock) -> stoq::StoredBlock {
+    stoq::StoredBlock {
+        codec: block.codec,
+        raw_len: block.raw_len,
+        bytes: block.bytes,
     }
 }

@@ -25,6 +25,7 @@ mod membership;
 mod memory;
 mod metrics;
 mod node;
+mod older;
 mod peers;
 mod progress;
 mod scheduler;

@@ -9,7 +9,7 @@ use hypermesh_id::NodeId;
 use mfn_local::{LocalError, run_dir};
 use mfn_wire::Service;
 use rustix::process::{Resource, Rlimit};
-use stoq::{Endpoint, EndpointConfig, StoqError};
+use stoq::{Endpoint, EndpointConfig, Limits, StoqError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -121,6 +121,7 @@ impl Node {
                         endpoint: endpoint.clone(),
                         adviser: adviser.clone(),
                         peer_wait: config.peer_wait,
+                        deltas: config.transfer_deltas,
                     });
                     let service = SchedulerService {
                         store,
@@ -247,6 +248,10 @@ async fn transport(
         EndpointConfig {
             listen: config.listen.clone(),
             software: concat!("hypermesh/", env!("CARGO_PKG_VERSION")).into(),
+            limits: Limits {
+                deltas: config.transfer_deltas,
+                ..Limits::default()
+            },
             ..EndpointConfig::new((*key).clone())
         },
         Arc::new(membership.clone()),

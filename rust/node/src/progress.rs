@@ -68,7 +68,7 @@ impl Observer for ProgressSink {
             bytes_total: progress.bytes_total,
             items_done: progress.items_done,
             items_total: progress.items_total,
-            providers: Vec::new(),
+            ..Default::default()
         });
     }
 

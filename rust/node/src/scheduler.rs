@@ -22,6 +22,7 @@ use crate::answer::{
 };
 use crate::arriving::{Arriving, EndOnDrop};
 use crate::fetch::{Fetcher, Order, Totals, provider_bytes};
+use crate::older::closure_beside;
 use crate::progress::ProgressSink;
 
 /// Ended jobs that are remembered.
@@ -171,6 +172,14 @@ impl SchedulerService {
             .iter()
             .map(|text| parse_node(text))
             .collect::<Result<Vec<_>, _>>()?;
+        let base = match &request.base[..] {
+            "" => None,
+            text => Some(parse_root(text)?),
+        };
+        if base.is_some() && !self.fetcher.deltas {
+            let text = "this node fetches no deltas: leave the base out, or set transfer.deltas in config.toml";
+            return Err(invalid(text));
+        }
         let destination = match request.destination {
             empty if empty.is_empty() => None,
             bytes => Some(parse_path(bytes)?),
@@ -195,7 +204,14 @@ impl SchedulerService {
         let progress = ProgressSink::new(call.events.clone());
         let mut running = self.jobs.start(root, &progress)?;
         let result = self
-            .run(root, request.pin, &providers, destination, &progress, &call)
+            .run(
+                (root, base),
+                request.pin,
+                &providers,
+                destination,
+                &progress,
+                &call,
+            )
             .await;
         running.end = Some(
             result
@@ -208,7 +224,7 @@ impl SchedulerService {
 
     async fn run(
         &self,
-        root: Root,
+        (root, base): (Root, Option<Root>),
         pin: bool,
         providers: &[NodeId],
         destination: Option<PathBuf>,
@@ -232,12 +248,17 @@ impl SchedulerService {
                 ((FetchReport::default(), totals), ended(extraction).await?)
             }
             None => {
+                let closure = if self.fetcher.deltas {
+                    closure_beside(&self.store, root, base).await?
+                } else {
+                    Closure::new(root)
+                };
                 let order = Order {
                     // Remembered before it is whole, so that gc keeps what arrives until the next try.
                     remember: Some((root, info(false, pin))),
                     chosen: providers,
                     progress: Some(progress),
-                    ..Order::new(Closure::new(root), root.0)
+                    ..Order::new(closure, root.0)
                 };
                 self.fetch_and_extract(order, root, destination, call)
                     .await?
@@ -250,6 +271,11 @@ impl SchedulerService {
             wire_bytes: report.wire_bytes,
             present_blocks: totals.present.0.saturating_sub(report.blocks),
             providers: provider_bytes(&report),
+            asked_bytes: report.asked_bytes,
+            answered_bytes: report.answered_bytes,
+            delta_blocks: report.delta_blocks,
+            delta_bytes: report.delta_bytes,
+            delta_content_bytes: report.delta_content_bytes,
             files: extracted.files,
             directories: extracted.directories,
             symlinks: extracted.symlinks,

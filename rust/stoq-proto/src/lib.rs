@@ -10,6 +10,7 @@
 
 mod message;
 mod reader;
+mod shard;
 mod signed;
 mod token;
 mod transfer;
@@ -18,9 +19,9 @@ use bytes::Bytes;
 use hypermesh_id::BlockId;
 
 pub use message::{
-    FRAME_HEADER_BYTES, Frame, FrameType, IDS_MAX, Message, MessageError, RECORDS_MAX, Shard,
-    VERSION,
+    FRAME_HEADER_BYTES, Frame, FrameType, IDS_MAX, Message, MessageError, RECORDS_MAX, VERSION,
 };
+pub use shard::{Against, BASES_MAX, Delta, Shard};
 pub use signed::{ADDRESSES_MAX, Invitation, MemberRecord, SignedError};
 pub use token::{TOKEN_BYTES, Token, TokenError, TokenKey};
 pub use transfer::{

@@ -9,7 +9,7 @@ use hypermesh_id::BlockId;
 use crate::reader::{Malformed, Reader, put_addresses, put_text};
 use crate::signed::{ADDRESSES_MAX, Invitation, MemberRecord, SignedError};
 use crate::token::{TOKEN_BYTES, Token};
-use crate::{BLOCK_BYTES_MAX, StoredBlock};
+use crate::{BLOCK_BYTES_MAX, Shard};
 
 /// Version of the protocol, in HELLO; the ALPN identifier carries it as well.
 pub const VERSION: u16 = 1;
@@ -122,30 +122,6 @@ pub enum MessageError {
     Signed(#[from] SignedError),
 }
 
-/// What a SHARD frame carries: a question or a part of its answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shard {
-    /// Asks for blocks.
-    Blocks { token: Token, ids: Vec<BlockId> },
-    /// Asks for a verified range of one block.
-    Range {
-        token: Token,
-        id: BlockId,
-        start: u32,
-        end: u32,
-    },
-    /// One block.
-    Block { id: BlockId, block: StoredBlock },
-    /// The block is not here.
-    Missing { id: BlockId },
-    /// A range with its proof: length of the whole block, and a BLAKE3 tree slice.
-    Slice {
-        id: BlockId,
-        raw_len: u32,
-        proof: Bytes,
-    },
-}
-
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -190,11 +166,6 @@ pub enum Message {
     Done,
 }
 
-const ASK_BLOCKS: u8 = 0;
-const ASK_RANGE: u8 = 1;
-const BLOCK: u8 = 2;
-const MISSING: u8 = 3;
-const SLICE: u8 = 4;
 const ASK: u8 = 0;
 const ANSWER: u8 = 1;
 
@@ -281,7 +252,7 @@ impl Message {
                 out.put_u16_le(has.len() as u16);
                 has.iter().for_each(|one| out.put_u8(u8::from(*one)));
             }
-            Self::Shard(shard) => return put_shard(out, shard),
+            Self::Shard(shard) => return shard.put(out),
             Self::Ping(number) | Self::Pong(number) => out.put_u64_le(*number),
             Self::Error { status, text } => {
                 out.put_u16_le(*status);
@@ -309,50 +280,10 @@ impl Message {
     }
 }
 
-fn put_ids(out: &mut BytesMut, ids: &[BlockId]) {
+pub(crate) fn put_ids(out: &mut BytesMut, ids: &[BlockId]) {
     let ids = ids.get(..ids.len().min(IDS_MAX)).unwrap_or_default();
     out.put_u16_le(ids.len() as u16);
     ids.iter().for_each(|id| out.put_slice(&id.0));
-}
-
-fn put_shard(out: &mut BytesMut, shard: &Shard) -> Bytes {
-    match shard {
-        Shard::Blocks { token, ids } => {
-            out.put_u8(ASK_BLOCKS);
-            out.put_slice(&token.to_bytes());
-            put_ids(out, ids);
-        }
-        Shard::Range {
-            token,
-            id,
-            start,
-            end,
-        } => {
-            out.put_u8(ASK_RANGE);
-            out.put_slice(&token.to_bytes());
-            out.put_slice(&id.0);
-            out.put_u32_le(*start);
-            out.put_u32_le(*end);
-        }
-        Shard::Block { id, block } => {
-            out.put_u8(BLOCK);
-            out.put_slice(&id.0);
-            out.put_u8(block.codec);
-            out.put_u32_le(block.raw_len);
-            return block.bytes.clone();
-        }
-        Shard::Missing { id } => {
-            out.put_u8(MISSING);
-            out.put_slice(&id.0);
-        }
-        Shard::Slice { id, raw_len, proof } => {
-            out.put_u8(SLICE);
-            out.put_slice(&id.0);
-            out.put_u32_le(*raw_len);
-            return proof.clone();
-        }
-    }
-    Bytes::new()
 }
 
 fn take_join(reader: &mut Reader) -> Result<Message, MessageError> {
@@ -400,7 +331,7 @@ fn take(kind: FrameType, reader: &mut Reader) -> Result<Message, Malformed> {
             }
             _ => return Err(Malformed),
         },
-        FrameType::Shard => Message::Shard(take_shard(reader)?),
+        FrameType::Shard => Message::Shard(Shard::take(reader)?),
         FrameType::Ping => Message::Ping(reader.u64()?),
         FrameType::Pong => Message::Pong(reader.u64()?),
         FrameType::Error => Message::Error {
@@ -421,82 +352,17 @@ fn take_records(reader: &mut Reader) -> Result<Vec<MemberRecord>, Malformed> {
     (0..count).map(|_| MemberRecord::take(reader)).collect()
 }
 
-fn take_token(reader: &mut Reader) -> Result<Token, Malformed> {
+pub(crate) fn take_token(reader: &mut Reader) -> Result<Token, Malformed> {
     Token::from_bytes(&reader.take(TOKEN_BYTES)?).map_err(|_| Malformed)
 }
 
 /// At least one, at most [`IDS_MAX`].
-fn take_ids(reader: &mut Reader) -> Result<Vec<BlockId>, Malformed> {
+pub(crate) fn take_ids(reader: &mut Reader) -> Result<Vec<BlockId>, Malformed> {
     let count = usize::from(reader.u16()?);
     if count == 0 || count > IDS_MAX {
         return Err(Malformed);
     }
     (0..count).map(|_| reader.block()).collect()
-}
-
-fn take_shard(reader: &mut Reader) -> Result<Shard, Malformed> {
-    let length_of_block = |raw_len: u32| {
-        if raw_len <= BLOCK_BYTES_MAX {
-            Ok(raw_len)
-        } else {
-            Err(Malformed)
-        }
-    };
-    Ok(match reader.u8()? {
-        ASK_BLOCKS => Shard::Blocks {
-            token: take_token(reader)?,
-            ids: take_ids(reader)?,
-        },
-        ASK_RANGE => {
-            let (token, id, start, end) = (
-                take_token(reader)?,
-                reader.block()?,
-                reader.u32()?,
-                reader.u32()?,
-            );
-            if start >= end || end > BLOCK_BYTES_MAX {
-                return Err(Malformed);
-            }
-            Shard::Range {
-                token,
-                id,
-                start,
-                end,
-            }
-        }
-        BLOCK => {
-            let (id, codec, raw_len) = (
-                reader.block()?,
-                reader.u8()?,
-                length_of_block(reader.u32()?)?,
-            );
-            let bytes = reader.rest();
-            // Stored bytes are never longer than the block: what does not shrink is stored as it is.
-            if bytes.len() > raw_len as usize {
-                return Err(Malformed);
-            }
-            Shard::Block {
-                id,
-                block: StoredBlock {
-                    codec,
-                    raw_len,
-                    bytes,
-                },
-            }
-        }
-        MISSING => Shard::Missing {
-            id: reader.block()?,
-        },
-        SLICE => {
-            let (id, raw_len) = (reader.block()?, length_of_block(reader.u32()?)?);
-            Shard::Slice {
-                id,
-                raw_len,
-                proof: reader.rest(),
-            }
-        }
-        _ => return Err(Malformed),
-    })
 }
 
 #[cfg(test)]
@@ -506,7 +372,7 @@ mod tests {
     use hypermesh_id::NodeId;
     use proptest::prelude::*;
 
-    use crate::TokenKey;
+    use crate::{Against, BASES_MAX, Delta, StoredBlock, TokenKey};
 
     fn examples() -> Vec<Message> {
         let key = SigningKey::from_bytes(&[5; 32]);
@@ -548,6 +414,15 @@ mod tests {
                 token: token.clone(),
                 ids: vec![id, id],
             }),
+            Message::Shard(Shard::Against {
+                token: token.clone(),
+                wanted: (0..=BASES_MAX)
+                    .map(|count| Against {
+                        id,
+                        bases: vec![id; count],
+                    })
+                    .collect(),
+            }),
             Message::Shard(Shard::Range {
                 token,
                 id,
@@ -555,6 +430,14 @@ mod tests {
                 end: 5,
             }),
             Message::Shard(Shard::Block { id, block }),
+            Message::Shard(Shard::Delta {
+                at: 255,
+                base: 3,
+                delta: Delta {
+                    raw_len: 10,
+                    frame: Bytes::from_static(b"delta"),
+                },
+            }),
             Message::Shard(Shard::Missing { id }),
             Message::Shard(Shard::Slice {
                 id,
@@ -593,7 +476,10 @@ mod tests {
             let (frame, body) = split(&message);
             let open_ended = matches!(
                 message,
-                Message::Error { .. } | Message::Shard(Shard::Block { .. } | Shard::Slice { .. })
+                Message::Error { .. }
+                    | Message::Shard(
+                        Shard::Block { .. } | Shard::Slice { .. } | Shard::Delta { .. }
+                    )
             );
             for at in 0..body.len() {
                 let cut = Message::decode(frame.kind, body.slice(..at));
@@ -637,7 +523,7 @@ mod tests {
         }
 
         #[test]
-        fn flipped_bits_never_panic(which in 0usize..17, at: prop::sample::Index, bit in 0u8..8) {
+        fn flipped_bits_never_panic(which in 0usize..19, at: prop::sample::Index, bit in 0u8..8) {
             let (frame, body) = split(&examples()[which]);
             if !body.is_empty() {
                 let mut body = body.to_vec();

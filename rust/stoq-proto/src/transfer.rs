@@ -350,7 +350,8 @@ impl Transfer {
             provider.strikes = 0;
             provider.bytes += bytes;
             provider.blocks += 1;
-            provider.metered += bytes;
+            // In the unit of the window: blocks as they are, however short they travelled.
+            provider.metered += u64::from(raw_len).max(bytes);
             let passed = now.saturating_sub(provider.metered_since);
             if passed >= METER {
                 let rate = provider.metered as f64 / passed.as_secs_f64();
@@ -388,6 +389,14 @@ impl Transfer {
         if let Some(at) = self.index(provider) {
             self.out(at, Cause::WrongBytes);
         }
+        if let Some(wanted) = self.wanted.get_mut(id) {
+            wanted.arrived = false;
+        }
+        self.enqueue(*id, true);
+    }
+
+    /// A block that was taken cannot be used for a reason of this side's: it is asked for again, and nobody is blamed.
+    pub fn again(&mut self, id: &BlockId) {
         if let Some(wanted) = self.wanted.get_mut(id) {
             wanted.arrived = false;
         }

@@ -1,18 +1,20 @@
 //! Answers requests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hypermesh_id::{BlockId, NodeId};
 use quinn::{Connection, RecvStream, SendStream};
-use stoq_proto::{Invitation, MemberRecord, Message, Shard, Token, TokenError};
+use stoq_proto::{Against, Invitation, MemberRecord, Message, Shard, Token, TokenError};
 use tokio::sync::mpsc;
 
+use crate::budget::Budget;
 use crate::dial::tell_records;
 use crate::endpoint::{Shared, unix_seconds};
 use crate::error::StoqError;
 use crate::streams::{read, write};
-use crate::{BlockSource, range};
+use crate::{BlockSource, Sent, range};
 
 /// Statuses of the local wire, their sign dropped: one table for both planes.
 mod status {
@@ -102,7 +104,15 @@ pub(crate) async fn member(
     metrics::counter!("stoq_requests").increment(1);
     let answered = match request(shared, &mut receive).await {
         Ok(Message::Shard(Shard::Blocks { token, ids })) => {
-            blocks(shared, node, &token, ids, &mut send).await
+            let whole = |id| Against {
+                id,
+                bases: Vec::new(),
+            };
+            let wanted = ids.into_iter().map(whole).collect();
+            blocks(shared, node, &token, wanted, &mut send).await
+        }
+        Ok(Message::Shard(Shard::Against { token, wanted })) => {
+            blocks(shared, node, &token, wanted, &mut send).await
         }
         Ok(message) => {
             let answer = short(shared, connection, node, message).await;
@@ -250,7 +260,7 @@ async fn blocks(
     shared: &Arc<Shared>,
     node: NodeId,
     token: &Token,
-    ids: Vec<BlockId>,
+    wanted: Vec<Against>,
     send: &mut SendStream,
 ) -> Result<(), StoqError> {
     if let Err(refusal) = permitted(shared, &node, token) {
@@ -259,8 +269,8 @@ async fn blocks(
     let own = shared
         .peers()
         .get(&node)
-        .map(|peer| Arc::clone(&peer.serving));
-    let Some(own) = own else {
+        .map(|peer| (Arc::clone(&peer.serving), Arc::clone(&peer.deltas)));
+    let Some((own, of_peer)) = own else {
         return tell_last(shared, send, &error(status::DENIED, "no longer a peer")).await;
     };
     // Its own share first: whoever waits for that holds up nobody else.
@@ -271,23 +281,39 @@ async fn blocks(
     };
     let (to, mut from) = mpsc::channel(READ_AHEAD);
     let source = Arc::clone(&shared.source);
+    let budgets = [of_peer, Arc::clone(&shared.deltas)];
+    let deltas = shared.limits.deltas;
     tokio::task::spawn_blocking(move || {
-        for id in ids {
-            let block = source.read(&id);
+        for (at, Against { id, bases }) in wanted.into_iter().enumerate() {
+            let block = if deltas && !bases.is_empty() {
+                within(&budgets, |work| source.read_against(&id, &bases, work))
+            } else {
+                source.read(&id).map(|block| block.map(Sent::Whole))
+            };
             let failed = block.is_err();
             // Nobody writes any more: the connection is gone.
-            if to.blocking_send((id, block)).is_err() || failed {
+            if to.blocking_send((at, id, block)).is_err() || failed {
                 return;
             }
         }
     });
-    while let Some((id, block)) = from.recv().await {
+    while let Some((at, id, block)) = from.recv().await {
         match block {
-            Ok(Some(block)) => {
+            Ok(Some(Sent::Whole(block))) => {
                 let bytes = block.bytes.len() as u64;
                 tell(shared, send, &Message::Shard(Shard::Block { id, block })).await?;
                 metrics::counter!("stoq_blocks_sent").increment(1);
                 metrics::counter!("stoq_block_bytes_sent").increment(bytes);
+            }
+            Ok(Some(Sent::Delta { base, delta })) => {
+                let bytes = delta.frame.len() as u64;
+                // Both are places in the request, which has few.
+                let (at, base) = (at as u16, base as u8);
+                let delta = Message::Shard(Shard::Delta { at, base, delta });
+                tell(shared, send, &delta).await?;
+                metrics::counter!("stoq_blocks_sent").increment(1);
+                metrics::counter!("stoq_block_bytes_sent").increment(bytes);
+                metrics::counter!("stoq_deltas_sent").increment(1);
             }
             Ok(None) => tell(shared, send, &Message::Shard(Shard::Missing { id })).await?,
             Err(reason) => {
@@ -297,6 +323,22 @@ async fn blocks(
         }
     }
     tell_last(shared, send, &Message::Done).await
+}
+
+/// Does work of which each budget has some left, and takes what it used from all.
+fn within<T>(budgets: &[Arc<Mutex<Budget>>], work: impl FnOnce(&mut u64) -> T) -> T {
+    let each = |budget: &Arc<Mutex<Budget>>| {
+        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.left(Instant::now())
+    };
+    let there = budgets.iter().map(each).min().unwrap_or_default();
+    let mut left = there;
+    let done = work(&mut left);
+    for budget in budgets {
+        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.spend(there.saturating_sub(left));
+    }
+    done
 }
 
 async fn slice(shared: &Shared, id: BlockId, start: u32, end: u32) -> Message {

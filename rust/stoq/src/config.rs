@@ -49,6 +49,12 @@ pub struct Limits {
     pub serving: usize,
     /// Those of one peer; its others wait.
     pub serving_per_peer: usize,
+    /// Whether blocks may travel as deltas, in either direction.
+    pub deltas: bool,
+    /// Bytes of blocks, bases included, that are read and compressed per second to make deltas for one peer, and for all;
+    /// four seconds' worth may be saved up. Beyond them blocks go out whole; a delta that is stored as one costs nothing.
+    pub delta_bytes_per_peer: u64,
+    pub delta_bytes: u64,
     /// How long a peer may take to make room for the next frame of an answer.
     pub write_time: Duration,
     /// How long a request may take to arrive, and a short answer to come.
@@ -74,6 +80,9 @@ impl Default for Limits {
             streams_per_peer: 64,
             serving: 32,
             serving_per_peer: 16,
+            deltas: true,
+            delta_bytes_per_peer: 64 << 20,
+            delta_bytes: 128 << 20,
             write_time: Duration::from_secs(30),
             answer_time: Duration::from_secs(10),
             idle_time: Duration::from_secs(10),

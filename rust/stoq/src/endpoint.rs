@@ -11,6 +11,7 @@ use stoq_proto::{IDS_MAX, Invitation, MemberRecord, Message, Token, TokenKey, VE
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::budget::Budget;
 use crate::config::{EndpointConfig, Limits};
 use crate::error::StoqError;
 use crate::peer::{Peer, PeerStatus};
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) handshakes: Arc<Semaphore>,
     /// Answers that read blocks.
     pub(crate) serving: Arc<Semaphore>,
+    /// Work on deltas, over all peers.
+    pub(crate) deltas: Arc<Mutex<Budget>>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     advertised: Mutex<Vec<SocketAddr>>,
     /// Rings when a peer comes, goes, or cannot be reached.
@@ -137,6 +140,7 @@ impl Endpoint {
             stranger_rate: Mutex::new(Rate::new(limits.strangers_per_second, Instant::now())),
             handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             serving: Arc::new(Semaphore::new(limits.serving)),
+            deltas: Arc::new(Mutex::new(Budget::new(limits.delta_bytes, Instant::now()))),
             peers: Mutex::default(),
             advertised: Mutex::default(),
             changes: watch::channel(0).0,
@@ -183,7 +187,7 @@ impl Endpoint {
         }
         let peer = peers
             .entry(node)
-            .or_insert_with(|| Peer::new(self.shared.limits.serving_per_peer));
+            .or_insert_with(|| Peer::new(&self.shared.limits));
         peer.learn(addresses);
         match peer.task {
             Some(_) => peer.wake.notify_one(),

@@ -15,8 +15,10 @@ use tokio::time::Instant;
 
 use crate::endpoint::Shared;
 use crate::error::{FetchError, StoqError};
-use crate::streams::{open, read};
-use crate::{BlockSink, Endpoint, SinkError, Wanted, Wants};
+use crate::offers::{Asked, Offers, Traffic};
+use crate::streams::{open, read_counted};
+use crate::tls::speaks_deltas;
+use crate::{BlockSink, DeltaBlock, Endpoint, SinkError, Wanted, Wants};
 
 /// What to fetch, from whom, and where it goes.
 pub struct Fetch {
@@ -43,6 +45,14 @@ pub struct FetchReport {
     pub content_bytes: u64,
     /// Bytes of blocks as they travelled, wrong and repeated ones included.
     pub wire_bytes: u64,
+    /// Bytes of the frames that asked for blocks, and of those that answered: what `wire_bytes` was wrapped in, and what
+    /// the names of bases cost.
+    pub asked_bytes: u64,
+    pub answered_bytes: u64,
+    /// Blocks that were accepted as deltas, the bytes in which they came, and their bytes uncompressed.
+    pub delta_blocks: u64,
+    pub delta_bytes: u64,
+    pub delta_content_bytes: u64,
     /// In the order of preference.
     pub providers: Vec<ProviderBytes>,
 }
@@ -81,7 +91,9 @@ struct Event {
 }
 
 enum What {
-    Block(BlockId, StoredBlock),
+    /// With whether bases were named for it.
+    Block(BlockId, StoredBlock, bool),
+    Delta(BlockId, DeltaBlock),
     Missing(BlockId),
     Done,
     /// The provider is away, slow or unwilling.
@@ -93,11 +105,46 @@ enum What {
 struct Arrived {
     id: BlockId,
     provider: NodeId,
-    block: StoredBlock,
+    body: Body,
 }
 
-type Stored = Vec<(BlockId, NodeId, u32, Result<(), SinkError>)>;
-type Polled = (Box<dyn Wants>, Result<Wanted, String>);
+/// How a block came.
+enum Body {
+    Whole(StoredBlock),
+    Delta(DeltaBlock),
+}
+
+impl Body {
+    /// Bytes as they travelled.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Whole(block) => block.bytes.len() as u64,
+            Self::Delta(delta) => delta.frame.len() as u64,
+        }
+    }
+
+    /// Memory that it takes until it is stored.
+    fn held(&self) -> u32 {
+        match self {
+            Self::Whole(block) => block.raw_len.max(block.bytes.len() as u32),
+            Self::Delta(delta) => delta.raw_len.max(delta.frame.len() as u32),
+        }
+    }
+}
+
+type Stored = Vec<(BlockId, NodeId, Size, Result<(), SinkError>)>;
+type Polled = (
+    Box<dyn Wants>,
+    Result<Wanted, String>,
+    Vec<(BlockId, Vec<BlockId>)>,
+);
+
+/// What a block that was handed to the sink takes.
+struct Size {
+    held: u32,
+    /// Bytes as they travelled, of a delta.
+    delta: Option<u64>,
+}
 
 impl Endpoint {
     /// Carries out a transfer. `observe` is told often how far it is; it must be quick. Dropped, the transfer ends and
@@ -132,6 +179,8 @@ impl Endpoint {
             received: Vec::new(),
             no_more: false,
             waiting: false,
+            offers: Offers::default(),
+            traffic: Arc::default(),
             report: FetchReport::default(),
         };
         running.run(incoming, observe).await
@@ -157,6 +206,8 @@ struct Running {
     no_more: bool,
     /// It has nothing to name until a block is received.
     waiting: bool,
+    offers: Offers,
+    traffic: Arc<Traffic>,
     report: FetchReport,
 }
 
@@ -229,12 +280,21 @@ impl Running {
             self.polling.spawn_blocking(move || {
                 received.iter().for_each(|id| wants.received(id));
                 let wanted = wants.poll(room);
-                (wants, wanted)
+                let named = match &wanted {
+                    Ok(Wanted::Blocks(blocks)) => &blocks[..],
+                    _ => &[],
+                };
+                let offers = named.iter().map(|block| (block.id, wants.bases(&block.id)));
+                let offers = offers.filter(|(_, bases)| !bases.is_empty()).collect();
+                (wants, wanted, offers)
             });
         }
         while let Some(request) = self.transfer.next_request(self.now()) {
             let (shared, events, id) = (Arc::clone(&self.shared), self.events.clone(), request.id);
-            let handle = self.requests.spawn(carry_out(shared, request, events));
+            let asked = self.offers.beside(&request.blocks);
+            let traffic = Arc::clone(&self.traffic);
+            let task = carry_out(shared, request, asked, traffic, events);
+            let handle = self.requests.spawn(task);
             self.handles.insert(id, handle);
         }
         for id in self.transfer.take_cancelled() {
@@ -249,27 +309,37 @@ impl Running {
                 .collect();
             let sink = Arc::clone(&self.sink);
             self.storers.spawn_blocking(move || {
-                let (mut blocks, mut origins) = (Vec::new(), Vec::new());
-                for Arrived {
-                    id,
-                    provider,
-                    block,
-                } in batch
-                {
-                    origins.push((id, provider, held(block.raw_len, block.bytes.len()) as u32));
-                    blocks.push((id, block));
+                let (mut wholes, mut deltas) = (Vec::new(), Vec::new());
+                let (mut origins, mut of_deltas) = (Vec::new(), Vec::new());
+                for Arrived { id, provider, body } in batch {
+                    let size = Size {
+                        held: body.held(),
+                        delta: matches!(body, Body::Delta(_)).then(|| body.bytes()),
+                    };
+                    match body {
+                        Body::Whole(block) => {
+                            origins.push((id, provider, size));
+                            wholes.push((id, block));
+                        }
+                        Body::Delta(delta) => {
+                            of_deltas.push((id, provider, size));
+                            deltas.push((id, delta));
+                        }
+                    }
                 }
-                let mut results = sink.accept(blocks).into_iter();
-                let answered = |(id, provider, size)| {
-                    let unanswered = || Err(SinkError::Local("a block was not looked at".into()));
-                    (
-                        id,
-                        provider,
-                        size,
-                        results.next().unwrap_or_else(unanswered),
-                    )
-                };
-                origins.into_iter().map(answered).collect()
+                let mut stored = Vec::with_capacity(origins.len() + of_deltas.len());
+                for (origins, mut results) in [
+                    (origins, sink.accept(wholes).into_iter()),
+                    (of_deltas, sink.accept_deltas(deltas).into_iter()),
+                ] {
+                    stored.extend(origins.into_iter().map(|(id, provider, size)| {
+                        let unanswered =
+                            || Err(SinkError::Local("a block was not looked at".into()));
+                        let result = results.next().unwrap_or_else(unanswered);
+                        (id, provider, size, result)
+                    }));
+                }
+                stored
             });
         }
     }
@@ -282,23 +352,15 @@ impl Running {
             what,
         } = event;
         match what {
-            What::Block(id, block) => {
-                let bytes = block.bytes.len() as u64;
-                metrics::counter!("stoq_block_bytes_received").increment(bytes);
-                match self.transfer.block(request, &id, bytes, now) {
-                    Verdict::Take => {
-                        self.unverified += held(block.raw_len, block.bytes.len());
-                        self.arrived.push_back(Arrived {
-                            id,
-                            provider,
-                            block,
-                        });
-                    }
-                    Verdict::Duplicate => {}
-                    Verdict::Unasked => {
-                        tracing::warn!(node = %provider, block = %id, "it sent what nobody asked for")
-                    }
+            What::Block(id, block, offered) => {
+                if offered {
+                    self.offers.answered(false);
                 }
+                self.on_block(request, provider, id, Body::Whole(block));
+            }
+            What::Delta(id, delta) => {
+                self.offers.answered(true);
+                self.on_block(request, provider, id, Body::Delta(delta));
             }
             What::Missing(id) => self.transfer.missing(request, &id, now),
             What::Done => {
@@ -318,15 +380,42 @@ impl Running {
         }
     }
 
+    fn on_block(&mut self, request: RequestId, provider: NodeId, id: BlockId, body: Body) {
+        let (bytes, now) = (body.bytes(), self.now());
+        metrics::counter!("stoq_block_bytes_received").increment(bytes);
+        match self.transfer.block(request, &id, bytes, now) {
+            Verdict::Take => {
+                self.unverified += body.held() as usize;
+                self.arrived.push_back(Arrived { id, provider, body });
+            }
+            Verdict::Duplicate => {}
+            Verdict::Unasked => {
+                tracing::warn!(node = %provider, block = %id, "it sent what nobody asked for")
+            }
+        }
+    }
+
     fn on_stored(&mut self, stored: Result<Stored, JoinError>) -> Result<(), FetchError> {
         for (id, provider, size, result) in stored.map_err(|_| FetchError::Internal)? {
-            self.unverified -= size as usize;
+            self.unverified -= size.held as usize;
             match result {
                 Ok(()) => {
                     self.transfer.stored(&id);
+                    self.offers.forget(&id);
                     self.received.push(id);
                     self.report.blocks += 1;
-                    self.report.content_bytes += u64::from(size);
+                    self.report.content_bytes += u64::from(size.held);
+                    if let Some(bytes) = size.delta {
+                        self.report.delta_blocks += 1;
+                        self.report.delta_bytes += bytes;
+                        self.report.delta_content_bytes += u64::from(size.held);
+                    }
+                }
+                // It was here when it was offered.
+                Err(SinkError::NoBase) => {
+                    tracing::debug!(block = %id, "the base of a delta is gone; it is asked for whole");
+                    self.offers.forget(&id);
+                    self.transfer.again(&id);
                 }
                 Err(SinkError::Mismatch) => {
                     metrics::counter!("stoq_wrong_blocks").increment(1);
@@ -340,8 +429,9 @@ impl Running {
     }
 
     fn on_polled(&mut self, polled: Result<Polled, JoinError>) -> Result<(), FetchError> {
-        let (wants, wanted) = polled.map_err(|_| FetchError::Internal)?;
+        let (wants, wanted, offers) = polled.map_err(|_| FetchError::Internal)?;
         self.wants = Some(wants);
+        self.offers.add(offers);
         self.waiting = false;
         match wanted.map_err(FetchError::Wants)? {
             Wanted::Blocks(blocks) => self.transfer.add(blocks.into_iter().map(capped)),
@@ -368,6 +458,7 @@ impl Running {
             .collect();
         self.report.wire_bytes = providers.iter().map(|provider| provider.bytes).sum();
         self.report.providers = providers;
+        self.traffic.note(&mut self.report);
     }
 
     /// Why each provider is out, in one line.
@@ -394,11 +485,6 @@ fn capped(block: BlockRef) -> BlockRef {
     }
 }
 
-/// Memory that a block takes until it is stored.
-fn held(raw_len: u32, stored: usize) -> usize {
-    (raw_len as usize).max(stored)
-}
-
 fn is_dropped(state: &ProviderState) -> bool {
     matches!(
         state,
@@ -423,14 +509,20 @@ async fn at(timeout: Option<Instant>) {
 }
 
 /// Carries out one request and says what comes of it.
-async fn carry_out(shared: Arc<Shared>, request: Request, events: mpsc::Sender<Event>) {
+async fn carry_out(
+    shared: Arc<Shared>,
+    request: Request,
+    asked: Asked,
+    traffic: Arc<Traffic>,
+    events: mpsc::Sender<Event>,
+) {
     let (id, provider) = (request.id, request.provider);
     let tell = |what| Event {
         request: id,
         provider,
         what,
     };
-    let end = match ask_blocks(&shared, request, &events).await {
+    let end = match ask_blocks(&shared, (id, provider), asked, &traffic, &events).await {
         Ok(()) => What::Done,
         Err(StoqError::Broken(why)) => What::Broke(why),
         // Whoever reads the reason reads the provider's id beside it.
@@ -443,25 +535,30 @@ async fn carry_out(shared: Arc<Shared>, request: Request, events: mpsc::Sender<E
 
 async fn ask_blocks(
     shared: &Arc<Shared>,
-    request: Request,
+    (id, provider): (RequestId, NodeId),
+    mut asked: Asked,
+    traffic: &Traffic,
     events: &mpsc::Sender<Event>,
 ) -> Result<(), StoqError> {
-    let Request {
-        id,
-        provider,
-        blocks,
-    } = request;
     let connection = shared.connection(&provider)?;
     let timeout = shared.limits.answer_time;
     let token = shared.token(&provider, &connection).await?;
-    let ids = blocks.iter().map(|block| block.id).collect();
-    let question = Message::Shard(Shard::Blocks { token, ids });
+    let question = asked.question(token, speaks_deltas(&connection));
+    traffic.asked(&question);
     let opened = tokio::time::timeout(timeout, open(&connection, &question)).await;
     let mut receive = opened.unwrap_or(Err(StoqError::Timeout))?;
     // No timeout from here on: the transfer notices a stall, and only it knows whether it was the one that waited.
     loop {
-        let what = match read(&mut receive).await? {
-            Some(Message::Shard(Shard::Block { id, block })) => What::Block(id, block),
+        let frame = read_counted(&mut receive).await?;
+        traffic.answered(frame.as_ref().map_or(0, |(_, bytes)| *bytes));
+        let what = match frame.map(|(message, _)| message) {
+            Some(Message::Shard(Shard::Block { id, block })) => {
+                What::Block(id, block, asked.offers(&id))
+            }
+            Some(Message::Shard(Shard::Delta { at, base, delta })) => {
+                let (id, delta) = asked.delta(at, base, delta)?;
+                What::Delta(id, delta)
+            }
             Some(Message::Shard(Shard::Missing { id })) => What::Missing(id),
             Some(Message::Done) => return Ok(()),
             Some(Message::Error { status, text }) => {

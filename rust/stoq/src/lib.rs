@@ -10,12 +10,14 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod budget;
 mod config;
 mod dial;
 mod endpoint;
 mod error;
 mod fetch;
 mod listen;
+mod offers;
 mod peer;
 mod range;
 mod rate;
@@ -32,7 +34,7 @@ pub use endpoint::Endpoint;
 pub use error::{FetchError, StoqError};
 pub use fetch::{Fetch, FetchReport, ProviderBytes};
 pub use peer::PeerStatus;
-pub use stoq_proto::{BlockRef, StoredBlock};
+pub use stoq_proto::{BlockRef, Delta, StoredBlock};
 pub use tls::UDP_PAYLOAD_MAX;
 
 /// Why an invitation is not redeemed; the text goes to the joiner.
@@ -70,8 +72,40 @@ pub trait BlockSource: Send + Sync + 'static {
     fn has(&self, ids: &[BlockId]) -> Vec<bool>;
     /// The block as it is stored; `None` when it is not here.
     fn read(&self, id: &BlockId) -> Result<Option<StoredBlock>, String>;
+    /// The block for someone who has `bases`: maybe as a delta against one of them. At most `work` bytes of blocks are
+    /// read and compressed for that; what was used is taken off.
+    fn read_against(
+        &self,
+        id: &BlockId,
+        _bases: &[BlockId],
+        _work: &mut u64,
+    ) -> Result<Option<Sent>, String> {
+        Ok(self.read(id)?.map(Sent::Whole))
+    }
     /// The block itself, verified.
     fn read_raw(&self, id: &BlockId) -> Result<Option<bytes::Bytes>, String>;
+}
+
+/// A block as it goes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Whole(StoredBlock),
+    /// Against one of the bases that were named.
+    Delta {
+        base: usize,
+        delta: Delta,
+    },
+}
+
+/// A block that came as a delta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeltaBlock {
+    /// A block that was offered.
+    pub base: BlockId,
+    /// Length of the block itself, as the sender says.
+    pub raw_len: u32,
+    /// One zstd frame that has the base's bytes as its prefix.
+    pub frame: bytes::Bytes,
 }
 
 /// Why a block was not taken.
@@ -79,6 +113,8 @@ pub trait BlockSource: Send + Sync + 'static {
 pub enum SinkError {
     /// The bytes are not the block's: whoever sent them is dropped.
     Mismatch,
+    /// The base of a delta is not here any more: the block is asked for again, whole.
+    NoBase,
     /// This side failed; the transfer ends.
     Local(String),
 }
@@ -87,6 +123,10 @@ pub enum SinkError {
 pub trait BlockSink: Send + Sync + 'static {
     /// Takes blocks as they arrived; answers for each in its order. A missing answer counts as a failure of this side.
     fn accept(&self, blocks: Vec<(BlockId, StoredBlock)>) -> Vec<Result<(), SinkError>>;
+    /// Takes blocks that came as deltas; answers as above. A sink that names no bases gets none.
+    fn accept_deltas(&self, deltas: Vec<(BlockId, DeltaBlock)>) -> Vec<Result<(), SinkError>> {
+        vec![Err(SinkError::NoBase); deltas.len()]
+    }
 }
 
 /// What is still wanted.
@@ -106,4 +146,8 @@ pub trait Wants: Send + 'static {
     fn poll(&mut self, max: usize) -> Result<Wanted, String>;
     /// The block has been accepted by the sink.
     fn received(&mut self, id: &BlockId);
+    /// Blocks of the sink against which one that was just named may come as a delta, the likeliest first.
+    fn bases(&self, _id: &BlockId) -> Vec<BlockId> {
+        Vec::new()
+    }
 }

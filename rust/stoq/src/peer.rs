@@ -1,14 +1,17 @@
 //! What an endpoint knows of one peer.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hypermesh_id::NodeId;
 use quinn::Connection;
 use stoq_proto::Token;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
+
+use crate::budget::Budget;
+use crate::config::Limits;
 
 /// Addresses remembered of one peer.
 const ADDRESSES_MAX: usize = 8;
@@ -84,12 +87,13 @@ pub(crate) struct Peer {
     pub(crate) task: Option<AbortHandle>,
     /// Answers with blocks that are written to it.
     pub(crate) serving: Arc<Semaphore>,
+    /// Work on deltas for it.
+    pub(crate) deltas: Arc<Mutex<Budget>>,
     past: Counters,
 }
 
 impl Peer {
-    /// At most `serving` answers with blocks are written to it at once.
-    pub(crate) fn new(serving: usize) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             addresses: Vec::new(),
             dialled: None,
@@ -98,7 +102,11 @@ impl Peer {
             last_error: String::new(),
             wake: Arc::new(Notify::new()),
             task: None,
-            serving: Arc::new(Semaphore::new(serving)),
+            serving: Arc::new(Semaphore::new(limits.serving_per_peer)),
+            deltas: Arc::new(Mutex::new(Budget::new(
+                limits.delta_bytes_per_peer,
+                Instant::now(),
+            ))),
             past: Counters::default(),
         }
     }

@@ -10,6 +10,13 @@ use crate::error::StoqError;
 
 /// Reads one frame; `None` at the end of the stream.
 pub(crate) async fn read(stream: &mut RecvStream) -> Result<Option<Message>, StoqError> {
+    Ok(read_counted(stream).await?.map(|(message, _)| message))
+}
+
+/// As [`read`], with the bytes that the frame took.
+pub(crate) async fn read_counted(
+    stream: &mut RecvStream,
+) -> Result<Option<(Message, u64)>, StoqError> {
     let mut header = [0; FRAME_HEADER_BYTES];
     match stream.read_exact(&mut header).await {
         Ok(()) => {}
@@ -26,7 +33,8 @@ pub(crate) async fn read(stream: &mut RecvStream) -> Result<Option<Message>, Sto
         // Copied, so that a frame does not hold on to the datagrams that brought it.
         body.extend_from_slice(&chunk.ok_or_else(cut_short)?.bytes);
     }
-    Ok(Some(Message::decode(frame.kind, body.freeze())?))
+    let bytes = (FRAME_HEADER_BYTES + length) as u64;
+    Ok(Some((Message::decode(frame.kind, body.freeze())?, bytes)))
 }
 
 fn early(error: ReadExactError) -> StoqError {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use hypermesh_id::NodeId;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::client::AlwaysResolvesClientRawPublicKeys;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -24,6 +24,9 @@ use crate::config::Limits;
 use crate::error::StoqError;
 
 const ALPN: &[u8] = b"stoq/1";
+/// The same, and blocks may travel as deltas. Whoever speaks it speaks the other one as well, and the handshake finds out
+/// which of them both sides do: no peer ever sees a frame that it does not know.
+const ALPN_DELTAS: &[u8] = b"stoq/1.1";
 /// The name in the handshake; it says nothing, keys do.
 pub(crate) const SERVER_NAME: &str = "stoq";
 /// DER of an Ed25519 SubjectPublicKeyInfo up to the key (RFC 8410).
@@ -48,6 +51,13 @@ pub(crate) fn peer_of(connection: &quinn::Connection) -> Option<NodeId> {
         .downcast::<Vec<CertificateDer<'static>>>()
         .ok()?;
     node_of(identity.first()?.as_ref())
+}
+
+/// Whether blocks may travel as deltas on the connection.
+pub(crate) fn speaks_deltas(connection: &quinn::Connection) -> bool {
+    let data = connection.handshake_data();
+    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
+    data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_DELTAS))
 }
 
 /// Verifies that the other side has the key that it shows; and which key, where one is expected.
@@ -162,6 +172,8 @@ pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
     key: Arc<CertifiedKey>,
     transport: Arc<quinn::TransportConfig>,
+    /// What is spoken, the preferred one first.
+    protocols: Vec<Vec<u8>>,
 }
 
 fn wrong(error: impl std::fmt::Display) -> StoqError {
@@ -181,6 +193,11 @@ impl Tls {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             key: Arc::new(CertifiedKey::new(chain, signer)),
             transport: Arc::new(transport(limits)?),
+            protocols: if limits.deltas {
+                vec![ALPN_DELTAS.to_vec(), ALPN.to_vec()]
+            } else {
+                vec![ALPN.to_vec()]
+            },
         })
     }
 
@@ -200,7 +217,7 @@ impl Tls {
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(
                 Arc::clone(&self.key),
             )));
-        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.alpn_protocols.clone_from(&self.protocols);
         // No tickets: a session must not outlive a membership, and nothing is sent before the handshake ends.
         tls.send_tls13_tickets = 0;
         let crypto = QuicServerConfig::try_from(tls).map_err(wrong)?;
@@ -219,7 +236,7 @@ impl Tls {
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
                 Arc::clone(&self.key),
             )));
-        tls.alpn_protocols = vec![ALPN.to_vec()];
+        tls.alpn_protocols.clone_from(&self.protocols);
         let crypto = QuicClientConfig::try_from(tls).map_err(wrong)?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(Arc::clone(&self.transport));

@@ -152,6 +152,12 @@ pub struct Progress {
     /// of a fetch
     #[prost(message, repeated, tag = "6")]
     pub providers: ::prost::alloc::vec::Vec<ProviderBytes>,
+    /// of a fetch: blocks that came as deltas
+    #[prost(uint64, tag = "7")]
+    pub delta_blocks: u64,
+    /// in so many bytes
+    #[prost(uint64, tag = "8")]
+    pub delta_bytes: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProviderBytes {
@@ -340,6 +346,9 @@ pub struct GetRequest {
     /// hm1…; empty: ask every connected peer
     #[prost(string, repeated, tag = "4")]
     pub providers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// hmr1… of an older tree here, to ask for deltas against; empty: chosen
+    #[prost(string, tag = "5")]
+    pub base: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetReply {
@@ -366,6 +375,21 @@ pub struct GetReply {
     pub providers: ::prost::alloc::vec::Vec<ProviderBytes>,
     #[prost(uint64, tag = "10")]
     pub elapsed_ns: u64,
+    /// of the frames that asked for blocks
+    #[prost(uint64, tag = "11")]
+    pub asked_bytes: u64,
+    /// of the frames that answered
+    #[prost(uint64, tag = "12")]
+    pub answered_bytes: u64,
+    /// fetched as deltas
+    #[prost(uint64, tag = "13")]
+    pub delta_blocks: u64,
+    /// in so many bytes
+    #[prost(uint64, tag = "14")]
+    pub delta_bytes: u64,
+    /// which are so many uncompressed
+    #[prost(uint64, tag = "15")]
+    pub delta_content_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Job {

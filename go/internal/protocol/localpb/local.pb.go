@@ -817,7 +817,9 @@ type Progress struct {
 	BytesTotal    uint64                 `protobuf:"varint,3,opt,name=bytes_total,json=bytesTotal,proto3" json:"bytes_total,omitempty"` // 0: not known yet
 	ItemsDone     uint64                 `protobuf:"varint,4,opt,name=items_done,json=itemsDone,proto3" json:"items_done,omitempty"`
 	ItemsTotal    uint64                 `protobuf:"varint,5,opt,name=items_total,json=itemsTotal,proto3" json:"items_total,omitempty"`
-	Providers     []*ProviderBytes       `protobuf:"bytes,6,rep,name=providers,proto3" json:"providers,omitempty"` // of a fetch
+	Providers     []*ProviderBytes       `protobuf:"bytes,6,rep,name=providers,proto3" json:"providers,omitempty"`                         // of a fetch
+	DeltaBlocks   uint64                 `protobuf:"varint,7,opt,name=delta_blocks,json=deltaBlocks,proto3" json:"delta_blocks,omitempty"` // of a fetch: blocks that came as deltas
+	DeltaBytes    uint64                 `protobuf:"varint,8,opt,name=delta_bytes,json=deltaBytes,proto3" json:"delta_bytes,omitempty"`    // in so many bytes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,6 +894,20 @@ func (x *Progress) GetProviders() []*ProviderBytes {
 		return x.Providers
 	}
 	return nil
+}
+
+func (x *Progress) GetDeltaBlocks() uint64 {
+	if x != nil {
+		return x.DeltaBlocks
+	}
+	return 0
+}
+
+func (x *Progress) GetDeltaBytes() uint64 {
+	if x != nil {
+		return x.DeltaBytes
+	}
+	return 0
 }
 
 type ProviderBytes struct {
@@ -1960,6 +1976,7 @@ type GetRequest struct {
 	Destination   []byte                 `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"` // empty: into the store only
 	Pin           bool                   `protobuf:"varint,3,opt,name=pin,proto3" json:"pin,omitempty"`
 	Providers     []string               `protobuf:"bytes,4,rep,name=providers,proto3" json:"providers,omitempty"` // hm1…; empty: ask every connected peer
+	Base          string                 `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`           // hmr1… of an older tree here, to ask for deltas against; empty: chosen
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2022,6 +2039,13 @@ func (x *GetRequest) GetProviders() []string {
 	return nil
 }
 
+func (x *GetRequest) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
 type GetReply struct {
 	state               protoimpl.MessageState `protogen:"open.v1"`
 	Files               uint64                 `protobuf:"varint,1,opt,name=files,proto3" json:"files,omitempty"`
@@ -2034,6 +2058,11 @@ type GetReply struct {
 	PresentBlocks       uint64                 `protobuf:"varint,8,opt,name=present_blocks,json=presentBlocks,proto3" json:"present_blocks,omitempty"`                     // already here
 	Providers           []*ProviderBytes       `protobuf:"bytes,9,rep,name=providers,proto3" json:"providers,omitempty"`
 	ElapsedNs           uint64                 `protobuf:"varint,10,opt,name=elapsed_ns,json=elapsedNs,proto3" json:"elapsed_ns,omitempty"`
+	AskedBytes          uint64                 `protobuf:"varint,11,opt,name=asked_bytes,json=askedBytes,proto3" json:"asked_bytes,omitempty"`                        // of the frames that asked for blocks
+	AnsweredBytes       uint64                 `protobuf:"varint,12,opt,name=answered_bytes,json=answeredBytes,proto3" json:"answered_bytes,omitempty"`               // of the frames that answered
+	DeltaBlocks         uint64                 `protobuf:"varint,13,opt,name=delta_blocks,json=deltaBlocks,proto3" json:"delta_blocks,omitempty"`                     // fetched as deltas
+	DeltaBytes          uint64                 `protobuf:"varint,14,opt,name=delta_bytes,json=deltaBytes,proto3" json:"delta_bytes,omitempty"`                        // in so many bytes
+	DeltaContentBytes   uint64                 `protobuf:"varint,15,opt,name=delta_content_bytes,json=deltaContentBytes,proto3" json:"delta_content_bytes,omitempty"` // which are so many uncompressed
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2134,6 +2163,41 @@ func (x *GetReply) GetProviders() []*ProviderBytes {
 func (x *GetReply) GetElapsedNs() uint64 {
 	if x != nil {
 		return x.ElapsedNs
+	}
+	return 0
+}
+
+func (x *GetReply) GetAskedBytes() uint64 {
+	if x != nil {
+		return x.AskedBytes
+	}
+	return 0
+}
+
+func (x *GetReply) GetAnsweredBytes() uint64 {
+	if x != nil {
+		return x.AnsweredBytes
+	}
+	return 0
+}
+
+func (x *GetReply) GetDeltaBlocks() uint64 {
+	if x != nil {
+		return x.DeltaBlocks
+	}
+	return 0
+}
+
+func (x *GetReply) GetDeltaBytes() uint64 {
+	if x != nil {
+		return x.DeltaBytes
+	}
+	return 0
+}
+
+func (x *GetReply) GetDeltaContentBytes() uint64 {
+	if x != nil {
+		return x.DeltaContentBytes
 	}
 	return 0
 }
@@ -6212,7 +6276,7 @@ const file_local_proto_rawDesc = "" +
 	"\x04pins\x18\t \x01(\rR\x04pins\x12\x1f\n" +
 	"\vindex_bytes\x18\n" +
 	" \x01(\x04R\n" +
-	"indexBytes\"\xe1\x01\n" +
+	"indexBytes\"\xa5\x02\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12\x1d\n" +
 	"\n" +
@@ -6223,7 +6287,10 @@ const file_local_proto_rawDesc = "" +
 	"items_done\x18\x04 \x01(\x04R\titemsDone\x12\x1f\n" +
 	"\vitems_total\x18\x05 \x01(\x04R\n" +
 	"itemsTotal\x12?\n" +
-	"\tproviders\x18\x06 \x03(\v2!.hypermesh.local.v1.ProviderBytesR\tproviders\"l\n" +
+	"\tproviders\x18\x06 \x03(\v2!.hypermesh.local.v1.ProviderBytesR\tproviders\x12!\n" +
+	"\fdelta_blocks\x18\a \x01(\x04R\vdeltaBlocks\x12\x1f\n" +
+	"\vdelta_bytes\x18\b \x01(\x04R\n" +
+	"deltaBytes\"l\n" +
 	"\rProviderBytes\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
@@ -6305,13 +6372,14 @@ const file_local_proto_rawDesc = "" +
 	"\rchecked_bytes\x18\x02 \x01(\x04R\fcheckedBytes\x12\x1d\n" +
 	"\n" +
 	"bad_blocks\x18\x03 \x01(\x04R\tbadBlocks\x12#\n" +
-	"\rhealed_blocks\x18\x04 \x01(\x04R\fhealedBlocks\"r\n" +
+	"\rhealed_blocks\x18\x04 \x01(\x04R\fhealedBlocks\"\x86\x01\n" +
 	"\n" +
 	"GetRequest\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12 \n" +
 	"\vdestination\x18\x02 \x01(\fR\vdestination\x12\x10\n" +
 	"\x03pin\x18\x03 \x01(\bR\x03pin\x12\x1c\n" +
-	"\tproviders\x18\x04 \x03(\tR\tproviders\"\x84\x03\n" +
+	"\tproviders\x18\x04 \x03(\tR\tproviders\x12\x12\n" +
+	"\x04base\x18\x05 \x01(\tR\x04base\"\xc0\x04\n" +
 	"\bGetReply\x12\x14\n" +
 	"\x05files\x18\x01 \x01(\x04R\x05files\x12 \n" +
 	"\vdirectories\x18\x02 \x01(\x04R\vdirectories\x12\x1a\n" +
@@ -6325,7 +6393,14 @@ const file_local_proto_rawDesc = "" +
 	"\tproviders\x18\t \x03(\v2!.hypermesh.local.v1.ProviderBytesR\tproviders\x12\x1d\n" +
 	"\n" +
 	"elapsed_ns\x18\n" +
-	" \x01(\x04R\telapsedNs\"\xbd\x01\n" +
+	" \x01(\x04R\telapsedNs\x12\x1f\n" +
+	"\vasked_bytes\x18\v \x01(\x04R\n" +
+	"askedBytes\x12%\n" +
+	"\x0eanswered_bytes\x18\f \x01(\x04R\ransweredBytes\x12!\n" +
+	"\fdelta_blocks\x18\r \x01(\x04R\vdeltaBlocks\x12\x1f\n" +
+	"\vdelta_bytes\x18\x0e \x01(\x04R\n" +
+	"deltaBytes\x12.\n" +
+	"\x13delta_content_bytes\x18\x0f \x01(\x04R\x11deltaContentBytes\"\xbd\x01\n" +
 	"\x03Job\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +

@@ -4,6 +4,7 @@
 mod adviser;
 mod command;
 mod damage;
+mod deltas;
 mod doors;
 mod foresight;
 mod hostile;

@@ -9,7 +9,7 @@ use hypermesh_testkit::{Mesh, Programs, Random, Result, tree, until};
 
 use crate::{Outcome, fsck, put, status, text};
 
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 9] = [
     "Silent",
     "Rubbish",
     "WrongBytes",
@@ -17,6 +17,8 @@ const KINDS: [&str; 7] = [
     "TooLong",
     "EndsEarly",
     "Resets",
+    "WrongDelta",
+    "OtherBase",
 ];
 const HANDSHAKES: u32 = 10_000;
 const RESIDENT_BYTES_MAX: u64 = 200 << 20;
@@ -83,6 +85,9 @@ fn peers_that_stall_send_rubbish_or_serve_wrong_bytes_are_dropped_and_others_use
     let a = mesh.node("a")?;
     let path = mesh.path().join("tree");
     tree::write(&path, &mut Random::new(61), 60, 200_000)?;
+    let (old, _) = put(&a, &path)?;
+    // Every file, so that there is enough to ask more than one for.
+    tree::edit(&path, &mut Random::new(63), 1)?;
     let (root, _) = put(&a, &path)?;
     for kind in KINDS {
         let serving = Serving::start(kind)?;
@@ -101,6 +106,8 @@ fn peers_that_stall_send_rubbish_or_serve_wrong_bytes_are_dropped_and_others_use
                 .any(|line| line.contains(id) && line.contains("\"connected\":true"));
             Ok(connected.then_some(()))
         })?;
+        // So that it names bases when it asks for the next version.
+        c.ok(&["get", &old, "--store", "--from", a.id()])?;
         let copy = mesh.path().join(format!("copy-{kind}"));
         let got = c.json(&["get", &root, text(&copy)])?;
         tree::compare(&path, &copy)?;

@@ -14,6 +14,7 @@ pub mod record;
 pub(crate) mod scan;
 pub mod sidecar;
 mod similar;
+mod travel;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -26,11 +27,12 @@ use bytes::Bytes;
 use hypermesh_id::{BlockId, Root};
 
 pub(crate) use append::{Appended, Base, Pending};
-use codec::{compress, is_sampled, restore_checked};
+use codec::{is_sampled, restore_checked};
 pub use meta::RootRecord;
 pub use open::is_store;
 pub use rebuild::RebuildReport;
-use record::{CODEC_DELTA, CODEC_RAW, CODEC_ZSTD, HEADER_BYTES, Header, Location};
+use record::{CODEC_RAW, HEADER_BYTES, Header, Location};
+pub use travel::Sent;
 
 use crate::disk::{Disk, SystemDisk};
 use crate::limits::{DELTA_CHAIN_MAX, MOVED_RETRIES_MAX, SKETCHES_BYTES_MAX_DEFAULT};
@@ -189,32 +191,12 @@ impl Store {
     /// The block as it is stored, checked with the record's checksum. Whoever receives it verifies
     /// it against the id. A delta means nothing without its base: it is made whole again, verified.
     pub fn read_stored(&self, id: &BlockId) -> Result<Option<StoredBlock>, StoreError> {
-        let Some((location, header, stored)) = self.inner.fetch(id)? else {
+        let Some((location, header, stored)) = self.inner.fetch_checked(id)? else {
             return Ok(None);
         };
-        if crc32fast::hash(&stored) != header.stored_crc {
-            return Err(self.inner.condemn(id, &location, "its checksum is wrong"));
-        }
-        if header.codec != CODEC_DELTA {
-            return Ok(Some(StoredBlock {
-                codec: header.codec,
-                raw_len: header.raw_len,
-                bytes: stored,
-            }));
-        }
-        let raw = match self.inner.unpack(id, &header, &stored)? {
-            Ok(unpacked) => unpacked.raw.into_owned(),
-            Err(reason) => return Err(self.inner.condemn(id, &location, reason)),
-        };
-        let (codec, bytes) = match compress(&raw) {
-            Some(small) => (CODEC_ZSTD, small),
-            None => (CODEC_RAW, raw),
-        };
-        Ok(Some(StoredBlock {
-            codec,
-            raw_len: header.raw_len,
-            bytes: bytes.into(),
-        }))
+        self.inner
+            .whole(id, &location, &header, stored, None)
+            .map(Some)
     }
 
     /// Takes a block from elsewhere, if its bytes are those of the id. Readable at once, durable

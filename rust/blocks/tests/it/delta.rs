@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::tree::{Bench, fetch, noise, snapshot};
 
-fn whole_only() -> StoreOptions {
+pub(crate) fn whole_only() -> StoreOptions {
     StoreOptions {
         deltas: false,
         ..StoreOptions::default()
@@ -29,7 +29,7 @@ fn small_segments() -> StoreOptions {
 }
 
 /// Text that compresses three to one or so, and differs between seeds.
-fn text(seed: u64, length: usize) -> Vec<u8> {
+pub(crate) fn text(seed: u64, length: usize) -> Vec<u8> {
     let words = noise(seed, length / 6 + 1);
     let mut out = Vec::with_capacity(length + 16);
     for word in words.chunks_exact(2).cycle() {
@@ -105,6 +105,19 @@ fn records(bench: &Bench) -> Vec<(Header, Option<BlockId>, std::path::PathBuf, u
     found
 }
 
+/// No delta stands on more than two others.
+pub(crate) fn no_chain_is_too_long(bench: &Bench) {
+    let bases: BTreeMap<BlockId, BlockId> = records(bench)
+        .into_iter()
+        .filter_map(|(header, base, _, _)| Some((header.id, base?)))
+        .collect();
+    assert!(!bases.is_empty());
+    for id in bases.keys() {
+        let chain = std::iter::successors(bases.get(id), |base| bases.get(base));
+        assert!(chain.count() <= limits::DELTA_DEPTH_MAX);
+    }
+}
+
 #[test]
 fn versions_are_stored_as_deltas_and_read_as_they_were() {
     let bench = Bench::new();
@@ -115,15 +128,7 @@ fn versions_are_stored_as_deltas_and_read_as_they_were() {
     for report in &reports[1..] {
         assert!(report.new_stored_bytes * 4 < reports[0].new_stored_bytes);
     }
-    // No delta stands on more than two others.
-    let bases: BTreeMap<BlockId, BlockId> = records(&bench)
-        .into_iter()
-        .filter_map(|(header, base, _, _)| Some((header.id, base?)))
-        .collect();
-    for id in bases.keys() {
-        let chain = std::iter::successors(bases.get(id), |base| bases.get(base));
-        assert!(chain.count() <= limits::DELTA_DEPTH_MAX);
-    }
+    no_chain_is_too_long(&bench);
     // Opened again, the lists of sealed segments and the records say the same.
     let bench = bench.reopen(StoreOptions::default());
     assert_eq!(bench.store.stats().unwrap().deltas, stats.deltas);

@@ -16,4 +16,5 @@ mod hostile;
 mod metadata;
 mod put;
 mod real;
+mod travel;
 mod tree;

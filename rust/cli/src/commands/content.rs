@@ -99,6 +99,10 @@ pub(crate) async fn get(context: &Context, arguments: Get) -> Result<(), CliErro
             .iter()
             .map(ToString::to_string)
             .collect(),
+        base: arguments
+            .base
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
     };
     let scheduler = context.client(Service::Scheduler).await?;
     let reply: pb::GetReply = context
@@ -131,6 +135,14 @@ fn summary(reply: &pb::GetReply) -> String {
         format_size(reply.wire_bytes),
         reply.present_blocks,
     );
+    if reply.delta_blocks > 0 {
+        text.push_str(&format!(
+            "\n  {} of these blocks came as deltas: {} instead of {}",
+            reply.delta_blocks,
+            format_size(reply.delta_bytes),
+            format_size(reply.delta_content_bytes),
+        ));
+    }
     for provider in &reply.providers {
         text.push_str(&format!(
             "\n  {} from {} ({} blocks{}{})",
@@ -154,6 +166,11 @@ fn get_json(arguments: &Get, reply: &pb::GetReply) -> Value {
         "fetched_blocks": reply.fetched_blocks,
         "fetched_content_bytes": reply.fetched_content_bytes,
         "wire_bytes": reply.wire_bytes,
+        "asked_bytes": reply.asked_bytes,
+        "answered_bytes": reply.answered_bytes,
+        "delta_blocks": reply.delta_blocks,
+        "delta_bytes": reply.delta_bytes,
+        "delta_content_bytes": reply.delta_content_bytes,
         "present_blocks": reply.present_blocks,
         "providers": reply.providers.iter().map(provider_json).collect::<Vec<_>>(),
         "elapsed_ns": reply.elapsed_ns,

@@ -211,6 +211,47 @@ fn a_reader_that_paused_blames_nobody() {
 }
 
 #[test]
+fn one_that_sends_little_for_much_is_not_slow() {
+    let mut transfer = Transfer::new(TransferLimits::default(), &[node(0)], Duration::ZERO);
+    let large = |at: u64| BlockRef {
+        raw_len: 64 << 10,
+        ..block(at)
+    };
+    transfer.add((0..100).map(large));
+    let request = transfer.next_request(Duration::ZERO).unwrap();
+    for (at, wanted) in request.blocks.iter().enumerate() {
+        // As deltas of a few bytes, 6.5 MB of blocks a second.
+        let now = Duration::from_millis(10 * (at as u64 + 1));
+        let verdict = transfer.block(request.id, &wanted.id, 60, now);
+        assert_eq!(verdict, Verdict::Take);
+    }
+    // Its window is that of what it sent, not of how it sent it.
+    let provider = transfer.providers.first().unwrap();
+    assert!(transfer.window(provider) > 3 << 20);
+}
+
+#[test]
+fn a_block_whose_base_is_gone_is_asked_for_again() {
+    let mut transfer = Transfer::new(TransferLimits::default(), &[node(0)], Duration::ZERO);
+    transfer.add([block(1)]);
+    let id = block(1).id;
+    for _ in 0..2 {
+        let request = transfer.next_request(Duration::ZERO).unwrap();
+        let verdict = transfer.block(request.id, &id, 5, Duration::ZERO);
+        assert_eq!(verdict, Verdict::Take);
+        transfer.done(request.id);
+        transfer.again(&id);
+    }
+    assert_eq!(transfer.report()[0].state, ProviderState::Active);
+    let request = transfer.next_request(Duration::ZERO).unwrap();
+    transfer.block(request.id, &id, 5, Duration::ZERO);
+    // Meanwhile the answer has not ended.
+    transfer.again(&id);
+    transfer.done(request.id);
+    assert!(transfer.next_request(Duration::ZERO).is_some());
+}
+
+#[test]
 fn a_block_named_twice_is_fetched_once() {
     let mut transfer = Transfer::new(TransferLimits::default(), &[node(0)], Duration::ZERO);
     transfer.add([block(1), block(1)]);

@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod deltas;
 mod join;
 mod mesh;
 mod provider;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use hypermesh_id::{BlockId, NodeId};
 use stoq::{
-    Admission, BlockSink, BlockSource, Endpoint, EndpointConfig, Fetch, FetchError, FetchReport,
-    Limits, Refusal, SinkError, StoredBlock, Wanted, Wants,
+    Admission, BlockSink, BlockSource, Delta, DeltaBlock, Endpoint, EndpointConfig, Fetch,
+    FetchError, FetchReport, Limits, Refusal, Sent, SinkError, StoredBlock, Wanted, Wants,
 };
 use stoq_proto::{BlockRef, Invitation, MemberRecord};
 
@@ -80,6 +80,10 @@ pub(crate) struct Memory {
     pub(crate) reads: AtomicU64,
     /// Every so many reads give wrong bytes; 0: none.
     pub(crate) lies: u64,
+    /// Requests that named bases.
+    pub(crate) offered: AtomicU64,
+    /// Deltas that are still refused because their base is said to be gone.
+    pub(crate) forgetful: AtomicU64,
 }
 
 impl Memory {
@@ -90,8 +94,8 @@ impl Memory {
             .collect();
         Arc::new(Self {
             blocks: Mutex::new(blocks),
-            reads: AtomicU64::new(0),
             lies,
+            ..Self::default()
         })
     }
 }
@@ -120,6 +124,31 @@ impl BlockSource for Memory {
     fn read_raw(&self, id: &BlockId) -> Result<Option<Bytes>, String> {
         Ok(self.blocks.lock().unwrap().get(id).cloned())
     }
+    /// A delta is what stands behind the base's bytes.
+    fn read_against(
+        &self,
+        id: &BlockId,
+        bases: &[BlockId],
+        work: &mut u64,
+    ) -> Result<Option<Sent>, String> {
+        self.offered.fetch_add(1, Ordering::Relaxed);
+        let block = self.blocks.lock().unwrap().get(id).cloned();
+        let Some(block) = block else { return Ok(None) };
+        for (base, id) in bases.iter().enumerate() {
+            let below = self.blocks.lock().unwrap().get(id).cloned();
+            if let Some(rest) = below.and_then(|below| block.strip_prefix(&below[..]))
+                && *work >= block.len() as u64
+            {
+                *work -= block.len() as u64;
+                let delta = Delta {
+                    raw_len: block.len() as u32,
+                    frame: block.slice_ref(rest),
+                };
+                return Ok(Some(Sent::Delta { base, delta }));
+            }
+        }
+        Ok(self.read(id)?.map(Sent::Whole))
+    }
 }
 
 impl BlockSink for Memory {
@@ -133,15 +162,37 @@ impl BlockSink for Memory {
         };
         blocks.into_iter().map(take).collect()
     }
+    fn accept_deltas(&self, deltas: Vec<(BlockId, DeltaBlock)>) -> Vec<Result<(), SinkError>> {
+        let take = |(id, delta): (BlockId, DeltaBlock)| {
+            let forgets = |left: u64| left.checked_sub(1);
+            let order = Ordering::Relaxed;
+            if self.forgetful.fetch_update(order, order, forgets).is_ok() {
+                return Err(SinkError::NoBase);
+            }
+            let below = self.blocks.lock().unwrap().get(&delta.base).cloned();
+            let below = below.ok_or(SinkError::NoBase)?;
+            let block = [&below[..], &delta.frame[..]].concat();
+            if block.len() != delta.raw_len as usize || BlockId::of(&block) != id {
+                return Err(SinkError::Mismatch);
+            }
+            self.blocks.lock().unwrap().insert(id, block.into());
+            Ok(())
+        };
+        deltas.into_iter().map(take).collect()
+    }
 }
 
 /// A list of blocks, named bit by bit.
-pub(crate) struct List(pub(crate) Vec<BlockRef>);
+pub(crate) struct List {
+    pub(crate) blocks: Vec<BlockRef>,
+    /// What is offered for each.
+    pub(crate) bases: Vec<BlockId>,
+}
 
 impl Wants for List {
     fn poll(&mut self, max: usize) -> Result<Wanted, String> {
-        let rest = self.0.split_off(max.min(self.0.len()));
-        let now = std::mem::replace(&mut self.0, rest);
+        let rest = self.blocks.split_off(max.min(self.blocks.len()));
+        let now = std::mem::replace(&mut self.blocks, rest);
         Ok(if now.is_empty() {
             Wanted::Done
         } else {
@@ -149,14 +200,32 @@ impl Wants for List {
         })
     }
     fn received(&mut self, _id: &BlockId) {}
+    fn bases(&self, _id: &BlockId) -> Vec<BlockId> {
+        self.bases.clone()
+    }
 }
 
 pub(crate) fn list(blocks: &[Bytes]) -> Box<List> {
+    list_beside(blocks, &[])
+}
+
+pub(crate) fn list_beside(blocks: &[Bytes], bases: &[Bytes]) -> Box<List> {
     let one = |block: &Bytes| BlockRef {
         id: BlockId::of(block),
         raw_len: block.len() as u32,
     };
-    Box::new(List(blocks.iter().map(one).collect()))
+    Box::new(List {
+        blocks: blocks.iter().map(one).collect(),
+        bases: bases.iter().map(|base| BlockId::of(base)).collect(),
+    })
+}
+
+/// A base, and blocks that begin as it does.
+pub(crate) fn versions(count: u32) -> (Bytes, Vec<Bytes>) {
+    let base = vec![9; 10_000];
+    let one = |at: u32| -> Bytes { [&base[..], &at.to_le_bytes()].concat().into() };
+    let versions = (0..count).map(one).collect();
+    (base.into(), versions)
 }
 
 /// Blocks that differ, of some sizes.
@@ -252,9 +321,18 @@ impl TestNode {
         from: &[NodeId],
         wanted: &[Bytes],
     ) -> Result<FetchReport, FetchError> {
+        self.fetch_beside(from, wanted, &[]).await
+    }
+
+    pub(crate) async fn fetch_beside(
+        &self,
+        from: &[NodeId],
+        wanted: &[Bytes],
+        bases: &[Bytes],
+    ) -> Result<FetchReport, FetchError> {
         let fetch = Fetch {
             providers: from.to_vec(),
-            wants: list(wanted),
+            wants: list_beside(wanted, bases),
             sink: Arc::clone(&self.store) as _,
         };
         tokio::time::timeout(Duration::from_secs(60), self.endpoint.fetch(fetch, |_| {}))

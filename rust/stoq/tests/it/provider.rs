@@ -1,7 +1,7 @@
 //! A provider that breaks the rules.
 
 use hypermesh_id::BlockId;
-use stoq_proto::{BLOCK_BYTES_MAX, Message, Shard, StoredBlock, TokenKey};
+use stoq_proto::{BLOCK_BYTES_MAX, Delta, Message, Shard, StoredBlock, TokenKey};
 
 use crate::raw::{bytes, node, read};
 
@@ -15,10 +15,12 @@ pub(crate) enum Rogue {
     TooLong,
     EndsEarly,
     Resets,
+    WrongDelta,
+    OtherBase,
 }
 
 impl Rogue {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Silent,
         Self::Rubbish,
         Self::WrongBytes,
@@ -26,7 +28,51 @@ impl Rogue {
         Self::TooLong,
         Self::EndsEarly,
         Self::Resets,
+        Self::WrongDelta,
+        Self::OtherBase,
     ];
+
+    /// What it says instead of the blocks that were asked for, if it answers by the rules of the frames.
+    fn lies(self, shard: &Shard) -> Option<Vec<Shard>> {
+        let ids: Vec<BlockId> = match shard {
+            Shard::Blocks { ids, .. } => ids.clone(),
+            Shard::Against { wanted, .. } => wanted.iter().map(|one| one.id).collect(),
+            _ => return None,
+        };
+        let bases = match shard {
+            Shard::Against { wanted, .. } => wanted.iter().map(|one| one.bases.len()).collect(),
+            _ => vec![0; ids.len()],
+        };
+        let block = |id| Shard::Block {
+            id,
+            block: StoredBlock {
+                codec: 0,
+                raw_len: 9,
+                bytes: b"not this."[..].into(),
+            },
+        };
+        let delta = |at: usize, base: usize| Shard::Delta {
+            at: at as u16,
+            base: base as u8,
+            delta: Delta {
+                raw_len: 10_004,
+                frame: b"not this."[..].into(),
+            },
+        };
+        match self {
+            Self::WrongBytes => Some(ids.into_iter().map(block).collect()),
+            // One that is offered no base can only send the wrong block.
+            Self::WrongDelta => {
+                let wrong = |(at, id)| match bases[at] {
+                    0 => block(id),
+                    _ => delta(at, 0),
+                };
+                Some(ids.into_iter().enumerate().map(wrong).collect())
+            }
+            Self::OtherBase => Some(vec![delta(0, bases[0])]),
+            _ => None,
+        }
+    }
 }
 
 /// A provider that says hello, claims to have everything, gives tokens, and then misbehaves.
@@ -51,16 +97,10 @@ pub(crate) async fn serve(socket: quinn::Endpoint, how: Rogue) {
                     Some(Message::Seed { ids }) => bytes(&Message::Seeded {
                         has: vec![true; ids.len()],
                     }),
-                    Some(Message::Shard(Shard::Blocks { ids, .. })) if how == Rogue::WrongBytes => {
-                        let wrong = |id| {
-                            let block = StoredBlock {
-                                codec: 0,
-                                raw_len: 9,
-                                bytes: b"not this."[..].into(),
-                            };
-                            bytes(&Message::Shard(Shard::Block { id, block }))
-                        };
-                        let mut all: Vec<u8> = ids.into_iter().flat_map(wrong).collect();
+                    Some(Message::Shard(shard)) if how.lies(&shard).is_some() => {
+                        let lies = how.lies(&shard).unwrap_or_default();
+                        let frame = |shard| bytes(&Message::Shard(shard));
+                        let mut all: Vec<u8> = lies.into_iter().flat_map(frame).collect();
                         all.extend(bytes(&Message::Done));
                         all
                     }
@@ -69,7 +109,10 @@ pub(crate) async fn serve(socket: quinn::Endpoint, how: Rogue) {
                             std::mem::forget(send);
                             continue;
                         }
-                        Rogue::Rubbish | Rogue::WrongBytes => vec![0xa5; 100],
+                        Rogue::Rubbish
+                        | Rogue::WrongBytes
+                        | Rogue::WrongDelta
+                        | Rogue::OtherBase => vec![0xa5; 100],
                         Rogue::OtherBlock => {
                             let block = StoredBlock {
                                 codec: 0,

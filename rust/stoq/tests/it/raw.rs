@@ -142,8 +142,12 @@ pub(crate) async fn dial(seed: u32, to: SocketAddr) -> (quinn::Endpoint, quinn::
     (endpoint, connection)
 }
 
-/// Listens with that key.
+/// Listens with that key, and speaks what is newest.
 pub(crate) fn listen(seed: u32) -> quinn::Endpoint {
+    listen_speaking(seed, &[b"stoq/1.1", b"stoq/1"])
+}
+
+pub(crate) fn listen_speaking(seed: u32, protocols: &[&[u8]]) -> quinn::Endpoint {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -152,7 +156,7 @@ pub(crate) fn listen(seed: u32) -> quinn::Endpoint {
         .with_cert_resolver(Arc::new(
             rustls::server::AlwaysResolvesServerRawPublicKeys::new(certified(seed)),
         ));
-    tls.alpn_protocols = vec![b"stoq/1".to_vec()];
+    tls.alpn_protocols = protocols.iter().map(|one| one.to_vec()).collect();
     let config =
         quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
     quinn::Endpoint::server(config, "[::1]:0".parse().unwrap()).unwrap()

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hypermesh_id::BlockId;
 use stoq_proto::{BLOCK_BYTES_MAX, Message, Shard, TokenKey};
 
-use crate::mesh::{Memory, blocks, empty, start};
+use crate::mesh::{Memory, blocks, empty, start, versions};
 use crate::provider::{Rogue, serve};
 use crate::raw::{self, ask, bytes, node};
 
@@ -221,19 +221,31 @@ async fn noise_on_the_port_stops_nobody() {
 
 #[tokio::test]
 async fn providers_that_misbehave_are_dropped_and_others_used() {
-    let wanted = blocks(300);
-    let honest = start(1, Memory::of(&wanted, 0));
+    let (base, wanted) = versions(300);
+    let mut all = wanted.clone();
+    all.push(base.clone());
+    let honest = start(1, Memory::of(&all, 0));
     for how in Rogue::ALL {
-        let carol = start(3, empty());
+        let carol = start(3, Memory::of(std::slice::from_ref(&base), 0));
         carol.befriend(&honest).await;
         let socket = raw::listen(2);
         let address = socket.local_addr().unwrap();
         let rogue = tokio::spawn(serve(socket, how));
         carol.endpoint.add_peer(node(2), vec![address]);
         carol.until_connected(node(2)).await;
-        let report = carol.fetch(&[node(2), honest.id()], &wanted).await.unwrap();
+        let report = carol
+            .fetch_beside(
+                &[node(2), honest.id()],
+                &wanted,
+                std::slice::from_ref(&base),
+            )
+            .await
+            .unwrap();
         assert_eq!(report.blocks, 300, "{how:?}");
         assert_ne!(report.providers[0].state, "active", "{how:?}");
+        if matches!(how, Rogue::WrongDelta | Rogue::OtherBase) {
+            assert!(report.providers[0].state.starts_with("dropped"), "{how:?}");
+        }
         // On a busy machine it may have been slow for a moment; it is never blamed.
         let honest = &report.providers[1].state;
         assert!(!honest.starts_with("dropped"), "{how:?}: {honest}");
