@@ -13,14 +13,17 @@ use crate::show::{Show, size};
 use crate::{field, text};
 
 /// The way to the node that has everything, in each direction: as to another region.
-const DELAY: Duration = Duration::from_millis(15);
+const DELAY: Duration = Duration::from_millis(10);
 /// Files that are read one after the other.
-const FILES: usize = 24;
+const FILES: usize = 16;
 
 /// Who does the work, and with what.
 const CASES: &[(&str, &str)] = &[
     ("all layers", ""),
-    ("without DSR: no deltas", "[store]\ndeltas = false\n"),
+    (
+        "without DSR: no deltas",
+        "[store]\ndeltas = false\n[transfer]\ndeltas = false\n",
+    ),
     ("without ALM: no associations", "[alm]\nenabled = false\n"),
     (
         "without CPE: nothing is foreseen",
@@ -28,10 +31,17 @@ const CASES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Versions of the tree: in the third, each of the files that are read one by one has changed.
+struct Roots {
+    first: String,
+    second: String,
+    third: String,
+}
+
 /// What a node took for its work.
 struct Row {
     name: &'static str,
-    /// Reading files of the second version, one by one.
+    /// Reading files of the third version, one by one.
     reads: Duration,
     foreseen: u64,
     /// Getting all of the second version.
@@ -39,23 +49,27 @@ struct Row {
     moved: u64,
 }
 
-/// Reads and gets two versions of a tree over a long path, once for each case, and shows what it took. Edits the second.
+/// Reads and gets versions of a tree over a long path, once for each case, and shows what it took. Edits the second of
+/// these.
 pub(crate) fn compare(mesh: &mut Mesh, show: &Show, versions: [&Path; 2]) -> Result<()> {
     let front = Forwarder::new()?;
     let far = mesh.node_with("far", "", Some(&front))?;
     show.say(&format!(
-        "a node of another region, {} ms away, has both versions; what is each layer worth to a node here?",
+        "a node of another region, {} ms away, has all versions; what is each layer worth to a node here?",
         2 * DELAY.as_millis()
     ));
     let tour = tour(versions)?;
+    let root = |version: &Path| field(&far.json(&["put", text(version)?])?, "root");
+    let (first, second) = (root(versions[0])?, root(versions[1])?);
     // What did not change is here after the first version, whoever foresees it.
     for name in &tour {
         append(&versions[1].join(name))?;
     }
-    let mut roots = Vec::new();
-    for version in versions {
-        roots.push(field(&far.json(&["put", text(version)?])?, "root")?);
-    }
+    let roots = Roots {
+        first,
+        second,
+        third: root(versions[1])?,
+    };
     let mut rows = Vec::new();
     for (number, (name, config)) in CASES.iter().enumerate() {
         // Either may dial the other, and both ways are as long.
@@ -121,24 +135,24 @@ fn append(path: &Path) -> Result<()> {
         .map_err(at(path.display()))
 }
 
-fn work(node: &Node, name: &'static str, roots: &[String], tour: &[String]) -> Result<Row> {
-    let [first, second] = roots else {
-        return Err("two versions are compared".into());
-    };
-    read(node, first, tour)?;
+fn work(node: &Node, name: &'static str, roots: &Roots, tour: &[String]) -> Result<Row> {
+    read(node, &roots.first, tour)?;
     let started = Instant::now();
-    read(node, second, tour)?;
+    read(node, &roots.third, tour)?;
     let reads = started.elapsed();
     let foreseen = foreseen(node)?;
-    node.ok(&["get", first, "--store"])?;
+    node.ok(&["get", &roots.first, "--store"])?;
     let started = Instant::now();
-    let got = node.json(&["get", second, "--store"])?;
+    let got = node.json(&["get", &roots.second, "--store"])?;
     Ok(Row {
         name,
         reads,
         foreseen,
         get: started.elapsed(),
-        moved: got["wire_bytes"].as_u64().unwrap_or_default(),
+        moved: ["asked_bytes", "answered_bytes"]
+            .iter()
+            .filter_map(|name| got[name].as_u64())
+            .sum(),
     })
 }
 
