@@ -21,6 +21,8 @@ pub const Seeds = hashing.Seeds;
 pub const Budget = @import("budget.zig").Budget;
 pub const Digest = entries.Digest;
 pub const Value = entries.Value;
+pub const Head = tables.Head;
+pub const head_layout = tables.head_layout;
 pub const Error = tables.Error || error{KeyTooLong};
 
 pub const Options = struct {
@@ -41,7 +43,7 @@ pub const Stats = struct {
     /// Entries that fit before some segment is rebuilt or split.
     capacity: u64,
     segments: u64,
-    /// Of `bytes`, what stands in front of the entries: the index, whose 12 bits per key are the filter.
+    /// Of `bytes`, what stands in front of the entries: the index, whose 15 bits per key are the filter.
     filter_bytes: u64,
     /// Always 0: every key is in the index.
     filter_homeless: u64,
