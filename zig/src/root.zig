@@ -85,13 +85,10 @@ pub const Ifr = struct {
     pub fn insert(ifr: *Ifr, key: *const Digest, value: *const Value) Error!?Value {
         const hash = ifr.seeds.digest(key);
         const new: entries.DigestEntry = .{ .key = key.*, .value = value.* };
-        if (ifr.digests.get(hash, key)) |entry| {
-            const old = entry.value;
-            ifr.digests.replace(hash, entry, &new);
-            return old;
-        }
-        _ = try ifr.digests.add(&ifr.budget, &ifr.seeds, hash, &new);
-        return null;
+        const entry = try ifr.digests.addUnlessThere(&ifr.budget, &ifr.seeds, hash, key, &new) orelse return null;
+        const old = entry.value;
+        ifr.digests.replace(hash, entry, &new);
+        return old;
     }
 
     /// Valid until the next change.

@@ -163,6 +163,18 @@ pub fn Segment(comptime Entry: type) type {
 
         /// Reads anything, rubbish included, and ends.
         pub inline fn find(place: Place, offsets: Offsets, hash: u64, query: Entry.Query) ?Found {
+            return switch (seek(place, offsets, hash, query)) {
+                .found => |found| found,
+                .vacant, .full => null,
+            };
+        }
+
+        /// Where a key that is not here would go: the slot that ended its probe.
+        pub const Vacancy = struct { line: *Line, slot: u32 };
+        pub const Sought = union(enum) { found: Found, vacant: Vacancy, full };
+
+        /// As `find`, and says where the probe ended.
+        pub inline fn seek(place: Place, offsets: Offsets, hash: u64, query: Entry.Query) Sought {
             @setRuntimeSafety(false);
             var offset = offsets.first(hash);
             for (0..offsets.count()) |step| {
@@ -174,13 +186,14 @@ pub fn Segment(comptime Entry: type) type {
                     const to = line.linkAt(slot);
                     const entry = entryAt(place, to);
                     if (entry.matches(query, hash)) {
-                        return .{ .entry = entry, .line = line, .slot = slot, .number = to / units };
+                        return .{ .found = .{ .entry = entry, .line = line, .slot = slot, .number = to / units } };
                     }
                 }
-                if (ends(tags)) return null;
+                const empty = equal(tags, tag_empty);
+                if (empty != 0) return .{ .vacant = .{ .line = line, .slot = @ctz(empty) } };
                 offset = offsets.next(offset, step);
             }
-            return null;
+            return .full;
         }
 
         pub inline fn candidatesIn(tags: Tags, hash: u64) Mask {
@@ -280,7 +293,10 @@ pub fn Segment(comptime Entry: type) type {
         }
 
         /// The pages for one more entry.
-        pub fn reserve(pool: *windows.Pool, budget: *budgeting.Budget, window: *Window) error{Limit}!void {
+        pub inline fn reserve(pool: *windows.Pool, budget: *budgeting.Budget, window: *Window) error{Limit}!void {
+            // Mostly the last page has room.
+            const end = entries_at + (@as(usize, window.live) + 1) * @sizeOf(Entry);
+            if (end <= @as(usize, window.page_end) * constants.page_bytes) return;
             try commit(pool, budget, window, window.lines, window.live + 1);
         }
 
@@ -295,6 +311,17 @@ pub fn Segment(comptime Entry: type) type {
             const entry = at(window, window.live);
             store(entry, new);
             link(window, hash, @intCast(window.live));
+            window.live += 1;
+            return entry;
+        }
+
+        /// As `append`, for whoever has just looked and found no key but that slot. Nothing has changed since.
+        pub inline fn appendAt(window: *Window, vacancy: Vacancy, hash: u64, new: *const Entry) *Entry {
+            assert(!isFull(window));
+            assert(window.live < entries_max);
+            const entry = at(window, window.live);
+            store(entry, new);
+            vacancy.line.set(vacancy.slot, tagFor(hash), @as(u16, @intCast(window.live)) * units);
             window.live += 1;
             return entry;
         }

@@ -392,6 +392,35 @@ pub fn Table(comptime Entry: type) type {
             return entry;
         }
 
+        /// Adds an entry, or gives the one that its key has already. An error changes nothing that a caller can see.
+        pub inline fn addUnlessThere(
+            self: *Self,
+            budget: *Budget,
+            seeds: *const Seeds,
+            hash: u64,
+            query: Entry.Query,
+            new: *const Entry,
+        ) Error!?*Entry {
+            const way: Way = .{ .bits = self.head.way.raw };
+            switch (Segment.seek(way.go(hash), self.head.offsets(), hash, query)) {
+                .found => |found| return found.entry,
+                .vacant => |vacancy| {
+                    const window = self.newest.raw.window(hash);
+                    // A tombstone on the way would rather be used, and a segment without room changes first.
+                    if (window.tombstones == 0 and !Segment.isFull(window)) {
+                        if (Segment.reserve(&self.pool, budget, window)) {
+                            _ = Segment.appendAt(window, vacancy, hash, new);
+                            self.live.store(self.live.raw + 1, .monotonic);
+                            return null;
+                        } else |_| {}
+                    }
+                },
+                .full => {},
+            }
+            _ = try self.add(budget, seeds, hash, new);
+            return null;
+        }
+
         /// Removes a key and answers what its entry was.
         pub fn remove(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64, query: Entry.Query) ?Entry {
             const window = self.newest.raw.window(hash);
