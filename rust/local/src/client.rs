@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::call::Reply;
-use crate::driver::{Drive, End, Partial, Side, drive};
+use crate::driver::{Drive, End, FRAMES_PER_TURN, Partial, Side, drive};
 use crate::error::{CallError, LocalError};
 use crate::frames::{Announced, Received, client_hello, greeting, receive, request_header};
 use crate::outbox::Outbox;
@@ -461,6 +461,7 @@ async fn connect(
     let (greet, greeted) = oneshot::channel();
     let mut side = ClientSide {
         shared: Arc::clone(&shared),
+        shares_processor: socket::share_processor(&shared.probe),
         greet: Some(greet),
     };
     let config = Drive {
@@ -497,18 +498,29 @@ async fn connect(
     }
 }
 
+/// Who has an answer asks again, and these requests leave before more answers are handed over: the server, on another
+/// processor, works on them meanwhile, instead of both sides waiting for each other in turn. It takes about as long to
+/// hand over so many and to run who waits for them as to wake another processor; fewer would only be more writes.
+const FRAMES_PER_PART: usize = 64;
+
 struct ClientSide {
     shared: Arc<Shared>,
+    /// The server can only work when we do not.
+    shares_processor: bool,
     greet: Option<oneshot::Sender<Result<(), End>>>,
 }
 
 impl Side for ClientSide {
     const READS_WHILE_FULL: bool = true;
-    /// Who has an answer asks again, and these requests leave before more answers are handed over: the server, on
-    /// another processor, works on them meanwhile, instead of both sides waiting for each other in turn. It takes about as
-    /// long to hand over so many and to run who waits for them as to wake another processor; fewer would only be more writes.
-    const FRAMES_PER_TURN: usize = 64;
     const LETS_RUN: bool = true;
+
+    fn frames_per_turn(&self) -> usize {
+        if self.shares_processor {
+            FRAMES_PER_TURN
+        } else {
+            FRAMES_PER_PART
+        }
+    }
 
     fn arrived(&mut self, at: Instant) {
         self.shared.state().arrived = Some(at);

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::call::{Call, EventSink, Reply};
-use crate::driver::{Drive, End, Side, cut, drive};
+use crate::driver::{Drive, End, FRAMES_PER_TURN, Side, cut, drive};
 use crate::error::Failure;
 use crate::frames::greeting;
 use crate::input::tail;
@@ -121,9 +121,12 @@ const REQUESTS_PER_LOOK: u32 = 16;
 
 impl Side for ServerSide<'_> {
     const READS_WHILE_FULL: bool = false;
-    /// Most answers are ready at once, and cost less than the write that would bring a part of them earlier.
-    const FRAMES_PER_TURN: usize = 256;
     const LETS_RUN: bool = false;
+
+    /// Most answers are ready at once, and cost less than the write that would bring a part of them earlier.
+    fn frames_per_turn(&self) -> usize {
+        FRAMES_PER_TURN
+    }
 
     fn arrived(&mut self, at: Instant) {
         self.now = at;

@@ -21,6 +21,8 @@ use crate::input::{self, Input};
 use crate::link::Reading;
 use crate::outbox::{Flushed, Lane, Outbox};
 
+/// Frames handed over in one turn, where nothing is gained by fewer.
+pub(crate) const FRAMES_PER_TURN: usize = 256;
 /// How long a last word (an error frame) may take to be written.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -93,10 +95,10 @@ pub(crate) trait Side {
     /// Whether frames are read while the outbox is full. A server does not: its answers would pile up. A client does: if
     /// neither side read, both would wait for ever.
     const READS_WHILE_FULL: bool;
-    /// Frames handed over before what they caused is written.
-    const FRAMES_PER_TURN: usize;
     /// Whether those that the frames of a turn wake run before the next turn.
     const LETS_RUN: bool;
+    /// Frames handed over before what they caused is written.
+    fn frames_per_turn(&self) -> usize;
     /// Bytes arrived. What follows of them need not look at the clock.
     fn arrived(&mut self, at: Instant);
     /// Whether HELLO arrived.
@@ -322,8 +324,8 @@ async fn last_frames(
 }
 
 /// Hands whole frames to the side. `true`: more may be there already.
-fn hand_over<S: Side>(input: &mut Input, outbox: &Outbox, side: &mut S) -> Result<bool, End> {
-    for _ in 0..S::FRAMES_PER_TURN {
+fn hand_over(input: &mut Input, outbox: &Outbox, side: &mut impl Side) -> Result<bool, End> {
+    for _ in 0..side.frames_per_turn() {
         match input.frame()? {
             Some(frame) => side.frame(frame)?,
             None => return Ok(false),
