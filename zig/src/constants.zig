@@ -9,18 +9,18 @@ pub const key_bytes_max: u32 = 64 * 1024;
 /// The secret that hashes are keyed with.
 pub const hash_key_bytes: u32 = 16;
 
-/// Slots of an index line, whose tags are compared at once: one SSE or NEON register.
-pub const line_slots: u32 = 16;
-/// Full slots and tombstones per line before a segment is indexed anew or split: a load of 0.81.
-pub const line_used_max: u32 = 13;
+/// Slots of an index line, whose tags are compared at once: one SSE or NEON register. Two lines share a cache line.
+pub const line_slots: u32 = 8;
+/// Full slots and tombstones per two lines before a segment is indexed anew or split: a load of 0.81.
+pub const lines_used_max: u32 = 13;
 /// A segment that would need more lines is split. Bounds the work of one insert: at most
-/// `segment_lines_max * line_used_max` = 1,664 entries move.
+/// `segment_lines_max * lines_used_max / 2` = 1,664 entries move.
 /// A power of two, as every number of lines.
-pub const segment_lines_max: u32 = 128;
+pub const segment_lines_max: u32 = 256;
 /// Lines of the first segment, which grows by doubling before it is split.
-pub const segment_lines_min: u32 = 2;
+pub const segment_lines_min: u32 = 4;
 /// Two segments that are siblings and hold together at most so many entries become one.
-pub const merged_entries_max: u32 = segment_lines_max * line_used_max / 2;
+pub const merged_entries_max: u32 = segment_lines_max * lines_used_max / 4;
 /// Pages that removals emptied are given back every so many.
 pub const removals_before_trim: u32 = 128;
 /// Bits of the hash that choose a segment. 2^24 segments hold about 2 * 10^10 entries.

@@ -152,8 +152,8 @@ const Probe = struct {
     second: u32,
 
     inline fn init(hash: u64, buckets: u32) Probe {
-        // Tables use the hash's bits as they are; a multiplication makes ours differ.
-        const mixed = hash *% 0x9e37_79b9_7f4a_7c15;
+        // Tables use the hash's bits as they are; a multiplication makes ours differ. The strong half comes first.
+        const mixed = std.math.rotr(u64, hash, 32) *% 0x9e37_79b9_7f4a_7c15;
         const top = mixed >> (64 - lane_bits);
         const fingerprint = if (top == 0) 1 else top;
         const first = hashing.reduce(@truncate(mixed >> 12), buckets);

@@ -24,6 +24,7 @@ comptime {
     exportGuarded(ifr.insertBytes, "mfn_ifr_insert_bytes", .first_argument);
     exportGuarded(ifr.getBytes, "mfn_ifr_get_bytes", .first_argument);
     exportGuarded(ifr.getMany, "mfn_ifr_get_many", .first_argument);
+    exportGuarded(ifr.view, "mfn_ifr_view_read", .first_argument);
     exportGuarded(ifr.remove, "mfn_ifr_remove", .first_argument);
     exportGuarded(ifr.removeBytes, "mfn_ifr_remove_bytes", .first_argument);
     exportGuarded(ifr.forEach, "mfn_ifr_for_each", .first_argument);

@@ -21,6 +21,8 @@ pub const Seeds = hashing.Seeds;
 pub const Budget = @import("budget.zig").Budget;
 pub const Digest = entries.Digest;
 pub const Value = entries.Value;
+pub const Head = tables.Head;
+pub const head_layout = tables.head_layout;
 pub const Error = tables.Error || error{KeyTooLong};
 
 pub const Options = struct {
@@ -41,7 +43,7 @@ pub const Stats = struct {
     /// Entries that fit before some segment is rebuilt or split.
     capacity: u64,
     segments: u64,
-    /// Of `bytes`, what stands in front of the entries: the index, whose 12 bits per key are the filter.
+    /// Of `bytes`, what stands in front of the entries: the index, whose 15 bits per key are the filter.
     filter_bytes: u64,
     /// Always 0: every key is in the index.
     filter_homeless: u64,
@@ -83,13 +85,10 @@ pub const Ifr = struct {
     pub fn insert(ifr: *Ifr, key: *const Digest, value: *const Value) Error!?Value {
         const hash = ifr.seeds.digest(key);
         const new: entries.DigestEntry = .{ .key = key.*, .value = value.* };
-        if (ifr.digests.get(hash, key)) |entry| {
-            const old = entry.value;
-            ifr.digests.replace(hash, entry, &new);
-            return old;
-        }
-        _ = try ifr.digests.add(&ifr.budget, &ifr.seeds, hash, &new);
-        return null;
+        const entry = try ifr.digests.addUnlessThere(&ifr.budget, &ifr.seeds, hash, key, &new) orelse return null;
+        const old = entry.value;
+        ifr.digests.replace(hash, entry, &new);
+        return old;
     }
 
     /// Valid until the next change.

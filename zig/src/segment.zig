@@ -1,11 +1,11 @@
 //! One segment of a table: dense entries, and an index of lines that says where in them a key is.
 //!
-//! An index line is one cache line of 16 slots: 16 tags of a byte, 16 links of two bytes. A tag is 7 bits
-//! of the hash, or says that the slot is empty or a tombstone; a link is the entry's place and 5 more
-//! bits of the hash. A probe starts at a line that the hash chooses and goes on until a line has an
-//! empty slot. Entries lie without gaps in the order of their coming: a removal moves the last one
-//! into the hole. So memory follows the entries closely, growth touches new pages and moves nothing,
-//! and the 12 bits of hash in front of the entries are a filter that forgets.
+//! An index line is half a cache line: 8 tags and 8 links, two bytes each. A tag is 15 bits of the hash, or says that
+//! the slot is empty or a tombstone; a link is the entry's place, counted in units of 16 or 8 bytes. A probe starts at a line that the hash chooses, goes to
+//! its neighbour in the same cache line, then to the next pair, and ends at a line that has an empty slot. Entries
+//! lie without gaps in the order of their coming: a removal moves the last one into the hole. So memory follows the
+//! entries closely, growth touches new pages and moves nothing, and the 15 bits of hash in front of the entries are a
+//! filter that forgets.
 //!
 //! Beside the writer, readers run without locks. What orders them:
 //! - An entry is written before its tag is stored with release; a reader loads tags with acquire.
@@ -15,6 +15,8 @@
 //!   sequence before, and if it is odd or another one after, it has read rubbish and starts again.
 //! - All words that both touch are loaded and stored atomically, relaxed but for the above, so
 //!   rubbish is all that they can be; and every place that rubbish can name lies in the pool's memory.
+//!
+//! `ffi/include/mfn/ifr_inline.h` and `rust/ifr/src/head.rs` read this layout as well: `head_layout` in `table.zig` is its version.
 
 const std = @import("std");
 const builtin = @import("builtin");
@@ -28,41 +30,39 @@ const Window = windows.Window;
 
 const line_slots = constants.line_slots;
 const lines_max = constants.segment_lines_max;
-const line_bytes = 64;
-const Tags = @Vector(line_slots, u8);
+pub const line_bytes = 32;
+const line_bits = 5;
+const Tags = @Vector(line_slots, u16);
 const Mask = std.meta.Int(.unsigned, line_slots);
 
-const tag_empty: u8 = 0;
-const tag_tombstone: u8 = 1;
+/// A hash's bits, from the top: the directory's, the line's, the tag's. The low ones are not used.
+const line_shift: u32 = 32;
+const tag_shift: u32 = 16;
+const tag_empty: u16 = 0;
+const tag_tombstone: u16 = 1;
 
 /// Entries that fit.
-pub const entries_max = lines_max * constants.line_used_max;
+pub const entries_max = lines_max / 2 * constants.lines_used_max;
 
-const Line = extern struct {
-    /// Tags of slots 0 to 7 and 8 to 15; slot 0 is the lowest byte.
-    tags: [2]u64,
-    /// Low 11 bits: the place; high 5: of the hash.
+pub const Line = extern struct {
+    tags: [line_slots]u16 align(16),
     links: [line_slots]u16,
-    reserved: [16]u8,
 
     comptime {
         assert(@sizeOf(Line) == line_bytes);
-        assert(entries_max <= place_mask + 1);
     }
 
     pub inline fn load(line: *const Line) Tags {
         @setRuntimeSafety(false);
         if (builtin.cpu.arch == .x86_64 and !builtin.sanitize_thread) {
             // One load of an aligned half line; x86-64 lets no later load pass it.
-            const tags: *const volatile Tags = @ptrCast(@alignCast(&line.tags));
+            const tags: *const volatile Tags = @ptrCast(&line.tags);
             defer windows.fenceLoads();
             return tags.*;
         }
-        const words: @Vector(2, u64) = .{
-            @atomicLoad(u64, &line.tags[0], .acquire),
-            @atomicLoad(u64, &line.tags[1], .acquire),
-        };
-        return @bitCast(words);
+        var tags: Tags = undefined;
+        inline for (0..line_slots) |slot| tags[slot] = @atomicLoad(u16, &line.tags[slot], .acquire);
+        return tags;
     }
 
     inline fn linkAt(line: *const Line, slot: u32) u16 {
@@ -70,71 +70,63 @@ const Line = extern struct {
         return @atomicLoad(u16, &line.links[slot], .monotonic);
     }
 
-    fn set(line: *Line, slot: u32, tag: u8, new_link: u16) void {
+    inline fn set(line: *Line, slot: u32, tag: u16, new_link: u16) void {
         @atomicStore(u16, &line.links[slot], new_link, .monotonic);
-        const word = &line.tags[slot / 8];
-        const shift: u6 = @intCast(slot % 8 * 8);
-        const kept = word.* & ~(@as(u64, 0xff) << shift);
-        @atomicStore(u64, word, kept | @as(u64, tag) << shift, .release);
-    }
-
-    fn tagOf(line: *const Line, slot: u32) u8 {
-        return @truncate(line.tags[slot / 8] >> @intCast(slot % 8 * 8));
+        @atomicStore(u16, &line.tags[slot], tag, .release);
     }
 };
 
-const place_mask: u16 = (1 << 11) - 1;
-
-inline fn tagFor(hash: u64) u8 {
-    return @as(u8, @truncate(hash)) | 0x80;
+inline fn tagFor(hash: u64) u16 {
+    return @as(u16, @truncate(hash >> tag_shift)) | 0x8000;
 }
 
-inline fn markFor(hash: u64) u16 {
-    return @as(u16, @truncate(hash >> 7)) << 11;
+inline fn equal(tags: Tags, tag: u16) Mask {
+    return @bitCast(tags == @as(Tags, @splat(tag)));
 }
 
-inline fn equal(tags: Tags, byte: u8) Mask {
-    return @bitCast(tags == @as(Tags, @splat(byte)));
-}
-
-/// What a look-up needs to know of a segment; lies in the directory. The address of its window, which
-/// ends in zeros, and in their place the number of index lines less one, as a mask of line offsets.
+/// What a look-up needs to know of a segment; lies in the directory. The address of its window.
 pub const Place = struct {
     bits: u64,
 
-    const mask: u64 = (lines_max - 1) * line_bytes;
-
-    pub fn of(window: *const Window) Place {
-        assert(std.math.isPowerOfTwo(window.lines));
-        return .{ .bits = @intFromPtr(window.base) | (window.lines - 1) * line_bytes };
+    pub inline fn of(window: *const Window) Place {
+        return .{ .bits = @intFromPtr(window.base) };
     }
 
-    inline fn base(place: Place) u64 {
-        @setRuntimeSafety(false);
-        return place.bits & ~@as(u64, windows.base_alignment - 1);
-    }
-
-    inline fn lines(place: Place) u32 {
-        @setRuntimeSafety(false);
-        return @intCast((place.bits & mask) / line_bytes + 1);
-    }
-
-    pub inline fn firstOffset(place: Place, hash: u64) u64 {
-        @setRuntimeSafety(false);
-        // Above tag and mark, below the directory's bits.
-        return (hash >> 6) & (place.bits & mask);
-    }
-
-    /// The index grows down from the entries, so that a small one shares its page with none of them but
-    /// lies beside the first.
     pub inline fn lineAt(place: Place, offset: u64) *Line {
         @setRuntimeSafety(false);
-        return @ptrFromInt(place.base() - offset + (lines_max - 1) * line_bytes);
+        return @ptrFromInt(place.bits + offset);
+    }
+};
+
+/// Where in a window the lines of an index are. A small index ends where the entries begin, so that it shares its page
+/// with none of them but lies beside the first: the offset of its first line has all the bits that its offsets have in
+/// common. One for all segments of a table: only the first one, as long as it is alone, has fewer lines than the most.
+pub const Offsets = struct {
+    floor: u64,
+
+    const mask: u64 = windows.base_alignment - line_bytes;
+
+    pub inline fn of(lines: u32) Offsets {
+        assert(std.math.isPowerOfTwo(lines));
+        assert(lines >= 2);
+        return .{ .floor = windows.base_alignment - lines * line_bytes };
     }
 
-    inline fn next(place: Place, offset: u64) u64 {
+    pub inline fn first(offsets: Offsets, hash: u64) u64 {
         @setRuntimeSafety(false);
-        return (offset + line_bytes) & (place.bits & mask);
+        return (hash >> (line_shift - line_bits)) & mask | offsets.floor;
+    }
+
+    pub inline fn count(offsets: Offsets) u64 {
+        @setRuntimeSafety(false);
+        return (windows.base_alignment - offsets.floor) / line_bytes;
+    }
+
+    /// The line after the given one, the `step`th of a probe: its neighbour, or the next pair.
+    inline fn next(offsets: Offsets, offset: u64, step: u64) u64 {
+        @setRuntimeSafety(false);
+        const neighbour = offset ^ line_bytes;
+        return if (step % 2 == 0) neighbour else (neighbour + 2 * line_bytes) & mask | offsets.floor;
     }
 };
 
@@ -144,8 +136,14 @@ pub fn Segment(comptime Entry: type) type {
     comptime assert(entries_at == windows.base_alignment);
     return struct {
         pub const window_bytes = std.mem.alignForward(usize, entries_at + entries_max * @sizeOf(Entry), windows.base_alignment);
-        /// The largest place that a link can name lies so far behind the window's end.
-        pub const slack_bytes = (@as(usize, place_mask) + 1) * @sizeOf(Entry);
+        /// What a link counts in, and how many of them an entry takes.
+        const unit: usize = if (@sizeOf(Entry) % 16 == 0) 16 else 8;
+        const units: u16 = @divExact(@sizeOf(Entry), unit);
+        /// The last entry that any link can name lies so far behind the window's end.
+        pub const slack_bytes = (@as(usize, std.math.maxInt(u16)) + 1) * unit + @sizeOf(Entry);
+        comptime {
+            assert(entries_max * units <= std.math.maxInt(u16));
+        }
 
         pub const Found = struct { entry: *Entry, line: *Line, slot: u32, number: u32 };
 
@@ -155,31 +153,47 @@ pub fn Segment(comptime Entry: type) type {
 
         inline fn entryOf(place: Place, number: u64) *Entry {
             @setRuntimeSafety(false);
-            return @ptrFromInt(place.base() + entries_at + number * @sizeOf(Entry));
+            return @ptrFromInt(place.bits + entries_at + number * @sizeOf(Entry));
+        }
+
+        inline fn entryAt(place: Place, link_to: u64) *Entry {
+            @setRuntimeSafety(false);
+            return @ptrFromInt(place.bits + entries_at + link_to * unit);
         }
 
         /// Reads anything, rubbish included, and ends.
-        pub inline fn find(place: Place, hash: u64, query: Entry.Query) ?Found {
+        pub inline fn find(place: Place, offsets: Offsets, hash: u64, query: Entry.Query) ?Found {
+            return switch (seek(place, offsets, hash, query)) {
+                .found => |found| found,
+                .vacant, .full => null,
+            };
+        }
+
+        /// Where a key that is not here would go: the slot that ended its probe.
+        pub const Vacancy = struct { line: *Line, slot: u32 };
+        pub const Sought = union(enum) { found: Found, vacant: Vacancy, full };
+
+        /// As `find`, and says where the probe ended.
+        pub inline fn seek(place: Place, offsets: Offsets, hash: u64, query: Entry.Query) Sought {
             @setRuntimeSafety(false);
-            var offset = place.firstOffset(hash);
-            for (0..place.lines()) |_| {
+            var offset = offsets.first(hash);
+            for (0..offsets.count()) |step| {
                 const line = place.lineAt(offset);
                 const tags = line.load();
-                var candidates = equal(tags, tagFor(hash));
+                var candidates = candidatesIn(tags, hash);
                 while (candidates != 0) : (candidates &= candidates - 1) {
                     const slot: u32 = @ctz(candidates);
-                    const target = line.linkAt(slot);
-                    if ((target ^ markFor(hash)) > place_mask) continue;
-                    const number = target & place_mask;
-                    const entry = entryOf(place, number);
+                    const to = line.linkAt(slot);
+                    const entry = entryAt(place, to);
                     if (entry.matches(query, hash)) {
-                        return .{ .entry = entry, .line = line, .slot = slot, .number = number };
+                        return .{ .found = .{ .entry = entry, .line = line, .slot = slot, .number = to / units } };
                     }
                 }
-                if (equal(tags, tag_empty) != 0) return null;
-                offset = place.next(offset);
+                const empty = equal(tags, tag_empty);
+                if (empty != 0) return .{ .vacant = .{ .line = line, .slot = @ctz(empty) } };
+                offset = offsets.next(offset, step);
             }
-            return null;
+            return .full;
         }
 
         pub inline fn candidatesIn(tags: Tags, hash: u64) Mask {
@@ -191,27 +205,21 @@ pub fn Segment(comptime Entry: type) type {
             return equal(tags, tag_empty) != 0;
         }
 
-        /// The entry of the first candidate, if its mark agrees as well.
-        pub inline fn entryIn(place: Place, line: *const Line, candidates: Mask, hash: u64) ?*const Entry {
+        /// The entry of the first candidate.
+        pub inline fn entryIn(place: Place, line: *const Line, candidates: Mask) *const Entry {
             @setRuntimeSafety(false);
-            const target = line.linkAt(@ctz(candidates));
-            if ((target ^ markFor(hash)) > place_mask) return null;
-            return entryOf(place, target & place_mask);
+            return entryAt(place, line.linkAt(@ctz(candidates)));
         }
 
-        /// Whether some key with these 12 bits is here.
-        pub inline fn mayContain(place: Place, hash: u64) bool {
+        /// Whether some key with these 15 bits is here.
+        pub inline fn mayContain(place: Place, offsets: Offsets, hash: u64) bool {
             @setRuntimeSafety(false);
-            var offset = place.firstOffset(hash);
-            for (0..place.lines()) |_| {
-                const line = place.lineAt(offset);
-                const tags = line.load();
-                var candidates = equal(tags, tagFor(hash));
-                while (candidates != 0) : (candidates &= candidates - 1) {
-                    if ((line.linkAt(@ctz(candidates)) ^ markFor(hash)) <= place_mask) return true;
-                }
-                if (equal(tags, tag_empty) != 0) return false;
-                offset = place.next(offset);
+            var offset = offsets.first(hash);
+            for (0..offsets.count()) |step| {
+                const tags = place.lineAt(offset).load();
+                if (candidatesIn(tags, hash) != 0) return true;
+                if (ends(tags)) return false;
+                offset = offsets.next(offset, step);
             }
             return false;
         }
@@ -221,24 +229,28 @@ pub fn Segment(comptime Entry: type) type {
             hash: u64,
             place: Place,
             line: *const Line,
-            /// Whether the first line does not decide.
+            /// Whether the cache line does not decide.
             unsure: bool = false,
         };
 
-        /// The entry that a batched key's line names, and brings it closer.
+        /// The entry that a batched key's line or its neighbour names, and brings it closer.
         pub inline fn aim(key: *Aim) ?*const Entry {
             @setRuntimeSafety(false);
-            const tags = key.line.load();
-            var candidates = candidatesIn(tags, key.hash);
-            while (candidates != 0) : (candidates &= candidates - 1) {
-                const entry = entryIn(key.place, key.line, candidates, key.hash) orelse continue;
-                const bytes: [*]const u8 = @ptrCast(entry);
-                @prefetch(bytes, .{});
-                // Entries straddle lines.
-                @prefetch(bytes + (@sizeOf(Entry) - 1), .{});
-                return entry;
+            inline for (0..2) |_| {
+                const tags = key.line.load();
+                const candidates = candidatesIn(tags, key.hash);
+                if (candidates != 0) {
+                    const entry = entryIn(key.place, key.line, candidates);
+                    const bytes: [*]const u8 = @ptrCast(entry);
+                    @prefetch(bytes, .{});
+                    // Entries straddle lines.
+                    @prefetch(bytes + (@sizeOf(Entry) - 1), .{});
+                    return entry;
+                }
+                if (ends(tags)) return null;
+                key.line = @ptrFromInt(@intFromPtr(key.line) ^ line_bytes);
             }
-            key.unsure = !ends(tags);
+            key.unsure = true;
             return null;
         }
 
@@ -265,8 +277,9 @@ pub fn Segment(comptime Entry: type) type {
 
         fn clearIndex(window: *Window) void {
             for (0..window.lines) |index| {
-                const line = Place.of(window).lineAt(index * line_bytes);
-                for (&line.tags) |*word| @atomicStore(u64, word, 0, .monotonic);
+                const line = Place.of(window).lineAt(Offsets.of(window.lines).floor + index * line_bytes);
+                const halves: *[2]u64 = @ptrCast(&line.tags);
+                for (halves) |*half| @atomicStore(u64, half, 0, .monotonic);
             }
             window.tombstones = 0;
         }
@@ -280,12 +293,15 @@ pub fn Segment(comptime Entry: type) type {
         }
 
         /// The pages for one more entry.
-        pub fn reserve(pool: *windows.Pool, budget: *budgeting.Budget, window: *Window) error{Limit}!void {
+        pub inline fn reserve(pool: *windows.Pool, budget: *budgeting.Budget, window: *Window) error{Limit}!void {
+            // Mostly the last page has room.
+            const end = entries_at + (@as(usize, window.live) + 1) * @sizeOf(Entry);
+            if (end <= @as(usize, window.page_end) * constants.page_bytes) return;
             try commit(pool, budget, window, window.lines, window.live + 1);
         }
 
         pub fn isFull(window: *const Window) bool {
-            return window.live + window.tombstones >= window.lines * constants.line_used_max;
+            return window.live + window.tombstones >= window.lines / 2 * constants.lines_used_max;
         }
 
         /// Adds an entry whose key is not here. The segment is not full and the pages are reserved.
@@ -299,6 +315,17 @@ pub fn Segment(comptime Entry: type) type {
             return entry;
         }
 
+        /// As `append`, for whoever has just looked and found no key but that slot. Nothing has changed since.
+        pub inline fn appendAt(window: *Window, vacancy: Vacancy, hash: u64, new: *const Entry) *Entry {
+            assert(!isFull(window));
+            assert(window.live < entries_max);
+            const entry = at(window, window.live);
+            store(entry, new);
+            vacancy.line.set(vacancy.slot, tagFor(hash), @as(u16, @intCast(window.live)) * units);
+            window.live += 1;
+            return entry;
+        }
+
         /// Readers may look on, or the sequence is odd.
         pub inline fn store(entry: *Entry, new: *const Entry) void {
             const to: *[words]u64 = @ptrCast(entry);
@@ -308,17 +335,18 @@ pub fn Segment(comptime Entry: type) type {
 
         inline fn link(window: *Window, hash: u64, number: u16) void {
             const place: Place = .of(window);
-            var offset = place.firstOffset(hash);
-            for (0..window.lines) |_| {
+            const offsets: Offsets = .of(window.lines);
+            var offset = offsets.first(hash);
+            for (0..window.lines) |step| {
                 const line = place.lineAt(offset);
                 const tags = line.load();
                 const free = equal(tags, tag_empty) | equal(tags, tag_tombstone);
                 if (free != 0) {
                     const slot: u32 = @ctz(free);
-                    if (line.tagOf(slot) == tag_tombstone) window.tombstones -= 1;
-                    return line.set(slot, tagFor(hash), markFor(hash) | number);
+                    if (line.tags[slot] == tag_tombstone) window.tombstones -= 1;
+                    return line.set(slot, tagFor(hash), number * units);
                 }
-                offset = place.next(offset);
+                offset = offsets.next(offset, step);
             }
             unreachable; // Not full: fewer than 13 of 16 slots are used.
         }
@@ -326,7 +354,7 @@ pub fn Segment(comptime Entry: type) type {
         /// Takes an entry out. The last one moves to its place. Between `begin` and `end`.
         pub fn remove(window: *Window, seeds: *const Seeds, found: Found) void {
             // Probes stop at a line that has an empty slot, so one more in it changes no probe.
-            if (equal(found.line.load(), tag_empty) != 0) {
+            if (ends(found.line.load())) {
                 found.line.set(found.slot, tag_empty, 0);
             } else {
                 found.line.set(found.slot, tag_tombstone, 0);
@@ -343,18 +371,19 @@ pub fn Segment(comptime Entry: type) type {
 
         fn relink(window: *Window, hash: u64, from: u16, to: u16) void {
             const place: Place = .of(window);
-            var offset = place.firstOffset(hash);
-            for (0..window.lines) |_| {
+            const offsets: Offsets = .of(window.lines);
+            var offset = offsets.first(hash);
+            for (0..window.lines) |step| {
                 const line = place.lineAt(offset);
                 const tags = line.load();
-                var candidates = equal(tags, tagFor(hash));
+                var candidates = candidatesIn(tags, hash);
                 while (candidates != 0) : (candidates &= candidates - 1) {
                     const slot: u32 = @ctz(candidates);
-                    if (line.linkAt(slot) != markFor(hash) | from) continue;
-                    return @atomicStore(u16, &line.links[slot], markFor(hash) | to, .monotonic);
+                    if (line.linkAt(slot) != from * units) continue;
+                    return @atomicStore(u16, &line.links[slot], to * units, .monotonic);
                 }
-                assert(equal(tags, tag_empty) == 0);
-                offset = place.next(offset);
+                assert(!ends(tags));
+                offset = offsets.next(offset, step);
             }
             unreachable; // Every entry has a slot.
         }
@@ -381,9 +410,12 @@ pub fn Segment(comptime Entry: type) type {
 }
 
 comptime {
-    // Tag and mark, line, and directory read different bits of the hash.
-    assert(12 + 7 + @as(u32, constants.directory_bits_max) <= 64);
+    // Tag, line, and directory read different bits of the hash.
+    assert(tag_shift + 15 < line_shift);
+    assert(line_shift + std.math.log2_int(u32, lines_max) + constants.directory_bits_max <= 64);
     assert(std.math.isPowerOfTwo(lines_max));
+    assert(1 << line_bits == line_bytes);
+    assert(constants.segment_lines_min >= 2);
 }
 
 test "a tombstone is left only where a probe may pass, and the last entry fills the hole" {
@@ -394,38 +426,38 @@ test "a tombstone is left only where a probe may pass, and the last entry fills 
     var pool: windows.Pool = .{ .window_bytes = Digests.window_bytes, .slack_bytes = Digests.slack_bytes };
     defer pool.deinit(&budget);
     const window = try pool.take(&budget);
-    try Digests.create(&pool, &budget, window, .{ .lines = 2, .depth = 0, .live = 20 });
+    try Digests.create(&pool, &budget, window, .{ .lines = 4, .depth = 0, .live = 20 });
     const seeds = Seeds.init(&@splat(1));
-    // Keys whose hashes all start at one line fill it; the 17th goes to the other.
+    // Keys whose hashes all start at one line fill it and its neighbour; the 17th goes to the next pair.
     var keys: [17]entry.Digest = undefined;
     var count: usize = 0;
     var number: u64 = 0;
     while (count < keys.len) : (number += 1) {
         var key: entry.Digest = @splat(0);
         std.mem.writeInt(u64, key[0..8], number, .little);
-        if (Place.of(window).firstOffset(seeds.digest(&key)) != 0) continue;
+        if (Offsets.of(4).first(seeds.digest(&key)) != Offsets.of(4).floor + line_bytes) continue;
         keys[count] = key;
         _ = Digests.append(window, seeds.digest(&key), &.{ .key = key, .value = @splat(@intCast(count)) });
         count += 1;
     }
     const place = Place.of(window);
     for ([_]usize{ 3, 16 }) |index| {
-        Digests.remove(window, &seeds, Digests.find(place, seeds.digest(&keys[index]), &keys[index]).?);
+        Digests.remove(window, &seeds, Digests.find(place, .of(4), seeds.digest(&keys[index]), &keys[index]).?);
         try testing.expectEqual(1, window.tombstones);
     }
     for (keys, 0..) |key, index| {
-        const found = Digests.find(place, seeds.digest(&key), &key);
+        const found = Digests.find(place, .of(4), seeds.digest(&key), &key);
         try testing.expectEqual(index != 3 and index != 16, found != null);
         if (found) |there| {
             try testing.expect(there.number < 15);
             try testing.expectEqual(@as(u8, @intCast(index)), there.entry.value[0]);
         }
     }
-    try Digests.prepareIndex(&pool, &budget, window, 4);
-    Digests.reindex(window, &seeds, 4);
+    try Digests.prepareIndex(&pool, &budget, window, 8);
+    Digests.reindex(window, &seeds, 8);
     try testing.expectEqual(0, window.tombstones);
     for (keys, 0..) |key, index| {
-        const found = Digests.find(.of(window), seeds.digest(&key), &key);
+        const found = Digests.find(.of(window), .of(8), seeds.digest(&key), &key);
         try testing.expectEqual(index != 3 and index != 16, found != null);
     }
 }

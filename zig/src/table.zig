@@ -22,6 +22,7 @@ const windows = @import("window.zig");
 const Seeds = @import("hash.zig").Seeds;
 
 const Budget = budgeting.Budget;
+const Offsets = segments.Offsets;
 const Place = segments.Place;
 const Window = windows.Window;
 pub const Error = budgeting.Error;
@@ -34,6 +35,7 @@ const Directory = struct {
     windows: []*Window,
 
     const places_alignment = 64;
+    const depth_min = 1;
 
     pub inline fn indexOf(directory: *const Directory, hash: u64) usize {
         return Way.of(directory).indexOf(hash);
@@ -61,12 +63,13 @@ const Way = struct {
     bits: u64,
 
     fn of(directory: *const Directory) Way {
-        return .{ .bits = @intFromPtr(directory.places.ptr) | (63 - directory.depth) };
+        // A shift by 64 does not exist.
+        assert(directory.depth >= Directory.depth_min);
+        return .{ .bits = @intFromPtr(directory.places.ptr) | (64 - @as(u64, directory.depth)) };
     }
 
     inline fn indexOf(way: Way, hash: u64) usize {
-        // In two steps: a shift by 64 does not exist.
-        return @intCast((hash >> 1) >> @as(u6, @truncate(way.bits)));
+        return @intCast(hash >> @as(u6, @truncate(way.bits)));
     }
 
     inline fn place(way: Way, hash: u64) *const Place {
@@ -80,11 +83,35 @@ const Way = struct {
     }
 };
 
+/// What a reader goes by. Also the header's `struct mfn_ifr_head`.
+pub const Head = extern struct {
+    sequence: windows.Sequence = .{},
+    way: std.atomic.Value(u64),
+    floor: std.atomic.Value(u64),
+
+    inline fn offsets(head: *const Head) Offsets {
+        return .{ .floor = head.floor.load(.monotonic) };
+    }
+};
+
+/// Changes whenever a reader of the header's would go astray: head, way, place, line, entry or hash.
+pub const head_layout: u32 = 1;
+
+/// Where the way leads once nobody knows what of a table is whole: to an index without a key.
+const Nowhere = struct {
+    // Variables, so that they lie where memory is zero and takes no room in a file.
+    var lines: [windows.base_alignment]u8 align(windows.base_alignment) = @splat(0);
+    var places: [2]*align(windows.base_alignment) [windows.base_alignment]u8 align(Directory.places_alignment) = @splat(&lines);
+
+    fn way() Way {
+        return .{ .bits = @intFromPtr(&places) | 63 };
+    }
+};
+
 pub fn Table(comptime Entry: type) type {
     return struct {
         /// What readers read: changes seldom.
-        way: std.atomic.Value(u64) align(std.atomic.cache_line),
-        sequence: windows.Sequence,
+        head: Head align(std.atomic.cache_line),
         /// Set when the writer will never finish what it began: readers that wait for it give up.
         abandoned: std.atomic.Value(bool),
         newest: std.atomic.Value(*Directory),
@@ -105,12 +132,14 @@ pub fn Table(comptime Entry: type) type {
                 .depth = 0,
                 .live = 1,
             });
-            const directory = try createDirectory(budget, null, 0);
-            directory.places[0] = .of(window);
-            directory.windows[0] = window;
+            const directory = try createDirectory(budget, null, Directory.depth_min);
+            @memset(directory.places, .of(window));
+            @memset(directory.windows, window);
             return .{
-                .way = .init(Way.of(directory).bits),
-                .sequence = .{},
+                .head = .{
+                    .way = .init(Way.of(directory).bits),
+                    .floor = .init(Offsets.of(constants.segment_lines_min).floor),
+                },
                 .abandoned = .init(false),
                 .newest = .init(directory),
                 .live = .init(0),
@@ -144,34 +173,38 @@ pub fn Table(comptime Entry: type) type {
 
         /// For whoever has the table to itself, or is its writer.
         pub inline fn get(self: *const Self, hash: u64, query: Entry.Query) ?*Entry {
-            const way: Way = .{ .bits = self.way.raw };
-            const found = Segment.find(way.go(hash), hash, query) orelse return null;
+            const way: Way = .{ .bits = self.head.way.raw };
+            const found = Segment.find(way.go(hash), self.head.offsets(), hash, query) orelse return null;
             return found.entry;
         }
 
         pub const Glance = enum { found, missing, unsure };
 
-        /// Beside the writer: the answer, if the first line decides and the writer is elsewhere. Nearly
+        /// Beside the writer: the answer, if the first cache line decides and the writer is elsewhere. Nearly
         /// always so; this much is worth being inline. It cannot panic.
         pub inline fn glance(self: *const Self, hash: u64, query: Entry.Query, answer: *Entry.Answer) Glance {
             @setRuntimeSafety(false);
-            const entered = self.sequence.enter();
+            const entered = self.head.sequence.enter();
             if (entered % 2 != 0) return .unsure;
-            const way: Way = .{ .bits = self.way.load(.acquire) };
+            const way: Way = .{ .bits = self.head.way.load(.acquire) };
             const place = way.go(hash);
-            const line = place.lineAt(place.firstOffset(hash));
-            const tags = line.load();
-            var candidates = Segment.candidatesIn(tags, hash);
-            while (candidates != 0) : (candidates &= candidates - 1) {
-                const entry = Segment.entryIn(place, line, candidates, hash) orelse continue;
-                if (!entry.matches(query, hash)) continue;
-                const copy = entry.answer();
-                if (!self.sequence.stillAt(entered)) return .unsure;
-                answer.* = copy;
-                return .found;
+            var offset = self.head.offsets().first(hash);
+            inline for (0..2) |_| {
+                const line = place.lineAt(offset);
+                const tags = line.load();
+                var candidates = Segment.candidatesIn(tags, hash);
+                while (candidates != 0) : (candidates &= candidates - 1) {
+                    const entry = Segment.entryIn(place, line, candidates);
+                    if (!entry.matches(query, hash)) continue;
+                    const copy = entry.answer();
+                    if (!self.head.sequence.stillAt(entered)) return .unsure;
+                    answer.* = copy;
+                    return .found;
+                }
+                if (Segment.ends(tags)) return if (self.head.sequence.stillAt(entered)) .missing else .unsure;
+                offset ^= segments.line_bytes;
             }
-            if (!Segment.ends(tags)) return .unsure;
-            return if (self.sequence.stillAt(entered)) .missing else .unsure;
+            return .unsure;
         }
 
         /// Beside the writer: a copy of what the entry answers. Null also when the writer is gone.
@@ -190,7 +223,7 @@ pub fn Table(comptime Entry: type) type {
             var tries: u32 = 0;
             while (true) {
                 if (self.enter(hash)) |ticket| {
-                    const answer = if (Segment.find(ticket.place, hash, query)) |found| found.entry.answer() else null;
+                    const answer = if (Segment.find(ticket.place, self.head.offsets(), hash, query)) |found| found.entry.answer() else null;
                     if (ticket.window.sequence.stillAt(ticket.entered)) return answer;
                 }
                 if (!self.again(&tries)) return null;
@@ -232,29 +265,30 @@ pub fn Table(comptime Entry: type) type {
         /// is another entry that hears of it, or none.
         pub fn touch(self: *const Self, hash: u64, query: Entry.Query) void {
             @setRuntimeSafety(false);
-            const way: Way = .{ .bits = self.way.load(.acquire) };
-            const found = Segment.find(way.go(hash), hash, query) orelse return;
+            const way: Way = .{ .bits = self.head.way.load(.acquire) };
+            const found = Segment.find(way.go(hash), self.head.offsets(), hash, query) orelse return;
             found.entry.touch();
         }
 
-        /// Lets readers go that wait for a writer that broke off.
+        /// Lets readers go that wait for a writer that broke off, and leads those that do not look at the sequence to nothing.
         pub fn abandon(self: *Self) void {
+            self.head.way.store(Nowhere.way().bits, .release);
             self.abandoned.store(true, .monotonic);
         }
 
         /// What the index says without the entry: false is sure. Beside the writer.
         pub fn mayContain(self: *const Self, hash: u64) bool {
             @setRuntimeSafety(false);
-            const entered = self.sequence.enter();
-            const way: Way = .{ .bits = self.way.load(.acquire) };
+            const entered = self.head.sequence.enter();
+            const way: Way = .{ .bits = self.head.way.load(.acquire) };
             if (entered % 2 == 0) {
-                const maybe = Segment.mayContain(way.go(hash), hash);
-                if (self.sequence.stillAt(entered)) return maybe;
+                const maybe = Segment.mayContain(way.go(hash), self.head.offsets(), hash);
+                if (self.head.sequence.stillAt(entered)) return maybe;
             }
             var tries: u32 = 0;
             while (true) {
                 if (self.enter(hash)) |ticket| {
-                    const maybe = Segment.mayContain(ticket.place, hash);
+                    const maybe = Segment.mayContain(ticket.place, self.head.offsets(), hash);
                     if (ticket.window.sequence.stillAt(ticket.entered)) return maybe;
                 }
                 if (!self.again(&tries)) return true;
@@ -278,8 +312,9 @@ pub fn Table(comptime Entry: type) type {
             comptime assert(ahead_line + ahead_entry < ring);
             var lines: [ring]Aim = undefined;
             var aimed: [ring]?*const Entry = undefined;
-            const entered = self.sequence.enter();
-            const way: Way = .{ .bits = self.way.load(.acquire) };
+            const entered = self.head.sequence.enter();
+            const way: Way = .{ .bits = self.head.way.load(.acquire) };
+            const offsets = self.head.offsets();
             var unsure: u64 = 0;
             var hits: u64 = 0;
             const count = if (entered % 2 == 0) queries.len else 0;
@@ -287,7 +322,7 @@ pub fn Table(comptime Entry: type) type {
                 if (step < count) {
                     const hash = seeds.digest(&queries[step]);
                     const place = way.go(hash);
-                    const line = place.lineAt(place.firstOffset(hash));
+                    const line = place.lineAt(offsets.first(hash));
                     @prefetch(line, .{});
                     lines[step % ring] = .{ .hash = hash, .place = place, .line = line };
                 }
@@ -305,9 +340,9 @@ pub fn Table(comptime Entry: type) type {
                     unsure += flag >> 1;
                 }
             }
-            if (entered % 2 == 0 and self.sequence.stillAt(entered) and unsure == 0) return hits;
+            if (entered % 2 == 0 and self.head.sequence.stillAt(entered) and unsure == 0) return hits;
             // The writer came by, or some keys do not lie where keys mostly lie.
-            const all = entered % 2 != 0 or !self.sequence.stillAt(entered);
+            const all = entered % 2 != 0 or !self.head.sequence.stillAt(entered);
             if (all) hits = 0;
             for (queries, 0..) |*query, index| {
                 if (!all and found[index] != flag_unsure) continue;
@@ -331,13 +366,13 @@ pub fn Table(comptime Entry: type) type {
         }
 
         inline fn begin(self: *Self, window: *Window) void {
-            self.sequence.begin();
+            self.head.sequence.begin();
             window.sequence.begin();
         }
 
         inline fn end(self: *Self, window: *Window) void {
             window.sequence.end();
-            self.sequence.end();
+            self.head.sequence.end();
         }
 
         /// Adds an entry whose key is not here. An error changes nothing that a caller can see.
@@ -357,10 +392,39 @@ pub fn Table(comptime Entry: type) type {
             return entry;
         }
 
+        /// Adds an entry, or gives the one that its key has already. An error changes nothing that a caller can see.
+        pub inline fn addUnlessThere(
+            self: *Self,
+            budget: *Budget,
+            seeds: *const Seeds,
+            hash: u64,
+            query: Entry.Query,
+            new: *const Entry,
+        ) Error!?*Entry {
+            const way: Way = .{ .bits = self.head.way.raw };
+            switch (Segment.seek(way.go(hash), self.head.offsets(), hash, query)) {
+                .found => |found| return found.entry,
+                .vacant => |vacancy| {
+                    const window = self.newest.raw.window(hash);
+                    // A tombstone on the way would rather be used, and a segment without room changes first.
+                    if (window.tombstones == 0 and !Segment.isFull(window)) {
+                        if (Segment.reserve(&self.pool, budget, window)) {
+                            _ = Segment.appendAt(window, vacancy, hash, new);
+                            self.live.store(self.live.raw + 1, .monotonic);
+                            return null;
+                        } else |_| {}
+                    }
+                },
+                .full => {},
+            }
+            _ = try self.add(budget, seeds, hash, new);
+            return null;
+        }
+
         /// Removes a key and answers what its entry was.
         pub fn remove(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64, query: Entry.Query) ?Entry {
             const window = self.newest.raw.window(hash);
-            const found = Segment.find(.of(window), hash, query) orelse return null;
+            const found = Segment.find(.of(window), .of(window.lines), hash, query) orelse return null;
             const entry = found.entry.*;
             self.begin(window);
             Segment.remove(window, seeds, found);
@@ -412,7 +476,7 @@ pub fn Table(comptime Entry: type) type {
             while (index < directory.windows.len) {
                 const window = directory.windows[index];
                 index += directory.spanOf(window.depth);
-                sum.capacity += window.lines * constants.line_used_max;
+                sum.capacity += window.lines / 2 * constants.lines_used_max;
                 sum.index_bytes += Segment.indexBytes(window);
             }
             return sum;
@@ -438,6 +502,7 @@ pub fn Table(comptime Entry: type) type {
                 self.begin(window);
                 defer self.end(window);
                 Segment.reindex(window, seeds, lines);
+                self.head.floor.store(Offsets.of(lines).floor, .monotonic);
                 const span = self.newest.raw.spanAt(hash, window.depth);
                 return publish(self.newest.raw, span.start, span.count, window);
             }
@@ -472,10 +537,10 @@ pub fn Table(comptime Entry: type) type {
             const directory = self.newest.raw;
             const span = directory.spanAt(hash, depth);
             assert(directory.windows[span.start] == old);
-            self.sequence.begin();
+            self.head.sequence.begin();
             publish(directory, span.start, span.count / 2, new[0]);
             publish(directory, span.start + span.count / 2, span.count / 2, new[1]);
-            self.sequence.end();
+            self.head.sequence.end();
             self.segment_count += 1;
             self.pool.put(budget, old);
         }
@@ -503,9 +568,9 @@ pub fn Table(comptime Entry: type) type {
                     _ = Segment.append(new, entry.hashStored(seeds), entry);
                 }
             }
-            self.sequence.begin();
+            self.head.sequence.begin();
             publish(directory, span.start, span.count, new);
-            self.sequence.end();
+            self.head.sequence.end();
             self.segment_count -= 1;
             for (old) |window| self.pool.put(budget, window);
             // A table that shrinks needs no spare window.
@@ -519,10 +584,10 @@ pub fn Table(comptime Entry: type) type {
                 @memset(new.places[index * 2 ..][0..2], place);
                 @memset(new.windows[index * 2 ..][0..2], window);
             }
-            self.sequence.begin();
-            self.way.store(Way.of(new).bits, .release);
+            self.head.sequence.begin();
+            self.head.way.store(Way.of(new).bits, .release);
             self.newest.store(new, .release);
-            self.sequence.end();
+            self.head.sequence.end();
         }
     };
 }

@@ -38,7 +38,7 @@ pub const Window = struct {
 };
 
 /// Says whether what lies behind it is whole, and whether it is still what it was. One writer.
-pub const Sequence = struct {
+pub const Sequence = extern struct {
     value: std.atomic.Value(u64) = .init(0),
 
     /// Between `begin` and `end` nothing is whole.

@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /* Major version in the high 16 bits, minor in the low ones. */
-#define MFN_IFR_ABI_VERSION 0x00010001u
+#define MFN_IFR_ABI_VERSION 0x00010002u
 
 #define MFN_IFR_DIGEST_BYTES 32u      /* A digest key. */
 #define MFN_IFR_VALUE_BYTES 16u       /* A value. */
@@ -118,6 +118,37 @@ int32_t mfn_ifr_insert(struct mfn_ifr *ifr, const uint8_t *key, const uint8_t *v
  * Returns: MFN_OK; MFN_NOT_FOUND; MFN_INVALID_ARGUMENT.
  * Thread: beside a writer. */
 int32_t mfn_ifr_get(const struct mfn_ifr *ifr, const uint8_t *key, uint8_t *value);
+
+/* What a look-up without a call goes by: see mfn/ifr_inline.h, which reads it. The words are another thread's to change. */
+struct mfn_ifr_head {
+    /* Even: what lies behind is whole. Changes with every change but the adding of an entry. */
+    uint64_t sequence;
+    /* The address of the places of segments, a multiple of 64, and in its low 6 bits the shift that makes an index of a hash. */
+    uint64_t way;
+    /* Where in a segment the index begins: the bits that the offsets of its lines have in common. */
+    uint64_t floor;
+};
+
+/* Leads to the head of a registry, as long as that lives. Holds the secret of the hash: keep it where you keep that. */
+struct mfn_ifr_view {
+    /* sizeof(struct mfn_ifr_view) of the caller. */
+    uint32_t struct_size;
+    /* MFN_IFR_LAYOUT of the library. */
+    uint32_t layout;
+    const struct mfn_ifr_head *head;
+    uint32_t hash_lanes[8];
+    uint64_t hash_multiplier;
+};
+
+/* The layout that mfn/ifr_inline.h of this version reads. */
+#define MFN_IFR_LAYOUT 1u
+#define MFN_IFR_VIEW_INIT {(uint32_t)sizeof(struct mfn_ifr_view), 0, 0, {0}, 0}
+
+/* Writes the view of a registry. It stays the same until mfn_ifr_free; after a broken invariant it leads to nothing.
+ * Returns: MFN_OK; MFN_INVALID_ARGUMENT.
+ * Ownership: what the view leads to is the registry's.
+ * Thread: beside a writer. Since 1.2. */
+int32_t mfn_ifr_view_read(const struct mfn_ifr *ifr, struct mfn_ifr_view *view);
 
 /* Looks up `count` digests that lie one after the other in `keys`; waits for memory overlap. found[i] becomes 1 or 0;
  * values + 16 * i receives a value that was found and is left alone otherwise. `hits` (may be NULL) receives how many

@@ -287,7 +287,7 @@ fn table(ctx: &mut Ctx, count: usize) -> Result<(), BenchError> {
         &note,
     )?;
     let tags =
-        "absent keys that the index in front of the entries (12 bits of hash each) does not deny";
+        "absent keys that the index in front of the entries (15 bits of hash each) does not deny";
     ctx.row(
         &name("index says maybe"),
         "%",

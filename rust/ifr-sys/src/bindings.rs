@@ -1,5 +1,5 @@
-// Generated from ffi/include/mfn/ifr.h (headers cc4b08f823d14afa89447e72a73a5052a89a583788421a990e2a73c8491f7034) by `./make gen`; do not edit.
-pub const MFN_IFR_ABI_VERSION: u32 = 65537;
+// Generated from ffi/include/mfn/ifr.h (headers 1d3852befec1720e893d521465a741df3cac5eaa5e77ccbef2f7924fe0d231bb) by `./make gen`; do not edit.
+pub const MFN_IFR_ABI_VERSION: u32 = 65538;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;
 pub const MFN_IFR_KEY_BYTES_MAX: u32 = 65536;
@@ -8,6 +8,7 @@ pub const MFN_IFR_BYTES_MIN: u32 = 32768;
 pub const MFN_IFR_NO_FILTER: u32 = 1;
 pub const MFN_IFR_OPTIONS_SIZE_1_0: u32 = 32;
 pub const MFN_IFR_STATS_SIZE_1_0: u32 = 72;
+pub const MFN_IFR_LAYOUT: u32 = 1;
 pub const MFN_IFR_FOUND_EXACT: u32 = 0;
 pub const MFN_IFR_FOUND_PARTIAL: u32 = 1;
 pub const MFN_IFR_ROUTE_TO_LAYERS: u32 = 2;
@@ -156,6 +157,49 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn mfn_ifr_get(ifr: *const mfn_ifr, key: *const u8, value: *mut u8) -> i32;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct mfn_ifr_head {
+    pub sequence: u64,
+    pub way: u64,
+    pub floor: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mfn_ifr_head"][::core::mem::size_of::<mfn_ifr_head>() - 24usize];
+    ["Alignment of mfn_ifr_head"][::core::mem::align_of::<mfn_ifr_head>() - 8usize];
+    ["Offset of field: mfn_ifr_head::sequence"]
+        [::core::mem::offset_of!(mfn_ifr_head, sequence) - 0usize];
+    ["Offset of field: mfn_ifr_head::way"][::core::mem::offset_of!(mfn_ifr_head, way) - 8usize];
+    ["Offset of field: mfn_ifr_head::floor"]
+        [::core::mem::offset_of!(mfn_ifr_head, floor) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct mfn_ifr_view {
+    pub struct_size: u32,
+    pub layout: u32,
+    pub head: *const mfn_ifr_head,
+    pub hash_lanes: [u32; 8usize],
+    pub hash_multiplier: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of mfn_ifr_view"][::core::mem::size_of::<mfn_ifr_view>() - 56usize];
+    ["Alignment of mfn_ifr_view"][::core::mem::align_of::<mfn_ifr_view>() - 8usize];
+    ["Offset of field: mfn_ifr_view::struct_size"]
+        [::core::mem::offset_of!(mfn_ifr_view, struct_size) - 0usize];
+    ["Offset of field: mfn_ifr_view::layout"]
+        [::core::mem::offset_of!(mfn_ifr_view, layout) - 4usize];
+    ["Offset of field: mfn_ifr_view::head"][::core::mem::offset_of!(mfn_ifr_view, head) - 8usize];
+    ["Offset of field: mfn_ifr_view::hash_lanes"]
+        [::core::mem::offset_of!(mfn_ifr_view, hash_lanes) - 16usize];
+    ["Offset of field: mfn_ifr_view::hash_multiplier"]
+        [::core::mem::offset_of!(mfn_ifr_view, hash_multiplier) - 48usize];
+};
+unsafe extern "C" {
+    pub fn mfn_ifr_view_read(ifr: *const mfn_ifr, view: *mut mfn_ifr_view) -> i32;
 }
 unsafe extern "C" {
     pub fn mfn_ifr_get_many(

@@ -18,6 +18,7 @@
 
 mod error;
 mod flows;
+mod head;
 mod summary;
 
 use std::any::Any;
@@ -29,6 +30,8 @@ use std::ptr::{self, NonNull};
 
 use mfn_ifr_sys as sys;
 use mfn_ifr_sys::mfn_status;
+
+use head::View;
 
 pub use error::IfrError;
 pub use flows::{
@@ -45,9 +48,6 @@ pub type Value = [u8; sys::MFN_IFR_VALUE_BYTES as usize];
 pub const KEY_BYTES_MAX: usize = sys::MFN_IFR_KEY_BYTES_MAX as usize;
 /// The smallest `bytes_max`, in bytes.
 pub const BYTES_MIN: u64 = sys::MFN_IFR_BYTES_MIN as u64;
-
-/// Keys that `get_many` hands over at once: 4 KiB of stack.
-const BATCH: usize = 256;
 
 /// How to make an [`Ifr`].
 #[derive(Clone)]
@@ -111,6 +111,7 @@ pub struct Stats {
 /// Shared references may be used by many threads at once.
 pub struct Ifr {
     handle: NonNull<sys::mfn_ifr>,
+    view: View,
     bytes_max: u64,
 }
 
@@ -155,8 +156,17 @@ impl Ifr {
             return Err(IfrError::of(status, options.bytes_max));
         }
         let handle = NonNull::new(handle).ok_or(IfrError::Unexpected(status))?;
+        let Some(view) = View::of(handle) else {
+            // SAFETY: made above, and nobody else knows it.
+            unsafe { sys::mfn_ifr_free(handle.as_ptr()) };
+            return Err(IfrError::Version {
+                found,
+                wanted: sys::MFN_IFR_ABI_VERSION,
+            });
+        };
         Ok(Self {
             handle,
+            view,
             bytes_max: options.bytes_max,
         })
     }
@@ -183,35 +193,13 @@ impl Ifr {
     /// The value of a digest.
     #[inline]
     pub fn get(&self, key: &Digest) -> Option<Value> {
-        let mut value = [0; 16];
-        // SAFETY: the handle is live and may be read by many; the arrays have the right lengths.
-        let status =
-            unsafe { sys::mfn_ifr_get(self.handle.as_ptr(), key.as_ptr(), value.as_mut_ptr()) };
-        (status == mfn_status::MFN_OK).then_some(value)
+        self.view.look(key)
     }
 
     /// Looks up many digests; their waits for memory overlap. `out[i]` becomes the value of `keys[i]`.
     /// Only as many as both slices hold.
     pub fn get_many(&self, keys: &[Digest], out: &mut [Option<Value>]) {
-        let mut values = [[0; 16]; BATCH];
-        let mut found = [0; BATCH];
-        for (keys, out) in keys.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
-            let count = keys.len().min(out.len());
-            // SAFETY: the handle is live; `count` is at most the length of each of the three arrays.
-            let status = unsafe {
-                sys::mfn_ifr_get_many(
-                    self.handle.as_ptr(),
-                    keys.as_ptr().cast(),
-                    count,
-                    values.as_mut_ptr().cast(),
-                    found.as_mut_ptr(),
-                    ptr::null_mut(),
-                )
-            };
-            for ((out, found), value) in out.iter_mut().zip(&found).zip(&values).take(count) {
-                *out = (status == mfn_status::MFN_OK && *found != 0).then_some(*value);
-            }
-        }
+        self.view.look_many(keys, out);
     }
 
     /// Forgets a digest and returns its value.

@@ -248,3 +248,33 @@ fn readers_share_a_registry() {
     .unwrap();
     assert_eq!(moved.get(&digest(1)), Some(value(1)));
 }
+
+/// Look-ups read the archive's memory themselves: they find what it finds at every size, where lines overflow, where entries
+/// moved into holes, and after segments were split and merged.
+#[test]
+fn look_ups_without_a_call_agree_at_every_size() {
+    const MOST: u64 = 60_000;
+    let mut ifr = registry(1 << 26, true);
+    let mut out = vec![None; 2 * MOST as usize];
+    let keys: Vec<_> = (0..2 * MOST).map(digest).collect();
+    let check = |ifr: &Ifr, out: &mut Vec<Option<Value>>, there: &dyn Fn(u64) -> bool| {
+        ifr.get_many(&keys, out);
+        for (number, (key, found)) in (0..).zip(keys.iter().zip(&*out)) {
+            let wanted = there(number).then(|| value(number));
+            assert_eq!(*found, wanted, "key {number} in a batch");
+            assert_eq!(ifr.get(key), wanted, "key {number}");
+        }
+    };
+    let mut next = 1;
+    for number in 0..MOST {
+        ifr.insert(&digest(number), value(number)).unwrap();
+        if number == next {
+            check(&ifr, &mut out, &|other| other <= number);
+            next += next / 2 + 1;
+        }
+    }
+    for number in (0..MOST).filter(|number| number % 3 != 0) {
+        assert_eq!(ifr.remove(&digest(number)), Some(value(number)));
+    }
+    check(&ifr, &mut out, &|other| other < MOST && other % 3 == 0);
+}

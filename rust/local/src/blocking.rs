@@ -14,13 +14,13 @@ use std::time::Instant;
 use mfn_wire::{Header, Kind, Service, Status, WireError};
 
 use crate::call::Reply;
-use crate::client::{ConnectOptions, Request};
 use crate::driver::{End, say_why};
 use crate::error::{CallError, LocalError};
 use crate::frames::{Received, client_hello, greeting, receive, request_header};
 use crate::input::Input;
 use crate::link::{self, Writing};
 use crate::outbox::{Flushed, Outbox};
+use crate::request::{ConnectOptions, Request};
 use crate::socket;
 use crate::wait::Wait;
 

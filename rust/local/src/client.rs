@@ -11,101 +11,16 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::call::{Context, Reply};
-use crate::driver::{Drive, End, Partial, Side, drive};
+use crate::call::Reply;
+use crate::driver::{Drive, End, FRAMES_PER_TURN, Partial, Side, drive};
 use crate::error::{CallError, LocalError};
 use crate::frames::{Announced, Received, client_hello, greeting, receive, request_header};
 use crate::outbox::Outbox;
+use crate::request::{ConnectOptions, Request};
 use crate::slots::{Owner, Slots};
 use crate::socket::PeerCredentials;
-use crate::trace::{Hex, Trace};
+use crate::trace::Hex;
 use crate::{link, socket};
-
-/// How to connect.
-#[derive(Clone, Debug)]
-pub struct ConnectOptions {
-    /// How long connecting, HELLO included, may take.
-    pub timeout: Duration,
-    /// Name and version of the program, told to the server.
-    pub software: String,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(5),
-            software: concat!("mfn-local/", env!("CARGO_PKG_VERSION")).into(),
-        }
-    }
-}
-
-/// What is asked.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub content_type: ContentType,
-    pub body: Bytes,
-    /// When to stop waiting; the server learns it and stops then. `None`: never. What passes before the request is sent,
-    /// such as connecting, counts.
-    pub deadline: Option<std::time::Instant>,
-    /// The trace that the call goes into; none makes a new one.
-    pub trace: Trace,
-}
-
-impl Request {
-    /// A body of that type, no deadline.
-    pub fn new(content_type: ContentType, body: impl Into<Bytes>) -> Self {
-        Self {
-            content_type,
-            body: body.into(),
-            deadline: None,
-            trace: Trace::default(),
-        }
-    }
-
-    /// A message as body.
-    pub fn message(message: &impl prost::Message) -> Self {
-        Self::new(ContentType::Protobuf, message.encode_to_vec())
-    }
-
-    /// No body.
-    pub fn empty() -> Self {
-        Self::new(ContentType::None, Bytes::new())
-    }
-
-    /// The same with a deadline that long from now, if it had none that is earlier.
-    #[must_use]
-    pub fn within(self, wait: Duration) -> Self {
-        // A wait beyond what the clock can represent is one without end.
-        match std::time::Instant::now().checked_add(wait) {
-            Some(deadline) => self.until(deadline),
-            None => self,
-        }
-    }
-
-    /// The same with a deadline, if it had none that is earlier.
-    #[must_use]
-    pub fn until(mut self, deadline: std::time::Instant) -> Self {
-        self.deadline = Some(self.deadline.map_or(deadline, |own| own.min(deadline)));
-        self
-    }
-
-    /// The same as part of the work on another call: its deadline holds here too, and its trace goes on.
-    #[must_use]
-    pub fn on_behalf_of(mut self, context: &Context) -> Self {
-        self.trace = context.trace;
-        match context.deadline {
-            Some(deadline) => self.until(deadline),
-            None => self,
-        }
-    }
-
-    /// The same, to be recorded by all who work on it.
-    #[must_use]
-    pub fn sampled(mut self) -> Self {
-        self.trace.sampled = true;
-        self
-    }
-}
 
 /// One item of a streamed answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +34,13 @@ pub struct Event {
 pub enum Item {
     Event(Event),
     Reply(Reply),
+}
+
+/// What came of a call.
+pub(crate) struct Answer {
+    pub(crate) result: Result<Reply, CallError>,
+    /// When the last bytes arrived: its own, or later ones.
+    pub(crate) arrived: Option<Instant>,
 }
 
 /// One connection. Cheap to clone; calls of all clones travel at once. The connection ends with the last clone.
@@ -159,6 +81,23 @@ struct State {
     server: Announced,
     /// When the driver looks at deadlines next.
     due: Option<Instant>,
+    /// When the last bytes arrived.
+    arrived: Option<Instant>,
+    /// The most calls at once since none was.
+    most: usize,
+}
+
+impl State {
+    /// Counts a call that was just taken in. `true`: none is under way beside it, and if calls are as they were last time,
+    /// none is about to be: callers that were answered together ask again together.
+    fn is_alone(&mut self) -> bool {
+        let now = self.slots.in_flight();
+        if now > 1 {
+            self.most = self.most.max(now);
+            return false;
+        }
+        std::mem::replace(&mut self.most, now) <= 1
+    }
 }
 
 /// Deadlines are kept to this: the driver does not wake more often for them.
@@ -209,14 +148,29 @@ impl Client {
 
     /// Asks, and waits for the reply. Dropped before, the call is cancelled.
     pub async fn call(&self, method: u16, request: Request) -> Result<Reply, CallError> {
-        let mut flight = self.send(method, &request, 0, Owner::call())?;
+        let answer = self.call_at(Instant::now(), method, &request).await?;
+        answer.result
+    }
+
+    /// The same for who has just looked at the clock.
+    pub(crate) async fn call_at(
+        &self,
+        now: Instant,
+        method: u16,
+        request: &Request,
+    ) -> Result<Answer, CallError> {
+        let mut flight = self.send(now, method, request, 0, Owner::call())?;
         let shared = &self.connection.shared;
-        let result =
-            std::future::poll_fn(|context| shared.state().slots.poll(flight.request_id, context))
-                .await;
+        let answer = std::future::poll_fn(|context| {
+            let mut state = shared.state();
+            let arrived = state.arrived;
+            let polled = state.slots.poll(flight.request_id, context);
+            polled.map(|result| result.map(|result| Answer { result, arrived }))
+        })
+        .await;
         // It took its slot with it.
         flight.is_over = true;
-        result.unwrap_or_else(|| Err(CallError::Closed("its task is gone".into())))
+        answer.ok_or_else(|| CallError::Closed("its task is gone".into()))
     }
 
     /// Asks for a streamed answer, of which at most `credit` events are under way at once.
@@ -232,7 +186,7 @@ impl Client {
             to,
             allowed: credit,
         };
-        let flight = self.send(method, &request, credit, owner)?;
+        let flight = self.send(Instant::now(), method, &request, credit, owner)?;
         Ok(Streaming {
             flight: Some(flight),
             items,
@@ -299,6 +253,7 @@ impl Client {
 
     fn send(
         &self,
+        now: Instant,
         method: u16,
         request: &Request,
         credit: u32,
@@ -306,7 +261,7 @@ impl Client {
     ) -> Result<Flight, CallError> {
         let shared = &self.connection.shared;
         let deadline = request.deadline.map(Instant::from_std);
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if deadline.is_some_and(|deadline| deadline <= now) {
             return Err(CallError::Deadline);
         }
         let (request_id, is_alone, is_earlier) = {
@@ -325,7 +280,7 @@ impl Client {
             if is_earlier {
                 state.due = deadline;
             }
-            (request_id, state.slots.in_flight() == 1, is_earlier)
+            (request_id, state.is_alone(), is_earlier)
         };
         let trace = request.trace.child();
         tracing::trace!(
@@ -506,6 +461,7 @@ async fn connect(
     let (greet, greeted) = oneshot::channel();
     let mut side = ClientSide {
         shared: Arc::clone(&shared),
+        shares_processor: socket::share_processor(&shared.probe),
         greet: Some(greet),
     };
     let config = Drive {
@@ -542,13 +498,33 @@ async fn connect(
     }
 }
 
+/// Who has an answer asks again, and these requests leave before more answers are handed over: the server, on another
+/// processor, works on them meanwhile, instead of both sides waiting for each other in turn. It takes about as long to
+/// hand over so many and to run who waits for them as to wake another processor; fewer would only be more writes.
+const FRAMES_PER_PART: usize = 64;
+
 struct ClientSide {
     shared: Arc<Shared>,
+    /// The server can only work when we do not.
+    shares_processor: bool,
     greet: Option<oneshot::Sender<Result<(), End>>>,
 }
 
 impl Side for ClientSide {
     const READS_WHILE_FULL: bool = true;
+    const LETS_RUN: bool = true;
+
+    fn frames_per_turn(&self) -> usize {
+        if self.shares_processor {
+            FRAMES_PER_TURN
+        } else {
+            FRAMES_PER_PART
+        }
+    }
+
+    fn arrived(&mut self, at: Instant) {
+        self.shared.state().arrived = Some(at);
+    }
 
     fn frame(&mut self, bytes: Bytes) -> Result<(), End> {
         match receive(self.shared.service, self.greet.is_none(), bytes)? {
@@ -641,5 +617,42 @@ impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.end(&End::Closed);
         self.0.outbox.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_alone_if_calls_were_not_many_the_last_time() {
+        let mut state = State::default();
+        let ask = |state: &mut State| {
+            let id = state
+                .slots
+                .insert(Owner::call(), None)
+                .expect("there is room");
+            (id, state.is_alone())
+        };
+        let answer = |state: &mut State, id| {
+            let result = Err(CallError::Deadline);
+            state.slots.answered(id, result);
+        };
+        for _ in 0..3 {
+            let (id, is_alone) = ask(&mut state);
+            assert!(is_alone);
+            answer(&mut state, id);
+        }
+        for _ in 0..3 {
+            let asked: Vec<_> = (0..5).map(|_| ask(&mut state)).collect();
+            assert!(asked.iter().skip(1).all(|(_, is_alone)| !is_alone));
+            asked.iter().for_each(|(id, _)| answer(&mut state, *id));
+        }
+        // The first of many is no more alone than they are, and one that stays by itself is, from the second on.
+        for expected in [false, true, true] {
+            let (id, is_alone) = ask(&mut state);
+            assert_eq!(is_alone, expected);
+            answer(&mut state, id);
+        }
     }
 }

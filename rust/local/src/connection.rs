@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::call::{Call, EventSink, Reply};
-use crate::driver::{Drive, End, Side, cut, drive};
+use crate::driver::{Drive, End, FRAMES_PER_TURN, Side, cut, drive};
 use crate::error::Failure;
 use crate::frames::greeting;
 use crate::input::tail;
@@ -57,6 +57,8 @@ pub(crate) async fn connection(
         outbox: Arc::clone(&outbox),
         greeted: false,
         stopping: false,
+        now: Instant::now(),
+        unlooked: 0,
         calls: Arc::default(),
         spare: Vec::new(),
     };
@@ -104,6 +106,9 @@ struct ServerSide<'a> {
     outbox: Arc<Outbox>,
     greeted: bool,
     stopping: bool,
+    /// The clock at the last look, and how many requests came since.
+    now: Instant,
+    unlooked: u32,
     calls: Arc<Calls>,
     /// Of calls that are over, for those to come.
     spare: Vec<EventSink>,
@@ -111,9 +116,22 @@ struct ServerSide<'a> {
 
 /// As many calls of one connection may be answered at once in one turn without an allocation.
 const SPARE_MAX: usize = 16;
+/// Requests whose deadlines one look at the clock serves, when their bytes arrived together.
+const REQUESTS_PER_LOOK: u32 = 16;
 
 impl Side for ServerSide<'_> {
     const READS_WHILE_FULL: bool = false;
+    const LETS_RUN: bool = false;
+
+    /// Most answers are ready at once, and cost less than the write that would bring a part of them earlier.
+    fn frames_per_turn(&self) -> usize {
+        FRAMES_PER_TURN
+    }
+
+    fn arrived(&mut self, at: Instant) {
+        self.now = at;
+        self.unlooked = 0;
+    }
 
     fn frame(&mut self, bytes: Bytes) -> Result<(), End> {
         let frame = mfn_wire::decode(&bytes)?;
@@ -328,8 +346,12 @@ impl ServerSide<'_> {
                 "the program is stopping; connect again when it is back",
             );
         }
+        self.unlooked += 1;
+        if self.unlooked > REQUESTS_PER_LOOK {
+            (self.now, self.unlooked) = (Instant::now(), 0);
+        }
         let deadline = clock::instant(header.deadline_ns);
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if deadline.is_some_and(|deadline| deadline <= self.now) {
             return refuse(
                 Status::DEADLINE,
                 "the deadline had passed when the request arrived",

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,8 +21,8 @@ use crate::input::{self, Input};
 use crate::link::Reading;
 use crate::outbox::{Flushed, Lane, Outbox};
 
-/// Frames handed over before what they caused is written.
-const FRAMES_PER_TURN: usize = 256;
+/// Frames handed over in one turn, where nothing is gained by fewer.
+pub(crate) const FRAMES_PER_TURN: usize = 256;
 /// How long a last word (an error frame) may take to be written.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -94,6 +95,12 @@ pub(crate) trait Side {
     /// Whether frames are read while the outbox is full. A server does not: its answers would pile up. A client does: if
     /// neither side read, both would wait for ever.
     const READS_WHILE_FULL: bool;
+    /// Whether those that the frames of a turn wake run before the next turn.
+    const LETS_RUN: bool;
+    /// Frames handed over before what they caused is written.
+    fn frames_per_turn(&self) -> usize;
+    /// Bytes arrived. What follows of them need not look at the clock.
+    fn arrived(&mut self, at: Instant);
     /// Whether HELLO arrived.
     fn greeted(&self) -> bool;
     /// The process stops: no new work.
@@ -250,10 +257,13 @@ async fn exchange(
             () = &mut deadlines, if due.is_some() => side.expire(),
             result = reading.read(input.room()), if !more && !held_up => match result {
                 Ok(0) => return End::Closed,
-                Ok(count) => input.filled(count),
+                Ok(count) => {
+                    input.filled(count);
+                    side.arrived(Instant::now());
+                }
                 Err(error) => return End::Io(error),
             },
-            () = std::future::ready(()), if more && !held_up => {}
+            () = next_turn(side), if more && !held_up => {}
             // What is wrong with the socket, the next flush finds as well.
             _ = outbox.writable(), if flushed == Flushed::Blocked => {}
             () = std::future::poll_fn(|context| outbox.poll_rung(context)), if flushed != Flushed::Blocked => {}
@@ -268,6 +278,20 @@ async fn exchange(
             }
         }
     }
+}
+
+/// Ready at once, or after all tasks that were woken before.
+async fn next_turn<S: Side>(_side: &S) {
+    let mut has_waited = !S::LETS_RUN;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        // Not the runtime's own yield, which asks the kernel for events first.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for the timer; `None` at once when there is none.
@@ -301,7 +325,7 @@ async fn last_frames(
 
 /// Hands whole frames to the side. `true`: more may be there already.
 fn hand_over(input: &mut Input, outbox: &Outbox, side: &mut impl Side) -> Result<bool, End> {
-    for _ in 0..FRAMES_PER_TURN {
+    for _ in 0..side.frames_per_turn() {
         match input.frame()? {
             Some(frame) => side.frame(frame)?,
             None => return Ok(false),

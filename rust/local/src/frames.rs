@@ -4,12 +4,13 @@ use bytes::Bytes;
 use mfn_wire::{ContentType, Header, Hello, Kind, Service, Status, Tlv, flag, limits, tlv};
 
 use crate::call::Reply;
-use crate::client::{Event, Request};
+use crate::client::Event;
 use crate::clock;
 use crate::driver::End;
 use crate::error::CallError;
 use crate::input::tail;
 use crate::outbox::Outbox;
+use crate::request::Request;
 use crate::trace::Trace;
 
 /// Says HELLO, with the next flush; a longer name of the software is cut.

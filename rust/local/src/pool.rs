@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use crate::breaker::shared::Shared as SharedBreaker;
 use crate::breaker::{BreakerOptions, BreakerState, Outcome, Permit};
 use crate::call::Reply;
-use crate::client::{Client, ConnectOptions, Item, Request, Streaming};
+use crate::client::{Client, Item, Streaming};
 use crate::error::CallError;
+use crate::request::{ConnectOptions, Request};
 use crate::{clock, trace};
 
 /// The room of a call that was given up comes with the server's answer, which wakes nobody: who waits looks again.
@@ -173,20 +174,32 @@ impl Pool {
     pub async fn call(&self, method: u16, request: Request) -> Result<Reply, CallError> {
         self.inner.counters.calls.fetch_add(1, Ordering::Relaxed);
         let mut watch = Watch::new(&self.inner, method)?;
+        let mut now = watch.started;
         let mut tries = 0;
+        let mut arrived = None;
         let result = loop {
             tries += 1;
-            let client = match self.checkout(watch.started, request.deadline).await {
-                Ok(client) => client,
+            let (client, now_there) = match self.checkout(now, request.deadline).await {
+                Ok(found) => found,
                 Err(error) => break Err(error),
             };
-            match client.call(method, request.clone()).await {
-                Err(CallError::NotAccepted(_)) if tries < TRIES => self.again(),
-                Err(CallError::Busy(_)) if tries < TRIES => self.again(),
+            let answer = client.call_at(now_there, method, &request).await;
+            let result = answer.and_then(|answer| {
+                arrived = answer.arrived;
+                answer.result
+            });
+            match result {
+                Err(CallError::NotAccepted(_) | CallError::Busy(_)) if tries < TRIES => {
+                    self.again();
+                    now = Instant::now();
+                }
                 result => break result,
             }
         };
-        watch.record(&result);
+        match &result {
+            Ok(_) => watch.succeeded(arrived),
+            Err(error) => watch.outcome(outcome(error)),
+        }
         result
     }
 
@@ -205,7 +218,7 @@ impl Pool {
         loop {
             tries += 1;
             let started = match self.checkout(watch.started, request.deadline).await {
-                Ok(client) => client.stream(method, request.clone(), credit).await,
+                Ok((client, _)) => client.stream(method, request.clone(), credit).await,
                 Err(error) => Err(error),
             };
             match started {
@@ -267,16 +280,16 @@ impl Pool {
         self.inner.counters.repeated.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The least loaded connection that is well.
+    /// The least loaded connection that is well, and when it was found.
     async fn checkout(
         &self,
         mut now: Instant,
         deadline: Option<std::time::Instant>,
-    ) -> Result<Client, CallError> {
+    ) -> Result<(Client, Instant), CallError> {
         let deadline = deadline.map(Instant::from_std);
         // The common case needs no wait prepared.
         match self.inner.look(now, &mut None) {
-            Look::Connection(client) => return Ok(client),
+            Look::Connection(client) => return Ok((client, now)),
             Look::Failed(error) if !self.inner.options.wait_ready => return Err(error),
             Look::Failed(_) | Look::Wait => {}
         }
@@ -287,7 +300,7 @@ impl Pool {
             // Registered before the look, so that no change in between is missed.
             changed.as_mut().enable();
             match self.inner.look(now, &mut seen) {
-                Look::Connection(client) => return Ok(client),
+                Look::Connection(client) => return Ok((client, now)),
                 Look::Failed(error) if !self.inner.options.wait_ready => return Err(error),
                 Look::Failed(error) => {
                     let retry_in = match &error {
@@ -514,18 +527,22 @@ impl Watch {
         })
     }
 
-    fn record(&mut self, result: &Result<Reply, CallError>) {
-        self.outcome(match result {
-            Ok(_) => Outcome::Succeeded,
-            Err(error) => outcome(error),
-        });
+    /// An answer came with the bytes that arrived then: they say the time, and not each call looks at the clock.
+    fn succeeded(&mut self, arrived: Option<Instant>) {
+        let now = arrived.unwrap_or_else(Instant::now);
+        self.outcome_at(now, Outcome::Succeeded);
     }
 
     fn outcome(&mut self, outcome: Outcome) {
+        if self.permit.is_some() {
+            self.outcome_at(Instant::now(), outcome);
+        }
+    }
+
+    fn outcome_at(&mut self, now: Instant, outcome: Outcome) {
         let Some(permit) = self.permit.take() else {
             return;
         };
-        let now = Instant::now();
         let took = if self.is_timed {
             now.saturating_duration_since(self.started)
         } else {

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::thread::{Pid, sched_getaffinity};
 
 use crate::error::LocalError;
-use crate::link::Listening;
+use crate::link::{Listening, Probe};
 use crate::run_dir;
 
 /// Who is at the other end, as the kernel knows it.
@@ -71,6 +72,19 @@ pub(crate) fn check_server(stream: impl AsFd, path: &Path) -> Result<(), LocalEr
         path: path.to_path_buf(),
         reason,
     })
+}
+
+/// Whether both sides may run on one and the same processor only, as in a container that has one. `false` when that cannot
+/// be told.
+pub(crate) fn share_processor(probe: &Probe) -> bool {
+    let theirs = probe.credentials().ok().and_then(|peer| {
+        let process = Pid::from_raw(peer.pid.cast_signed())?;
+        sched_getaffinity(Some(process)).ok()
+    });
+    match (sched_getaffinity(None), theirs) {
+        (Ok(ours), Some(theirs)) => ours.count() == 1 && ours == theirs,
+        _ => false,
+    }
 }
 
 /// A bound socket. Dropped, its file is removed; the lock goes last.

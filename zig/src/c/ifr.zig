@@ -8,7 +8,7 @@ const Digest = root.Digest;
 const Value = root.Value;
 
 /// MFN_IFR_ABI_VERSION: major in the high half, minor in the low one.
-pub const version: u32 = 1 << 16 | 1;
+pub const version: u32 = 1 << 16 | 2;
 /// MFN_IFR_NO_FILTER.
 pub const flag_no_filter: u32 = 1;
 /// MFN_IFR_OPTIONS_SIZE_1_0 and MFN_IFR_STATS_SIZE_1_0: never smaller than the first release.
@@ -43,6 +43,15 @@ pub const Stats = extern struct {
     comptime {
         std.debug.assert(@sizeOf(Stats) == stats_size_min);
     }
+};
+
+/// C: struct mfn_ifr_view
+pub const View = extern struct {
+    struct_size: u32,
+    layout: u32,
+    head: ?*const root.Head,
+    hash_lanes: [8]u32,
+    hash_multiplier: u64,
 };
 
 pub const Handle = @import("handle.zig").Ifr;
@@ -147,6 +156,20 @@ noinline fn getSlowly(handle: ?*const Handle, key: ?*const Digest, value: ?*Valu
     const digest = key orelse return status(.invalid_argument);
     const target = value orelse return status(.invalid_argument);
     target.* = ifr.digests.readSlowly(ifr.seeds.digest(digest), digest) orelse return missing(handle);
+    return status(.ok);
+}
+
+pub fn view(handle: ?*const Handle, out: ?*align(1) View) callconv(.c) i32 {
+    const ifr = Handle.read(handle) orelse return Handle.refusal(handle);
+    const target = out orelse return status(.invalid_argument);
+    if (target.struct_size < @sizeOf(View)) return status(.invalid_argument);
+    target.* = .{
+        .struct_size = target.struct_size,
+        .layout = root.head_layout,
+        .head = &ifr.digests.head,
+        .hash_lanes = ifr.seeds.lanes,
+        .hash_multiplier = ifr.seeds.multiplier,
+    };
     return status(.ok);
 }
 

@@ -26,6 +26,9 @@ fn expectSameLayout(comptime Ours: type, comptime Header: type) !void {
 test "structs" {
     try expectSameLayout(ifr.Options, c.struct_mfn_ifr_options);
     try expectSameLayout(ifr.Stats, c.struct_mfn_ifr_stats);
+    try expectSameLayout(ifr.View, c.struct_mfn_ifr_view);
+    try expectSameLayout(root.Head, c.struct_mfn_ifr_head);
+    try expectEqual(c.MFN_IFR_LAYOUT, root.head_layout);
 }
 
 /// Ours is aligned to more, and the border takes it at any address.
