@@ -3,28 +3,39 @@
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_local::blocking::Client;
-use mfn_local::{ConnectOptions, LocalError, Reply, Request};
+use mfn_local::blocking::{Client, Streaming};
+use mfn_local::{CallError, ConnectOptions, Item, LocalError, Reply, Request};
 use mfn_wire::{ContentType, Service, Status};
 
 use crate::guard::{Problem, copy_text, guarded, problem};
 
 /// Major version in the high 16 bits, minor in the low ones.
-pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0000;
+pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0001;
 
 /// A connection to one socket. Made by mfn_client_connect, freed by mfn_client_close.
 ///
-/// Threads: mfn_client_call and mfn_client_cancel may run at the same time as each other, from any threads.
+/// Threads: mfn_client_call, mfn_client_stream, mfn_client_cancel and the streams' functions may run at the same time as
+/// each other, from any threads.
 #[derive(Debug)]
 #[expect(non_camel_case_types, reason = "its name in C")]
 pub struct mfn_client {
-    client: Client,
+    client: Arc<Client>,
 }
 
-/// The answer to a call. Made by mfn_client_call, freed by mfn_reply_free. Any thread may read it.
+/// A streamed answer under way. Made by mfn_client_stream, freed by mfn_stream_close; it may outlive the mfn_client, whose
+/// connection it keeps. One thread at a time.
+#[derive(Debug)]
+#[expect(non_camel_case_types, reason = "its name in C")]
+pub struct mfn_stream {
+    streaming: Streaming,
+}
+
+/// The answer to a call, or an event of a stream. Made by mfn_client_call and mfn_stream_next, freed by mfn_reply_free.
+/// Any thread may read it.
 #[derive(Debug)]
 #[expect(non_camel_case_types, reason = "its name in C")]
 pub struct mfn_reply {
@@ -95,7 +106,9 @@ fn connect(path: &Path, service: Service, timeout_ms: u64) -> Result<mfn_client,
         software: concat!("mfn-capi/", env!("CARGO_PKG_VERSION")).into(),
     };
     let client = Client::connect(path, service, &options)?;
-    Ok(mfn_client { client })
+    Ok(mfn_client {
+        client: Arc::new(client),
+    })
 }
 
 /// Calls a method (MFN_METHOD_*) and waits for the answer, at most for timeout_ms; 0 waits without end.
@@ -120,46 +133,154 @@ pub unsafe extern "C" fn mfn_client_call(
     reply: *mut *mut mfn_reply,
 ) -> i32 {
     guarded(|| {
-        if client.is_null() || reply.is_null() || (body.is_null() && body_bytes > 0) {
-            return Err(problem(
-                Status::INVALID_ARGUMENT,
-                "client, reply and body must not be NULL",
-            ));
+        if client.is_null() || reply.is_null() {
+            let text = "client and reply must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
         }
-        if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
-            return Err(problem(
-                Status::FRAME_TOO_LARGE,
-                "the body is longer than a frame may be",
-            ));
-        }
-        let content_type = ContentType::try_from(content_type).map_err(|number| {
-            problem(
-                Status::BAD_CONTENT_TYPE,
-                format!("content type {number} is unknown"),
-            )
-        })?;
-        let body = if body_bytes == 0 {
-            Bytes::new()
-        } else {
-            // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
-            Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
-        };
+        // SAFETY: the caller promises that many bytes.
+        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
         // SAFETY: not NULL; the caller promises a live handle.
         let client = unsafe { &*client };
-        let mut request = Request::new(content_type, body);
-        if timeout_ms > 0 {
-            request = request.within(Duration::from_millis(timeout_ms));
-        }
         let made = mfn_reply {
             reply: client
                 .client
                 .call(tag, method, &request)
-                .map_err(|error| problem(error.status(), error.to_string()))?,
+                .map_err(Problem::from)?,
         };
         // SAFETY: not NULL; the caller promises room for a pointer.
         unsafe { reply.write(Box::into_raw(Box::new(made))) };
         Ok(())
     })
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        problem(error.status(), error.to_string())
+    }
+}
+
+/// A request as C gives it.
+///
+/// # Safety
+/// `body` points to `body_bytes` bytes, or is NULL when there are none.
+unsafe fn request(
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+) -> Result<Request, Problem> {
+    if body.is_null() && body_bytes > 0 {
+        let text = "body must not be NULL";
+        return Err(problem(Status::INVALID_ARGUMENT, text));
+    }
+    if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
+        let text = "the body is longer than a frame may be";
+        return Err(problem(Status::FRAME_TOO_LARGE, text));
+    }
+    let content_type = ContentType::try_from(content_type).map_err(|number| {
+        let text = format!("content type {number} is unknown");
+        problem(Status::BAD_CONTENT_TYPE, text)
+    })?;
+    let body = if body_bytes == 0 {
+        Bytes::new()
+    } else {
+        // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
+        Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
+    };
+    let request = Request::new(content_type, body);
+    Ok(match timeout_ms {
+        0 => request,
+        ms => request.within(Duration::from_millis(ms)),
+    })
+}
+
+/// Calls a method that streams, as mfn_client_call; mfn_stream_next gives its events and its end.
+///
+/// At most credit events (1 to MFN_CREDIT_MAX; others count as the nearest) are under way at once; taking them allows more.
+/// The timeout is that of the whole stream. On MFN_OK *stream is a handle that the caller owns.
+///
+/// # Safety
+/// `client` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `stream` points to a
+/// place for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_client_stream(
+    client: *const mfn_client,
+    tag: u64,
+    method: u16,
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+    credit: u32,
+    stream: *mut *mut mfn_stream,
+) -> i32 {
+    guarded(|| {
+        if client.is_null() || stream.is_null() {
+            let text = "client and stream must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: the caller promises that many bytes.
+        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
+        // SAFETY: not NULL; the caller promises a live handle.
+        let client = unsafe { &*client };
+        let streaming = client.client.stream(tag, method, &request, credit)?;
+        let made = mfn_stream { streaming };
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { stream.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+/// Waits for the next event or the end of a stream.
+///
+/// On MFN_OK *item is a handle that the caller owns, and *is_end is 0 for an event, 1 for the reply, after which nothing
+/// comes. An error ends the stream as well: those of mfn_client_call, or MFN_NOT_FOUND: it had ended before.
+///
+/// # Safety
+/// `stream` is a live handle that no other thread uses; `item` points to a place for one pointer, `is_end` to one byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_stream_next(
+    stream: *mut mfn_stream,
+    item: *mut *mut mfn_reply,
+    is_end: *mut u8,
+) -> i32 {
+    guarded(|| {
+        if stream.is_null() || item.is_null() || is_end.is_null() {
+            let text = "stream, item and is_end must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: not NULL; the caller promises a live handle that only this thread uses.
+        let next = unsafe { &mut *stream }.streaming.next();
+        let next = next.ok_or_else(|| problem(Status::NOT_FOUND, "the stream is over"))?;
+        let (reply, end) = match next? {
+            Item::Event(event) => {
+                let (content_type, body) = (event.content_type, event.body);
+                (Reply { content_type, body }, 0)
+            }
+            Item::Reply(reply) => (reply, 1),
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer and a byte.
+        unsafe {
+            item.write(Box::into_raw(Box::new(mfn_reply { reply })));
+            is_end.write(end);
+        }
+        Ok(())
+    })
+}
+
+/// Frees a stream. One that is not over is cancelled. NULL is allowed.
+///
+/// # Safety
+/// `stream` is a live handle or NULL; it is dead afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_stream_close(stream: *mut mfn_stream) {
+    guarded(|| {
+        if !stream.is_null() {
+            // SAFETY: not NULL; the caller gives the handle up.
+            drop(unsafe { Box::from_raw(stream) });
+        }
+        Ok(())
+    });
 }
 
 /// Cancels the calls with that tag that are in flight; each ends with MFN_CANCELLED and the server stops working on it.
@@ -258,4 +379,6 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<mfn_client>();
     shared::<mfn_reply>();
+    fn moved<T: Send>() {}
+    moved::<mfn_stream>();
 };
