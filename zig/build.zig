@@ -69,6 +69,24 @@ pub fn build(b: *std.Build) void {
         programs.dependOn(&b.addInstallArtifact(example, .{}).step);
     }
 
+    const local = b.createModule(.{ .root_source_file = b.path("src/local.zig"), .target = target, .optimize = optimize });
+    const conformance = b.step("conformance", "The server and the client of the conformance tests");
+    for ([_][2][]const u8{
+        .{ "conformance-zig-server", "conformance/server.zig" },
+        .{ "conformance-zig-client", "conformance/client.zig" },
+    }) |program| {
+        const side = b.addExecutable(.{
+            .name = program[0],
+            .root_module = b.createModule(.{
+                .root_source_file = b.path(program[1]),
+                .target = target,
+                .optimize = optimize,
+                .imports = &.{.{ .name = "local", .module = local }},
+            }),
+        });
+        conformance.dependOn(&b.addInstallArtifact(side, .{ .dest_dir = .{ .override = .{ .custom = "conformance" } } }).step);
+    }
+
     const header = b.addTranslateC(.{
         .root_source_file = b.path("../ffi/include/mfn/ifr.h"),
         .target = target,
