@@ -43,6 +43,14 @@ pub fn statusOf(err: Error) protocol.Status {
     };
 }
 
+/// The same in words, for an error frame.
+pub fn textOf(err: Error) []const u8 {
+    return switch (err) {
+        error.BadVersion => std.fmt.comptimePrint("the frame is not of version {d} of the wire; update the older program", .{protocol.version}),
+        else => @errorName(err),
+    };
+}
+
 /// The fixed fields of a frame.
 pub const Header = struct {
     kind: protocol.Kind,

@@ -369,10 +369,10 @@ pub const Client = struct {
     fn frame(client: *Client) Error!?Arrived {
         while (true) {
             const rest = client.in.items[client.used..];
-            const length = (wire.frameLength(rest) catch |err| return client.refuse(wire.statusOf(err), @errorName(err))) orelse return null;
+            const length = (wire.frameLength(rest) catch |err| return client.refuse(wire.statusOf(err), wire.textOf(err))) orelse return null;
             if (length > rest.len) return null;
             client.used += length;
-            const found = wire.decode(rest[0..length]) catch |err| return client.refuse(wire.statusOf(err), @errorName(err));
+            const found = wire.decode(rest[0..length]) catch |err| return client.refuse(wire.statusOf(err), wire.textOf(err));
             if (try client.take(found)) |arrived| return arrived;
         }
     }

@@ -230,14 +230,14 @@ pub fn Connection(comptime Handler: type) type {
             while (!self.ended and !self.isHeldUp()) {
                 const rest = bytes[at..];
                 const length = wire.frameLength(rest) catch |err| {
-                    self.refuse(wire.statusOf(err), @errorName(err));
+                    self.refuse(wire.statusOf(err), wire.textOf(err));
                     break;
                 } orelse break;
                 if (length > rest.len) break;
                 at += length;
                 self.frame(rest[0..length], now_ns) catch |err| switch (err) {
                     error.OutOfMemory => self.refuse(.out_of_memory, "no memory for the answer; ask for less at once"),
-                    else => |wrong| self.refuse(wire.statusOf(wrong), @errorName(wrong)),
+                    else => |wrong| self.refuse(wire.statusOf(wrong), wire.textOf(wrong)),
                 };
             }
             return at;
