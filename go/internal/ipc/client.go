@@ -314,7 +314,7 @@ func (c *Client) dispatch(frame protocol.Frame) error {
 		case owed:
 			return nil // It was cancelled; this was on its way.
 		case p == nil:
-			return violated(protocol.StatusUnexpectedFrame, "an event came of no request")
+			return violated(protocol.StatusBadRequestID, "an event came of no request")
 		case !isAllowed:
 			return violated(protocol.StatusBadCredit, "an event came without credit")
 		}
@@ -342,7 +342,7 @@ func (c *Client) end(id uint64, reply Reply, err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, owed := c.owed[id]; !owed {
-		return violated(protocol.StatusUnexpectedFrame, "an answer came to no request")
+		return violated(protocol.StatusBadRequestID, "an answer came to no request")
 	}
 	delete(c.owed, id)
 	return nil

@@ -386,7 +386,7 @@ class Client:
                     call.allowed -= 1
                     call.events.append(frame)
                 elif frame.request_id not in self._owed:
-                    raise WireError(UNEXPECTED_FRAME)
+                    raise WireError(BAD_REQUEST_ID)
             elif frame.kind == GOAWAY:
                 self._leaving = True
             elif frame.kind not in (PING, PONG):

@@ -396,7 +396,7 @@ pub const Client = struct {
             .reply, .@"error" => {
                 if (!client.calls.remove(header.request_id)) {
                     // One that was cancelled is nobody's; any other was never asked, or is answered already.
-                    return if (client.withdrawn.remove(header.request_id)) null else client.refuse(.unexpected_frame, "an answer to nothing");
+                    return if (client.withdrawn.remove(header.request_id)) null else client.refuse(.bad_request_id, "an answer to nothing");
                 }
                 return .{ .answer = .{
                     .id = header.request_id,
@@ -407,7 +407,7 @@ pub const Client = struct {
             },
             .event => {
                 if (client.withdrawn.contains(header.request_id)) return null;
-                if (!client.calls.contains(header.request_id)) return client.refuse(.unexpected_frame, "an event of nothing");
+                if (!client.calls.contains(header.request_id)) return client.refuse(.bad_request_id, "an event of nothing");
                 const stream = client.streams.getPtr(header.request_id);
                 if (stream == null or stream.?.allowed == 0) return client.refuse(.bad_credit, "an event without credit");
                 stream.?.allowed -= 1;
