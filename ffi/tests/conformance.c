@@ -19,6 +19,7 @@
 struct call {
     char name[64];
     const struct mfn_client *client;
+    const struct mfn_pool *pool;
     uint64_t tag;
     uint16_t method;
     uint8_t content_type;
@@ -36,7 +37,9 @@ struct call {
 
 static struct call calls[CALLS_MAX];
 static size_t calls_count;
+/* One of the two, or neither. */
 static struct mfn_client *client;
+static struct mfn_pool *pool;
 
 static int nibble(char letter) {
     return letter >= 'a' ? letter - 'a' + 10 : letter - '0';
@@ -76,8 +79,13 @@ static void print_reply(const char *what, const struct mfn_reply *reply) {
 
 static void *run(void *argument) {
     struct call *call = argument;
-    call->status = mfn_client_call(call->client, call->tag, call->method, call->content_type, call->body, call->body_bytes,
-                                   call->ms, &call->reply);
+    if (call->pool) {
+        call->status = mfn_pool_call(call->pool, call->tag, call->method, call->content_type, call->body, call->body_bytes,
+                                     call->ms, &call->reply);
+    } else {
+        call->status = mfn_client_call(call->client, call->tag, call->method, call->content_type, call->body,
+                                       call->body_bytes, call->ms, &call->reply);
+    }
     mfn_last_error(call->text, sizeof call->text, NULL);
     atomic_store(&call->is_done, 1);
     return NULL;
@@ -101,6 +109,7 @@ static void start(char **words) {
     struct call *call = &calls[calls_count++];
     snprintf(call->name, sizeof call->name, "%s", words[1]);
     call->client = client;
+    call->pool = pool;
     call->tag = calls_count;
     call->method = (uint16_t)atoi(words[2]);
     call->content_type = (uint8_t)atoi(words[3]);
@@ -109,9 +118,14 @@ static void start(char **words) {
     uint32_t credit = (uint32_t)strtoul(words[6], NULL, 10);
     if (credit == 0) {
         call->has_thread = pthread_create(&call->thread, NULL, run, call) == 0;
+    } else if (pool) {
+        call->status = mfn_pool_stream(pool, call->tag, call->method, call->content_type, call->body, call->body_bytes,
+                                       call->ms, credit, &call->stream);
     } else {
         call->status = mfn_client_stream(client, call->tag, call->method, call->content_type, call->body, call->body_bytes,
                                          call->ms, credit, &call->stream);
+    }
+    if (credit != 0) {
         call->is_over = call->status != MFN_OK;
         mfn_last_error(call->text, sizeof call->text, NULL);
     }
@@ -156,8 +170,12 @@ static void item(struct call *call, int skip) {
     print_end(call);
 }
 
+static int32_t try_cancel(const struct call *call) {
+    return call->pool ? mfn_pool_cancel(call->pool, call->tag) : mfn_client_cancel(call->client, call->tag);
+}
+
 static void cancel(struct call *call) {
-    while (mfn_client_cancel(call->client, call->tag) == MFN_NOT_FOUND && call->has_thread && !atomic_load(&call->is_done)) {
+    while (try_cancel(call) == MFN_NOT_FOUND && call->has_thread && !atomic_load(&call->is_done)) {
         /* Its thread has not sent it yet. */
     }
     puts("ok");
@@ -166,7 +184,7 @@ static void cancel(struct call *call) {
 static void hang_up(void) {
     for (size_t at = 0; at < calls_count; at++) {
         if (calls[at].has_thread) {
-            mfn_client_cancel(calls[at].client, calls[at].tag);
+            try_cancel(&calls[at]);
             pthread_join(calls[at].thread, NULL);
         }
         mfn_stream_close(calls[at].stream);
@@ -176,7 +194,9 @@ static void hang_up(void) {
     memset(calls, 0, sizeof calls);
     calls_count = 0;
     mfn_client_close(client);
+    mfn_pool_close(pool);
     client = NULL;
+    pool = NULL;
 }
 
 static void vectors(const char *path) {
@@ -228,8 +248,10 @@ static void obey(char *line) {
             mfn_last_error(text, sizeof text, NULL);
             printf("failed %d %s\n", status, text);
         }
-    } else if (strcmp(words[0], "pool") == 0) {
-        puts("gap mfn/client.h has no pool and no breaker");
+    } else if (strcmp(words[0], "pool") == 0 && count == 2) {
+        hang_up();
+        int32_t status = mfn_pool_new(words[1], MFN_SERVICE_STATE, 2, 5000, &pool);
+        printf(status == MFN_OK ? "ok\n" : "failed %d\n", status);
     } else if (strcmp(words[0], "start") == 0 && count == 7) {
         start(words);
     } else if (strcmp(words[0], "item") == 0 && count == 2) {

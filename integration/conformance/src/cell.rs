@@ -269,10 +269,13 @@ impl Cell<'_> {
                 let answer = self.call(word(1)?, word(2)?, step)?;
                 expect(&answer, &step.expected)
             }),
-            "heal" => until("the breaker to close", || {
+            "heal" => until("a call that is made", || {
                 let answer = self.call(word(1)?, word(2)?, step)?;
-                let open = format!("end {} ", Status::CIRCUIT_OPEN.0);
-                if answer.starts_with(&open) {
+                let refused = [Status::CIRCUIT_OPEN, Status::BUSY];
+                if refused
+                    .iter()
+                    .any(|status| answer.starts_with(&format!("end {} ", status.0)))
+                {
                     return Ok(None);
                 }
                 expect(&answer, &step.expected).map(Some)

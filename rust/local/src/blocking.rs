@@ -4,6 +4,7 @@
 //! and when its own answer is there it wakes the next (leader and followers: Schmidt et al., "Leader/Followers", PLoP
 //! 2000). A lone call is then one write, one wait and one read.
 
+mod pool;
 mod streaming;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use mfn_wire::{Header, Kind, Service, Status, WireError};
 
+pub use pool::{Pool, PooledStreaming};
 pub use streaming::Streaming;
 
 use crate::blocking::streaming::Flow;
@@ -210,6 +212,23 @@ impl Client {
         .unwrap_or_else(|| Err(self.give_up(request_id)))
     }
 
+    /// Whether calls can still be made.
+    pub fn is_open(&self) -> bool {
+        self.state().ended.is_none()
+    }
+
+    /// Calls that the server owes an answer, and how many it takes at once.
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.state();
+        let in_flight = state.calls.len() + state.withdrawn.len();
+        (in_flight, state.in_flight_max)
+    }
+
+    /// Whether the kernel knows that the other side has gone, which nobody may have read yet. One system call.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        Writing::new(Arc::clone(&self.stream)).probe().has_hung_up()
+    }
+
     /// Sends a request. Its caller is this thread.
     fn begin(
         &self,
@@ -224,6 +243,7 @@ impl Client {
         {
             return Err(CallError::Deadline);
         }
+        self.make_room();
         let request_id = {
             let mut state = self.state();
             if let Some(error) = &state.ended {
@@ -252,6 +272,37 @@ impl Client {
             return Err(CallError::Request(error));
         }
         Ok(request_id)
+    }
+
+    /// Reads what is there already when calls that were given up take the place of others: nobody else may.
+    fn make_room(&self) {
+        let mut state = self.state();
+        let in_flight = state.calls.len() + state.withdrawn.len();
+        if in_flight < state.in_flight_max || state.withdrawn.is_empty() {
+            return;
+        }
+        let Some(mut lead) = state.lead.take() else {
+            // Who leads reads.
+            return;
+        };
+        loop {
+            drop(state);
+            let arrived = self.turn(&mut lead, Some(Instant::now()));
+            state = self.state();
+            let taken = arrived.and_then(|()| self.take_in(&mut state, &mut lead.input));
+            let goes_on = taken.is_ok() && lead.more;
+            if let Err(end) = taken {
+                state.lead = Some(lead);
+                drop(state);
+                self.end(&end);
+                return;
+            }
+            if !goes_on {
+                state.lead = Some(lead);
+                state.hand_on();
+                return;
+            }
+        }
     }
 
     /// The deadline of a call has passed: tells the server.

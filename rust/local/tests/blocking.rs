@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_local::blocking::Client;
+use mfn_local::blocking::{Client, Pool};
 use mfn_local::{
-    BoxFuture, Call, CallError, ConnectOptions, Failure, Handler, Item, Limits, LocalError, Reply,
-    Request, Server, ServerConfig,
+    BoxFuture, Call, CallError, ConnectOptions, Failure, Handler, Item, Limits, LocalError,
+    PoolOptions, Reply, Request, Server, ServerConfig,
 };
 use mfn_wire::{ContentType, Header, Kind, Service, Status};
 use tokio::sync::Notify;
@@ -358,4 +358,69 @@ fn a_server_that_says_its_last_and_dies_is_heard_at_once() {
         assert!(matches!(ended, Err(CallError::Closed(_))), "{ended:?}");
     }
     server.join().unwrap();
+}
+
+#[test]
+fn what_was_given_up_takes_no_place_once_it_is_answered() {
+    let server = start(Limits {
+        requests_in_flight_max: 2,
+        ..Limits::default()
+    });
+    let client = Arc::new(connect(&server));
+    let soon = Request::empty().within(Duration::from_millis(10));
+    for _ in 0..2 {
+        assert_eq!(
+            client.call(0, FOREVER, &soon).unwrap_err(),
+            CallError::Deadline
+        );
+    }
+    // Nobody reads between calls: the next one finds the answers itself, as soon as they are there.
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while client.call(0, ECHO, &Request::empty()).is_err() {
+        assert!(std::time::Instant::now() < until);
+    }
+}
+
+#[test]
+fn a_pool_opens_few_connections_and_makes_lost_ones_again() {
+    let server = start(Limits::default());
+    let mut options = PoolOptions::new(Service::State, &server.path);
+    (options.share, options.connections_max) = (1, 3);
+    let pool = Pool::new(options);
+    let request = Request::new(ContentType::Bytes, &b"hello"[..]).within(Duration::from_secs(30));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    assert_eq!(&pool.call(0, ECHO, &request).unwrap().body[..], b"hello");
+                }
+            });
+        }
+    });
+    let mut stream = pool.stream(0, STREAM, &request, 2).unwrap();
+    assert!(matches!(stream.next(), Some(Ok(Item::Event(_)))));
+    drop(stream);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let ended = pool.call(7, FOREVER, &Request::empty());
+            assert_eq!(ended.unwrap_err().status(), Status::CANCELLED);
+        });
+        while pool.cancel(7) == 0 {
+            std::thread::yield_now();
+        }
+    });
+    drop(server);
+    let error = pool.call(0, ECHO, &request).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            CallError::Unreachable(_) | CallError::Closed(_) | CallError::NotAccepted(_)
+        ),
+        "{error:?}"
+    );
+    // It is not asked again at once.
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !matches!(pool.call(0, ECHO, &request), Err(CallError::Open { .. })) {
+        assert!(std::time::Instant::now() < until);
+    }
 }

@@ -175,7 +175,9 @@ pub const Client = struct {
     /// Puts a call into the outbox; `wait`, `next` and `flush` send it.
     pub fn start(client: *Client, request: Request) Error!u64 {
         if (client.leaving) return error.Closed;
-        if (client.calls.count() + client.withdrawn.count() >= client.in_flight_max) return error.Busy;
+        // What was cancelled takes a place until its answer is read, which only this thread does.
+        if (client.isFull() and client.withdrawn.count() > 0) try client.catchUp();
+        if (client.isFull()) return error.Busy;
         if (request.body.len + protocol.limits.header_bytes > client.frame_bytes_max) return error.FrameTooLarge;
         try client.calls.ensureUnusedCapacity(client.gpa, 1);
         try client.withdrawn.ensureTotalCapacity(client.gpa, client.calls.count() + client.withdrawn.count() + 1);
@@ -216,23 +218,19 @@ pub const Client = struct {
         while (true) {
             while (try client.frame()) |arrived| switch (arrived) {
                 .answer => |answer| {
-                    if (answer.id != id) {
-                        try client.keep(answer);
-                        continue;
+                    if (answer.id == id) {
+                        client.endStream(id);
+                        return .{ .end = answer };
                     }
-                    client.endStream(id);
-                    return .{ .end = answer };
+                    try client.keepArrived(arrived);
                 },
                 .event => |of| {
                     const stream = client.streams.getPtr(of.id) orelse continue;
-                    if (of.id != id) {
-                        try stream.early.ensureUnusedCapacity(client.gpa, 1);
-                        const body = try client.gpa.dupe(u8, of.event.body);
-                        stream.early.appendAssumeCapacity(.{ .content_type = of.event.content_type, .body = body });
-                        continue;
+                    if (of.id == id) {
+                        try client.taken(id, stream);
+                        return .{ .event = of.event };
                     }
-                    try client.taken(id, stream);
-                    return .{ .event = of.event };
+                    try client.keepArrived(arrived);
                 },
             };
             client.exchange(until) catch |err| {
@@ -253,14 +251,9 @@ pub const Client = struct {
             while (try client.frame()) |arrived| switch (arrived) {
                 .answer => |answer| {
                     if (!client.streams.contains(answer.id)) return answer;
-                    try client.keep(answer);
+                    try client.keepArrived(arrived);
                 },
-                .event => |of| {
-                    const stream = client.streams.getPtr(of.id) orelse continue;
-                    try stream.early.ensureUnusedCapacity(client.gpa, 1);
-                    const body = try client.gpa.dupe(u8, of.event.body);
-                    stream.early.appendAssumeCapacity(.{ .content_type = of.event.content_type, .body = body });
-                },
+                .event => try client.keepArrived(arrived),
             };
             try client.exchange(until);
         }
@@ -307,15 +300,40 @@ pub const Client = struct {
         return .{ .id = id, .status = found.value.status, .content_type = found.value.content_type, .body = client.given };
     }
 
+    fn isFull(client: *const Client) bool {
+        return client.calls.count() + client.withdrawn.count() >= client.in_flight_max;
+    }
+
+    /// Takes what is here already, without a wait.
+    fn catchUp(client: *Client) Error!void {
+        try client.sendSome();
+        while (true) {
+            while (try client.frame()) |arrived| try client.keepArrived(arrived);
+            if (!try sys.poll(client.fd, .{ .read = true }, 0)) return;
+            try client.receiveSome(false);
+        }
+    }
+
     fn give(client: *Client, body: []u8) void {
         client.gpa.free(client.given);
         client.given = body;
     }
 
-    fn keep(client: *Client, answer: Answer) Error!void {
-        try client.early.ensureUnusedCapacity(client.gpa, 1);
-        const body = try client.gpa.dupe(u8, answer.body);
-        client.early.putAssumeCapacity(answer.id, .{ .status = answer.status, .content_type = answer.content_type, .body = body });
+    /// Keeps what is not waited for now.
+    fn keepArrived(client: *Client, arrived: Arrived) Error!void {
+        switch (arrived) {
+            .answer => |answer| {
+                try client.early.ensureUnusedCapacity(client.gpa, 1);
+                const body = try client.gpa.dupe(u8, answer.body);
+                client.early.putAssumeCapacity(answer.id, .{ .status = answer.status, .content_type = answer.content_type, .body = body });
+            },
+            .event => |of| {
+                const stream = client.streams.getPtr(of.id) orelse return;
+                try stream.early.ensureUnusedCapacity(client.gpa, 1);
+                const body = try client.gpa.dupe(u8, of.event.body);
+                stream.early.appendAssumeCapacity(.{ .content_type = of.event.content_type, .body = body });
+            },
+        }
     }
 
     /// Sends what the socket takes now.
@@ -344,8 +362,12 @@ pub const Client = struct {
         if (is_blocked or is_short) {
             if (!try sys.poll(client.fd, .{ .read = true, .write = is_blocked }, left)) return;
         }
+        try client.receiveSome(!is_blocked and !is_short);
+    }
+
+    fn receiveSome(client: *Client, may_wait: bool) Error!void {
         try client.makeRoom();
-        const count = sys.receive(client.fd, client.in.unusedCapacitySlice(), .{ .wait = !is_blocked and !is_short }) catch |err| switch (err) {
+        const count = sys.receive(client.fd, client.in.unusedCapacitySlice(), .{ .wait = may_wait }) catch |err| switch (err) {
             error.WouldBlock => return,
             error.Gone => return error.Closed,
             else => return err,
