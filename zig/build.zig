@@ -95,6 +95,7 @@ pub fn build(b: *std.Build) void {
     header.addIncludePath(b.path("../ffi/include"));
 
     const filters = b.option([]const []const u8, "test-filter", "Run only tests whose name holds this") orelse &.{};
+    const tsan = b.option(bool, "tsan", "Run the tests under the thread sanitizer") orelse false;
     const unit_tests = b.addTest(.{
         .filters = filters,
         .root_module = b.createModule(.{
@@ -103,6 +104,7 @@ pub fn build(b: *std.Build) void {
             // Debug would be slow and ReleaseSafe is what ships.
             .optimize = optimize,
             .link_libc = true,
+            .sanitize_thread = tsan,
             .imports = &.{.{ .name = "ifr_h", .module = header.createModule() }},
         }),
     });
