@@ -96,8 +96,11 @@ pub fn build(b: *std.Build) void {
 
     const filters = b.option([]const []const u8, "test-filter", "Run only tests whose name holds this") orelse &.{};
     const tsan = b.option(bool, "tsan", "Run the tests under the thread sanitizer") orelse false;
+    // What `--fuzz` needs of the compiler: instrumentation by LLVM, no error traces.
+    const fuzz = b.option(bool, "fuzz", "Build the tests for --fuzz") orelse false;
     const unit_tests = b.addTest(.{
         .filters = filters,
+        .use_llvm = if (fuzz) true else null,
         .root_module = b.createModule(.{
             .root_source_file = b.path("src/tests.zig"),
             .target = target,
@@ -105,6 +108,7 @@ pub fn build(b: *std.Build) void {
             .optimize = optimize,
             .link_libc = true,
             .sanitize_thread = tsan,
+            .error_tracing = if (fuzz) false else null,
             .imports = &.{.{ .name = "ifr_h", .module = header.createModule() }},
         }),
     });
