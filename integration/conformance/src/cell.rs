@@ -298,10 +298,6 @@ impl Cell<'_> {
                 Err(format!("{seen} came").into())
             }
             "refused" => self.refused(side(word(1)?)?, script::status(word(2)?)?, word(3)?),
-            "pause" => {
-                std::thread::sleep(Duration::from_millis(word(1)?.parse()?));
-                Ok(())
-            }
             "leave" => self.raw()?.call(7, &[], 0).map(drop).map_err(Trouble::from),
             "die" => {
                 // It has no time to answer.
