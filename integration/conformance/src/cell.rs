@@ -269,6 +269,7 @@ impl Cell<'_> {
                 let answer = self.call(word(1)?, word(2)?, step)?;
                 expect(&answer, &step.expected)
             }),
+            "opens" => self.opens(word(1)?, word(2)?, step),
             "heal" => until("a call that is made", || {
                 let answer = self.call(word(1)?, word(2)?, step)?;
                 let refused = [Status::CIRCUIT_OPEN, Status::BUSY];
@@ -404,6 +405,28 @@ impl Cell<'_> {
         let tag = format!("call-{}", self.unnamed);
         self.send(&tag, method, body, step)?;
         self.client.ask(&format!("wait {tag}"))
+    }
+
+    /// Repeats a call that fails until the breaker refuses it, which must come after so many calls and send nothing. A pause
+    /// may be short: the call after it is a probe, and fails as well.
+    fn opens(&mut self, method: &str, body: &str, step: &Step) -> Done {
+        let mut calls = 0;
+        until("a breaker that opens", || {
+            let sent = self.referee.count(From::Client, Kind::Request);
+            let answer = self.call(method, body, step)?;
+            if !answer.starts_with(&format!("end {} ", Status::CIRCUIT_OPEN.0)) {
+                calls += 1;
+                return expect(&answer, &step.expected).map(|()| None);
+            }
+            if self.referee.count(From::Client, Kind::Request) != sent {
+                return Err("a refused call was sent".into());
+            }
+            Ok(Some(()))
+        })?;
+        if calls >= step.option("least") {
+            return Ok(());
+        }
+        Err(format!("it opened after {calls} calls").into())
     }
 
     /// Takes that many events; each begins with its number.
