@@ -137,7 +137,11 @@ need_cargo_make
 cd "$root"
 start=$(date +%s)
 status=0
+told="${CARGO_TARGET_DIR:-target}/make-status"
+rm -f "$told"
 cargo make --cwd "$root" "$@" || status=$?
+# A task that has a status of its own leaves it here.
+[ "$status" -eq 0 ] || status=$(cat "$told" 2>/dev/null || echo "$status")
 if [ $# -gt 0 ]; then
     [ "$status" -eq 0 ] && end=done || end="failed (exit status $status)"
     say "$1: $end after $(($(date +%s) - start)) s"

@@ -69,6 +69,24 @@ pub fn build(b: *std.Build) void {
         programs.dependOn(&b.addInstallArtifact(example, .{}).step);
     }
 
+    const local = b.createModule(.{ .root_source_file = b.path("src/local.zig"), .target = target, .optimize = optimize });
+    const conformance = b.step("conformance", "The server and the client of the conformance tests");
+    for ([_][2][]const u8{
+        .{ "conformance-zig-server", "conformance/server.zig" },
+        .{ "conformance-zig-client", "conformance/client.zig" },
+    }) |program| {
+        const side = b.addExecutable(.{
+            .name = program[0],
+            .root_module = b.createModule(.{
+                .root_source_file = b.path(program[1]),
+                .target = target,
+                .optimize = optimize,
+                .imports = &.{.{ .name = "local", .module = local }},
+            }),
+        });
+        conformance.dependOn(&b.addInstallArtifact(side, .{ .dest_dir = .{ .override = .{ .custom = "conformance" } } }).step);
+    }
+
     const header = b.addTranslateC(.{
         .root_source_file = b.path("../ffi/include/mfn/ifr.h"),
         .target = target,
@@ -77,14 +95,20 @@ pub fn build(b: *std.Build) void {
     header.addIncludePath(b.path("../ffi/include"));
 
     const filters = b.option([]const []const u8, "test-filter", "Run only tests whose name holds this") orelse &.{};
+    const tsan = b.option(bool, "tsan", "Run the tests under the thread sanitizer") orelse false;
+    // What `--fuzz` needs of the compiler: instrumentation by LLVM, no error traces.
+    const fuzz = b.option(bool, "fuzz", "Build the tests for --fuzz") orelse false;
     const unit_tests = b.addTest(.{
         .filters = filters,
+        .use_llvm = if (fuzz) true else null,
         .root_module = b.createModule(.{
             .root_source_file = b.path("src/tests.zig"),
             .target = target,
             // Debug would be slow and ReleaseSafe is what ships.
             .optimize = optimize,
             .link_libc = true,
+            .sanitize_thread = tsan,
+            .error_tracing = if (fuzz) false else null,
             .imports = &.{.{ .name = "ifr_h", .module = header.createModule() }},
         }),
     });

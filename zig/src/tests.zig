@@ -27,4 +27,5 @@ test {
     _ = @import("testing/guard.zig");
     _ = @import("testing/flows.zig");
     _ = @import("testing/readers.zig");
+    _ = @import("testing/fuzz.zig");
 }

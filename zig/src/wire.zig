@@ -43,6 +43,14 @@ pub fn statusOf(err: Error) protocol.Status {
     };
 }
 
+/// The same in words, for an error frame.
+pub fn textOf(err: Error) []const u8 {
+    return switch (err) {
+        error.BadVersion => std.fmt.comptimePrint("the frame is not of version {d} of the wire; update the older program", .{protocol.version}),
+        else => @errorName(err),
+    };
+}
+
 /// The fixed fields of a frame.
 pub const Header = struct {
     kind: protocol.Kind,
@@ -234,6 +242,18 @@ pub const Hello = struct {
         return hello;
     }
 
+    /// The longest frame to send to who says this. An error always fits.
+    pub fn frameBytesMax(hello: Hello) u32 {
+        const limit = protocol.limits.frame_bytes_max;
+        return if (hello.frame_bytes_max == 0) limit else std.math.clamp(hello.frame_bytes_max, frame_bytes_least, limit);
+    }
+
+    /// Most requests to have in flight with who says this.
+    pub fn inFlightMax(hello: Hello) u32 {
+        const limit = protocol.limits.requests_in_flight_max;
+        return if (hello.requests_in_flight_max == 0) limit else @min(hello.requests_in_flight_max, limit);
+    }
+
     /// Appends the HELLO of that service; a name of more than 255 bytes is cut.
     pub fn append(
         hello: Hello,
@@ -263,3 +283,6 @@ pub const Hello = struct {
         try encode(allocator, out, .{ .kind = .hello, .service = service }, area[0..at], &.{});
     }
 };
+
+/// Less cannot be announced: what ends a connection must fit.
+const frame_bytes_least = 8 << 10;

@@ -15,19 +15,36 @@
 /*
  Major version in the high 16 bits, minor in the low ones.
  */
-#define MFN_CLIENT_ABI_VERSION 65536
+#define MFN_CLIENT_ABI_VERSION 65537
 
 /*
  A connection to one socket. Made by mfn_client_connect, freed by mfn_client_close.
 
- Threads: mfn_client_call and mfn_client_cancel may run at the same time as each other, from any threads.
+ Threads: mfn_client_call, mfn_client_stream, mfn_client_cancel and the streams' functions may run at the same time as
+ each other, from any threads.
  */
 struct mfn_client;
 
 /*
- The answer to a call. Made by mfn_client_call, freed by mfn_reply_free. Any thread may read it.
+ Few connections to one socket for many threads, repaired as they break, and a circuit breaker for each method: after too
+ many failures calls are refused with MFN_CIRCUIT_OPEN for a while, then a few try. Made by mfn_pool_new, freed by
+ mfn_pool_close.
+
+ Threads: mfn_pool_call, mfn_pool_stream and mfn_pool_cancel may run at the same time as each other, from any threads.
+ */
+struct mfn_pool;
+
+/*
+ The answer to a call, or an event of a stream. Made by mfn_client_call and mfn_stream_next, freed by mfn_reply_free.
+ Any thread may read it.
  */
 struct mfn_reply;
+
+/*
+ A streamed answer under way. Made by mfn_client_stream and mfn_pool_stream, freed by mfn_stream_close; it may outlive the
+ client or pool, whose connection it keeps. One thread at a time.
+ */
+struct mfn_stream;
 
 #ifdef __cplusplus
 extern "C" {
@@ -70,6 +87,111 @@ int32_t mfn_client_call(const struct mfn_client *client,
                         size_t body_bytes,
                         uint64_t timeout_ms,
                         struct mfn_reply **reply);
+
+/*
+ Calls a method that streams, as mfn_client_call; mfn_stream_next gives its events and its end.
+
+ At most credit events (1 to MFN_CREDIT_MAX; others count as the nearest) are under way at once; taking them allows more.
+ The timeout is that of the whole stream. On MFN_OK *stream is a handle that the caller owns.
+
+ # Safety
+ `client` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `stream` points to a
+ place for one pointer.
+ */
+int32_t mfn_client_stream(const struct mfn_client *client,
+                          uint64_t tag,
+                          uint16_t method,
+                          uint8_t content_type,
+                          const uint8_t *body,
+                          size_t body_bytes,
+                          uint64_t timeout_ms,
+                          uint32_t credit,
+                          struct mfn_stream **stream);
+
+/*
+ Makes a pool of at most connections_max connections (at least one) to the socket at a path, without connecting: calls do,
+ each for at most connect_timeout_ms, their own timeouts included.
+
+ On MFN_OK *pool is a handle that the caller owns. Errors: MFN_INVALID_ARGUMENT, MFN_BAD_SERVICE.
+
+ # Safety
+ `path` is a string that ends with a zero byte; `pool` points to a place for one pointer.
+ */
+int32_t mfn_pool_new(const char *path,
+                     uint8_t service,
+                     uint32_t connections_max,
+                     uint64_t connect_timeout_ms,
+                     struct mfn_pool **pool);
+
+/*
+ Calls a method, as mfn_client_call, over one of the pool's connections; the timeout holds for connecting too. A call that
+ a server on its way out did not take is made again, any other happens at most once.
+ Errors beside those of mfn_client_call: MFN_UNREACHABLE (nothing serves the path), MFN_CIRCUIT_OPEN.
+
+ # Safety
+ `pool` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `reply` points to a place
+ for one pointer.
+ */
+int32_t mfn_pool_call(const struct mfn_pool *pool,
+                      uint64_t tag,
+                      uint16_t method,
+                      uint8_t content_type,
+                      const uint8_t *body,
+                      size_t body_bytes,
+                      uint64_t timeout_ms,
+                      struct mfn_reply **reply);
+
+/*
+ Calls a method that streams, as mfn_client_stream, over one of the pool's connections. Errors: those of mfn_pool_call.
+
+ # Safety
+ `pool` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `stream` points to a place
+ for one pointer.
+ */
+int32_t mfn_pool_stream(const struct mfn_pool *pool,
+                        uint64_t tag,
+                        uint16_t method,
+                        uint8_t content_type,
+                        const uint8_t *body,
+                        size_t body_bytes,
+                        uint64_t timeout_ms,
+                        uint32_t credit,
+                        struct mfn_stream **stream);
+
+/*
+ Cancels the calls with that tag that are in flight, as mfn_client_cancel.
+
+ # Safety
+ `pool` is a live handle.
+ */
+int32_t mfn_pool_cancel(const struct mfn_pool *pool, uint64_t tag);
+
+/*
+ Closes the pool and frees the handle. NULL is allowed. No call may be running or start.
+
+ # Safety
+ `pool` is a live handle or NULL; it is dead afterwards.
+ */
+void mfn_pool_close(struct mfn_pool *pool);
+
+/*
+ Waits for the next event or the end of a stream.
+
+ On MFN_OK *item is a handle that the caller owns, and *is_end is 0 for an event, 1 for the reply, after which nothing
+ comes. An error ends the stream as well: those of mfn_client_call, or MFN_NOT_FOUND: it had ended before.
+
+ # Safety
+ `stream` is a live handle that no other thread uses; `item` points to a place for one pointer, `is_end` to one byte.
+ */
+int32_t mfn_stream_next(struct mfn_stream *stream, struct mfn_reply **item, uint8_t *is_end);
+
+/*
+ Frees a stream. One that is not over is cancelled. NULL is allowed.
+
+ # Safety
+ `stream` is a live handle or NULL; it is dead afterwards.
+ */
+void mfn_stream_close(struct mfn_stream *stream);
 
 /*
  Cancels the calls with that tag that are in flight; each ends with MFN_CANCELLED and the server stops working on it.

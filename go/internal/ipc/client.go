@@ -31,8 +31,13 @@ type Client struct {
 	service protocol.Service
 	writing sync.Mutex
 
-	mu     sync.Mutex
-	calls  map[uint64]*pending
+	// server is what the other side's HELLO allows.
+	server announced
+
+	mu    sync.Mutex
+	calls map[uint64]*pending
+	// owed are calls that nobody waits for and whose answers have not come.
+	owed   map[uint64]struct{}
 	next   uint64
 	closed error
 	// away says that the other side takes no new calls.
@@ -43,9 +48,11 @@ type Client struct {
 type pending struct {
 	// events is as long as the credit that was given, so that the reader of the connection never waits for a caller.
 	events chan Event
-	ended  chan struct{}
-	reply  Reply
-	err    error
+	// allowed is how many events may still come; guarded by the client's mutex.
+	allowed uint32
+	ended   chan struct{}
+	reply   Reply
+	err     error
 }
 
 // Dial connects and waits for the other side's HELLO.
@@ -55,7 +62,7 @@ func Dial(ctx context.Context, path string, service protocol.Service, software s
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn.(*net.UnixConn), service: service, calls: make(map[uint64]*pending)}
+	c := &Client{conn: conn.(*net.UnixConn), service: service, calls: make(map[uint64]*pending), owed: make(map[uint64]struct{})}
 	reader := bufio.NewReaderSize(c.conn, growStep)
 	if err := c.greet(ctx, reader, software); err != nil {
 		return nil, errors.Join(err, c.conn.Close())
@@ -83,13 +90,35 @@ func (c *Client) greet(ctx context.Context, reader *bufio.Reader, software strin
 	frame, err := readFrame(reader)
 	switch {
 	case err != nil:
-		return err
+		c.sayWhy(err)
+		return asFailure(err)
 	case frame.Header.Kind == protocol.KindError:
 		return &Failure{Status: frame.Header.Status, Text: string(frame.Body)}
 	case frame.Header.Kind != protocol.KindHello || frame.Header.Service != c.service:
 		return Fail(protocol.StatusUnexpectedFrame, "the socket serves something else than service %d", c.service)
 	}
+	c.server = heard(frame.TLVs)
 	return c.conn.SetDeadline(time.Time{})
+}
+
+// sayWhy tells the other side which rule it broke.
+func (c *Client) sayWhy(err error) {
+	var wrong *violation
+	if errors.As(err, &wrong) {
+		// It may be gone already.
+		_ = c.write(protocol.Header{
+			Kind: protocol.KindError, Service: c.service, ContentType: protocol.ContentTypeText, Status: wrong.status,
+		}, []byte(cut(wrong.text)))
+	}
+}
+
+// asFailure shows a caller the rule that the other side broke.
+func asFailure(err error) error {
+	var wrong *violation
+	if errors.As(err, &wrong) {
+		return &Failure{Status: wrong.status, Text: wrong.text}
+	}
+	return err
 }
 
 // Call asks a method and waits for its one answer. A deadline of the context travels with the request; when the context ends
@@ -103,7 +132,7 @@ func (c *Client) Call(ctx context.Context, method uint16, contentType protocol.C
 func (c *Client) Stream(
 	ctx context.Context, method uint16, contentType protocol.ContentType, body []byte, credit uint32, handle func(Event) error,
 ) (Reply, error) {
-	p := &pending{events: make(chan Event, min(credit, protocol.CreditMax)), ended: make(chan struct{})}
+	p := &pending{events: make(chan Event, min(credit, protocol.CreditMax)), allowed: credit, ended: make(chan struct{})}
 	h := protocol.Header{
 		Kind: protocol.KindRequest, Service: c.service, ContentType: contentType, Method: method, Credit: credit,
 	}
@@ -116,6 +145,9 @@ func (c *Client) Stream(
 			return Reply{}, Fail(protocol.StatusDeadline, "the deadline has passed already")
 		}
 		h.DeadlineNS = monotonicNS() + uint64(left)
+	}
+	if err := c.server.check(body); err != nil {
+		return Reply{}, err
 	}
 	id, err := c.begin(p)
 	if err != nil {
@@ -141,19 +173,33 @@ func (c *Client) begin(p *pending) (uint64, error) {
 		return 0, c.closed
 	case c.away:
 		return 0, Fail(protocol.StatusClosed, "the program is stopping; connect again when it is back")
-	case len(c.calls) >= protocol.RequestsInFlightMax:
-		return 0, Fail(protocol.StatusBusy, "%d requests are under way; wait for an answer", len(c.calls))
+	case len(c.calls)+len(c.owed) >= c.server.inFlight:
+		return 0, Fail(protocol.StatusBusy, "%d requests are under way; wait for an answer", c.server.inFlight)
 	}
 	c.next++
 	c.calls[c.next] = p
 	return c.next, nil
 }
 
+// backflow counts events that were taken; their credit goes back, half of it at a time.
+type backflow struct{ credit, taken uint32 }
+
+func (b *backflow) take() uint32 {
+	b.taken++
+	if b.taken*2 < b.credit {
+		return 0
+	}
+	back := b.taken
+	b.taken = 0
+	return back
+}
+
 func (c *Client) wait(ctx context.Context, id uint64, p *pending, handle func(Event) error) (Reply, error) {
+	back := backflow{credit: uint32(cap(p.events))}
 	for {
 		select {
 		case event := <-p.events:
-			if err := c.take(id, event, handle); err != nil {
+			if err := c.take(id, event, handle, &back); err != nil {
 				return Reply{}, err
 			}
 		case <-p.ended:
@@ -175,17 +221,21 @@ func (c *Client) wait(ctx context.Context, id uint64, p *pending, handle func(Ev
 }
 
 // take handles an event and gives its credit back.
-func (c *Client) take(id uint64, event Event, handle func(Event) error) error {
+func (c *Client) take(id uint64, event Event, handle func(Event) error, back *backflow) error {
 	if err := handle(event); err != nil {
 		c.cancel(id)
 		return err
 	}
+	credit := back.take()
 	c.mu.Lock()
-	_, there := c.calls[id]
-	c.mu.Unlock()
+	p, there := c.calls[id]
 	if there {
+		p.allowed += credit
+	}
+	c.mu.Unlock()
+	if there && credit > 0 {
 		// A connection that was lost ends the call; the reader says so.
-		_ = c.write(protocol.Header{Kind: protocol.KindCredit, Service: c.service, RequestID: id, Credit: 1}, nil)
+		_ = c.write(protocol.Header{Kind: protocol.KindCredit, Service: c.service, RequestID: id, Credit: credit}, nil)
 	}
 	return nil
 }
@@ -199,7 +249,14 @@ func (c *Client) forget(id uint64) *pending {
 }
 
 func (c *Client) cancel(id uint64) {
-	if c.forget(id) != nil {
+	c.mu.Lock()
+	_, there := c.calls[id]
+	if there {
+		delete(c.calls, id)
+		c.owed[id] = struct{}{}
+	}
+	c.mu.Unlock()
+	if there {
 		// The connection may be lost; nobody waits any more.
 		_ = c.write(protocol.Header{Kind: protocol.KindCancel, Service: c.service, RequestID: id}, nil)
 	}
@@ -237,25 +294,32 @@ func (c *Client) dispatch(frame protocol.Frame) error {
 	h := frame.Header
 	switch h.Kind {
 	case protocol.KindReply:
-		c.end(h.RequestID, Reply{ContentType: h.ContentType, Body: frame.Body}, nil)
+		return c.end(h.RequestID, Reply{ContentType: h.ContentType, Body: frame.Body}, nil)
 	case protocol.KindError:
 		failure := &Failure{Status: h.Status, Text: string(frame.Body)}
 		if h.RequestID == 0 {
 			return failure
 		}
-		c.end(h.RequestID, Reply{}, failure)
+		return c.end(h.RequestID, Reply{}, failure)
 	case protocol.KindEvent:
 		c.mu.Lock()
 		p := c.calls[h.RequestID]
-		c.mu.Unlock()
-		if p == nil {
-			return nil // It was cancelled; this was on its way.
+		_, owed := c.owed[h.RequestID]
+		isAllowed := p != nil && p.allowed > 0
+		if isAllowed {
+			p.allowed--
 		}
-		select {
-		case p.events <- Event{ContentType: h.ContentType, Body: frame.Body}:
-		default:
+		c.mu.Unlock()
+		switch {
+		case owed:
+			return nil // It was cancelled; this was on its way.
+		case p == nil:
+			return violated(protocol.StatusBadRequestID, "an event came of no request")
+		case !isAllowed:
 			return violated(protocol.StatusBadCredit, "an event came without credit")
 		}
+		// Its room is the credit.
+		p.events <- Event{ContentType: h.ContentType, Body: frame.Body}
 	case protocol.KindGoaway:
 		c.mu.Lock()
 		c.away = true
@@ -269,18 +333,27 @@ func (c *Client) dispatch(frame protocol.Frame) error {
 	return nil
 }
 
-func (c *Client) end(id uint64, reply Reply, err error) {
+func (c *Client) end(id uint64, reply Reply, err error) error {
 	if p := c.forget(id); p != nil {
 		p.reply, p.err = reply, err
 		close(p.ended)
+		return nil
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, owed := c.owed[id]; !owed {
+		return violated(protocol.StatusBadRequestID, "an answer came to no request")
+	}
+	delete(c.owed, id)
+	return nil
 }
 
 // close ends the connection and every call that is under way.
 func (c *Client) close(why error) {
+	c.sayWhy(why)
 	c.mu.Lock()
 	if c.closed == nil {
-		c.closed = fmt.Errorf("%w: %w", ErrClosed, why)
+		c.closed = fmt.Errorf("%w: %w", ErrClosed, asFailure(why))
 	}
 	calls := c.calls
 	c.calls = make(map[uint64]*pending)

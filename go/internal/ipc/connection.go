@@ -34,12 +34,14 @@ type connection struct {
 	server *Server
 	conn   *net.UnixConn
 	reader *bufio.Reader
+	// peer is what the caller's HELLO allows; set before its first request.
+	peer announced
 
 	// writing guards the socket's write side: one frame at a time.
 	writing sync.Mutex
 
 	mu    sync.Mutex
-	calls map[uint64]context.CancelFunc
+	calls map[uint64]*running
 	// answering counts calls that are off the list and whose answers are not written yet.
 	answering int
 	stopping  bool
@@ -49,7 +51,7 @@ type connection struct {
 func newConnection(server *Server, conn *net.UnixConn) *connection {
 	return &connection{
 		server: server, conn: conn, reader: bufio.NewReaderSize(conn, growStep),
-		calls: make(map[uint64]context.CancelFunc), idle: make(chan struct{}),
+		calls: make(map[uint64]*running), peer: heard(nil), idle: make(chan struct{}),
 	}
 }
 
@@ -117,6 +119,7 @@ func (c *connection) serve(lost context.Context) error {
 				return violated(protocol.StatusUnexpectedFrame, "HELLO comes first")
 			}
 			greeted = true
+			c.peer = heard(frame.TLVs)
 			if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
 				return err
 			}
@@ -174,8 +177,17 @@ func (c *connection) handle(lost context.Context, frame protocol.Frame) error {
 		return nil
 	case protocol.KindPing:
 		return c.write(protocol.Header{Kind: protocol.KindPong, Service: h.Service, RequestID: h.RequestID}, nil)
-	case protocol.KindCredit, protocol.KindGoaway:
-		// No method of this program streams events; a caller may go away.
+	case protocol.KindCredit:
+		c.mu.Lock()
+		call := c.calls[h.RequestID]
+		c.mu.Unlock()
+		// Its call may just have ended.
+		if call != nil && !call.allow(h.Credit) {
+			return violated(protocol.StatusBadCredit, "more credit than the wire allows")
+		}
+		return nil
+	case protocol.KindGoaway:
+		// A caller may go away.
 		return nil
 	case protocol.KindError:
 		if h.RequestID == 0 {
@@ -204,11 +216,12 @@ func (c *connection) request(lost context.Context, frame protocol.Frame) error {
 		cancel()
 		return c.answer(h, Reply{}, Fail(status, "%s", text))
 	}
+	call := newRunning(cancel, h)
 	c.mu.Lock()
 	_, taken := c.calls[h.RequestID]
 	full, stopping := len(c.calls) >= c.server.limits.InFlight, c.stopping
 	if !taken && !full && !stopping {
-		c.calls[h.RequestID] = cancel
+		c.calls[h.RequestID] = call
 	}
 	c.mu.Unlock()
 	switch {
@@ -222,7 +235,7 @@ func (c *connection) request(lost context.Context, frame protocol.Frame) error {
 	}
 	go func() {
 		defer cancel()
-		reply, err := c.call(ctx, frame)
+		reply, err := c.call(ctx, frame, call)
 		var failure *Failure
 		if errors.As(err, &failure) && failure.Status == protocol.StatusClosed {
 			// CLOSED says that nothing of the call was done, which a handler cannot say of its own call.
@@ -238,7 +251,7 @@ func (c *connection) request(lost context.Context, frame protocol.Frame) error {
 }
 
 // call runs the handler; a panic is an answer, not the end of the other calls.
-func (c *connection) call(ctx context.Context, frame protocol.Frame) (reply Reply, err error) {
+func (c *connection) call(ctx context.Context, frame protocol.Frame, call *running) (reply Reply, err error) {
 	defer func() {
 		if reason := recover(); reason != nil {
 			c.server.log.Error("the handler panicked", "reason", reason)
@@ -248,6 +261,7 @@ func (c *connection) call(ctx context.Context, frame protocol.Frame) (reply Repl
 	reply, err = c.server.handler(ctx, Call{
 		Method: frame.Header.Method, ContentType: frame.Header.ContentType, Body: frame.Body,
 		TraceID: frame.Header.TraceID, SpanID: frame.Header.SpanID, Sampled: frame.Header.Flags&protocol.FlagSampled != 0,
+		id: frame.Header.RequestID, running: call, connection: c,
 	})
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return Reply{}, Fail(protocol.StatusDeadline, "the deadline passed before the answer was ready")
@@ -259,8 +273,9 @@ func (c *connection) call(ctx context.Context, frame protocol.Frame) (reply Repl
 func (c *connection) finish(id uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, there := c.calls[id]
+	call, there := c.calls[id]
 	if there {
+		call.over.Store(true)
 		delete(c.calls, id)
 		c.answering++
 	}
@@ -279,12 +294,13 @@ func (c *connection) leave() {
 func (c *connection) cutOff() {
 	c.mu.Lock()
 	left := c.calls
-	c.calls = make(map[uint64]context.CancelFunc)
+	c.calls = make(map[uint64]*running)
 	c.mu.Unlock()
-	for id, cancel := range left {
-		cancel()
+	for _, call := range left {
+		call.over.Store(true)
+		call.cancel()
 		// The other side may not read it any more.
-		_ = c.write(c.server.errorHeader(id, 0, protocol.StatusDeadline), []byte("the program stopped before the answer was ready"))
+		_ = c.answer(call.request, Reply{}, Fail(protocol.StatusDeadline, "the program stopped before the answer was ready"))
 	}
 }
 
@@ -301,12 +317,12 @@ func (c *connection) closeIfIdle() {
 
 func (c *connection) cancel(h protocol.Header) {
 	c.mu.Lock()
-	cancel := c.calls[h.RequestID]
+	call := c.calls[h.RequestID]
 	c.mu.Unlock()
-	if cancel != nil && c.finish(h.RequestID) {
-		cancel()
+	if call != nil && c.finish(h.RequestID) {
+		call.cancel()
 		// The connection may be lost; its reader notices.
-		_ = c.answer(h, Reply{}, Fail(protocol.StatusCancelled, "the caller cancelled the request"))
+		_ = c.answer(call.request, Reply{}, Fail(protocol.StatusCancelled, "the caller cancelled the request"))
 		c.leave()
 	}
 }
@@ -320,14 +336,18 @@ func (c *connection) answer(request protocol.Header, reply Reply, err error) err
 		if len(reply.Body) == 0 {
 			h.ContentType = protocol.ContentTypeNone
 		}
-		err = c.write(h, reply.Body)
-		if !errors.Is(err, protocol.ErrEncode) {
-			return err
+		if err = c.peer.check(reply.Body); err == nil {
+			err = c.write(h, reply.Body)
+			if !errors.Is(err, protocol.ErrEncode) {
+				return err
+			}
 		}
 	}
 	failure := &Failure{Status: protocol.StatusInternal, Text: err.Error()}
 	errors.As(err, &failure)
-	return c.write(c.server.errorHeader(request.RequestID, request.Method, failure.Status), []byte(cut(failure.Text)))
+	h = c.server.errorHeader(request.RequestID, request.Method, failure.Status)
+	h.TraceID, h.SpanID = request.TraceID, request.SpanID
+	return c.write(h, []byte(cut(failure.Text)))
 }
 
 func (c *connection) write(h protocol.Header, body []byte) error {
@@ -342,6 +362,10 @@ func (c *connection) write(h protocol.Header, body []byte) error {
 func (c *connection) writeBytes(data []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	return c.writeLocked(data)
+}
+
+func (c *connection) writeLocked(data []byte) error {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(c.server.limits.WriteTimeout)); err != nil {
 		return err
 	}

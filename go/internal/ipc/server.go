@@ -44,6 +44,10 @@ type Call struct {
 	TraceID [16]byte
 	SpanID  [8]byte
 	Sampled bool
+
+	id         uint64
+	running    *running
+	connection *connection
 }
 
 // Handler answers calls. Many run at once. The context ends when the caller cancels, the deadline passes, or the

@@ -20,6 +20,8 @@ const (
 	echo    uint16 = 1
 	forever uint16 = 2
 	panics  uint16 = 3
+	// count sends as many events as the body has bytes, one byte each, then the body.
+	count uint16 = 4
 )
 
 type world struct {
@@ -45,6 +47,14 @@ func start(t *testing.T, limits Limits) *world {
 			return Reply{}, nil
 		case panics:
 			panic("as asked")
+		case count:
+			for _, one := range call.Body {
+				if err := call.Send(ctx, protocol.ContentTypeBytes, []byte{one}); err != nil {
+					w.ended <- struct{}{}
+					return Reply{}, err
+				}
+			}
+			return Reply{call.ContentType, call.Body}, nil
 		}
 		return Reply{}, Fail(protocol.StatusUnsupported, "no method %d", call.Method)
 	}

@@ -3,28 +3,65 @@
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mfn_local::blocking::Client;
-use mfn_local::{ConnectOptions, LocalError, Reply, Request};
+use mfn_local::blocking::{Client, Pool, PooledStreaming, Streaming};
+use mfn_local::{CallError, ConnectOptions, Item, LocalError, PoolOptions, Reply, Request};
 use mfn_wire::{ContentType, Service, Status};
 
 use crate::guard::{Problem, copy_text, guarded, problem};
 
 /// Major version in the high 16 bits, minor in the low ones.
-pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0000;
+pub const MFN_CLIENT_ABI_VERSION: u32 = 0x0001_0001;
 
 /// A connection to one socket. Made by mfn_client_connect, freed by mfn_client_close.
 ///
-/// Threads: mfn_client_call and mfn_client_cancel may run at the same time as each other, from any threads.
+/// Threads: mfn_client_call, mfn_client_stream, mfn_client_cancel and the streams' functions may run at the same time as
+/// each other, from any threads.
 #[derive(Debug)]
 #[expect(non_camel_case_types, reason = "its name in C")]
 pub struct mfn_client {
-    client: Client,
+    client: Arc<Client>,
 }
 
-/// The answer to a call. Made by mfn_client_call, freed by mfn_reply_free. Any thread may read it.
+/// Few connections to one socket for many threads, repaired as they break, and a circuit breaker for each method: after too
+/// many failures calls are refused with MFN_CIRCUIT_OPEN for a while, then a few try. Made by mfn_pool_new, freed by
+/// mfn_pool_close.
+///
+/// Threads: mfn_pool_call, mfn_pool_stream and mfn_pool_cancel may run at the same time as each other, from any threads.
+#[derive(Debug)]
+#[expect(non_camel_case_types, reason = "its name in C")]
+pub struct mfn_pool {
+    pool: Pool,
+}
+
+/// A streamed answer under way. Made by mfn_client_stream and mfn_pool_stream, freed by mfn_stream_close; it may outlive the
+/// client or pool, whose connection it keeps. One thread at a time.
+#[derive(Debug)]
+#[expect(non_camel_case_types, reason = "its name in C")]
+pub struct mfn_stream {
+    streaming: Stream,
+}
+
+#[derive(Debug)]
+enum Stream {
+    One(Streaming),
+    Pooled(PooledStreaming),
+}
+
+impl Stream {
+    fn next(&mut self) -> Option<Result<Item, CallError>> {
+        match self {
+            Self::One(streaming) => streaming.next(),
+            Self::Pooled(streaming) => streaming.next(),
+        }
+    }
+}
+
+/// The answer to a call, or an event of a stream. Made by mfn_client_call and mfn_stream_next, freed by mfn_reply_free.
+/// Any thread may read it.
 #[derive(Debug)]
 #[expect(non_camel_case_types, reason = "its name in C")]
 pub struct mfn_reply {
@@ -75,12 +112,9 @@ pub unsafe extern "C" fn mfn_client_connect(
         }
         // SAFETY: not NULL; the caller promises a string that ends.
         let path = unsafe { CStr::from_ptr(path) };
-        let service = Service::try_from(service).map_err(|number| {
-            problem(Status::BAD_SERVICE, format!("service {number} is unknown"))
-        })?;
         let made = connect(
             Path::new(OsStr::from_bytes(path.to_bytes())),
-            service,
+            service_of(service)?,
             timeout_ms,
         )?;
         // SAFETY: not NULL; the caller promises room for a pointer.
@@ -89,13 +123,25 @@ pub unsafe extern "C" fn mfn_client_connect(
     })
 }
 
-fn connect(path: &Path, service: Service, timeout_ms: u64) -> Result<mfn_client, Problem> {
-    let options = ConnectOptions {
+fn service_of(number: u8) -> Result<Service, Problem> {
+    Service::try_from(number).map_err(|number| {
+        let text = format!("service {number} is unknown");
+        problem(Status::BAD_SERVICE, text)
+    })
+}
+
+fn connect_options(timeout_ms: u64) -> ConnectOptions {
+    ConnectOptions {
         timeout: Duration::from_millis(timeout_ms),
         software: concat!("mfn-capi/", env!("CARGO_PKG_VERSION")).into(),
-    };
-    let client = Client::connect(path, service, &options)?;
-    Ok(mfn_client { client })
+    }
+}
+
+fn connect(path: &Path, service: Service, timeout_ms: u64) -> Result<mfn_client, Problem> {
+    let client = Client::connect(path, service, &connect_options(timeout_ms))?;
+    Ok(mfn_client {
+        client: Arc::new(client),
+    })
 }
 
 /// Calls a method (MFN_METHOD_*) and waits for the answer, at most for timeout_ms; 0 waits without end.
@@ -120,46 +166,301 @@ pub unsafe extern "C" fn mfn_client_call(
     reply: *mut *mut mfn_reply,
 ) -> i32 {
     guarded(|| {
-        if client.is_null() || reply.is_null() || (body.is_null() && body_bytes > 0) {
-            return Err(problem(
-                Status::INVALID_ARGUMENT,
-                "client, reply and body must not be NULL",
-            ));
+        if client.is_null() || reply.is_null() {
+            let text = "client and reply must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
         }
-        if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
-            return Err(problem(
-                Status::FRAME_TOO_LARGE,
-                "the body is longer than a frame may be",
-            ));
-        }
-        let content_type = ContentType::try_from(content_type).map_err(|number| {
-            problem(
-                Status::BAD_CONTENT_TYPE,
-                format!("content type {number} is unknown"),
-            )
-        })?;
-        let body = if body_bytes == 0 {
-            Bytes::new()
-        } else {
-            // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
-            Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
-        };
+        // SAFETY: the caller promises that many bytes.
+        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
         // SAFETY: not NULL; the caller promises a live handle.
         let client = unsafe { &*client };
-        let mut request = Request::new(content_type, body);
-        if timeout_ms > 0 {
-            request = request.within(Duration::from_millis(timeout_ms));
-        }
         let made = mfn_reply {
             reply: client
                 .client
                 .call(tag, method, &request)
-                .map_err(|error| problem(error.status(), error.to_string()))?,
+                .map_err(Problem::from)?,
         };
         // SAFETY: not NULL; the caller promises room for a pointer.
         unsafe { reply.write(Box::into_raw(Box::new(made))) };
         Ok(())
     })
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        problem(error.status(), error.to_string())
+    }
+}
+
+/// A request as C gives it.
+///
+/// # Safety
+/// `body` points to `body_bytes` bytes, or is NULL when there are none.
+unsafe fn request(
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+) -> Result<Request, Problem> {
+    if body.is_null() && body_bytes > 0 {
+        let text = "body must not be NULL";
+        return Err(problem(Status::INVALID_ARGUMENT, text));
+    }
+    if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
+        let text = "the body is longer than a frame may be";
+        return Err(problem(Status::FRAME_TOO_LARGE, text));
+    }
+    let content_type = ContentType::try_from(content_type).map_err(|number| {
+        let text = format!("content type {number} is unknown");
+        problem(Status::BAD_CONTENT_TYPE, text)
+    })?;
+    let body = if body_bytes == 0 {
+        Bytes::new()
+    } else {
+        // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
+        Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
+    };
+    let request = Request::new(content_type, body);
+    Ok(match timeout_ms {
+        0 => request,
+        ms => request.within(Duration::from_millis(ms)),
+    })
+}
+
+/// Calls a method that streams, as mfn_client_call; mfn_stream_next gives its events and its end.
+///
+/// At most credit events (1 to MFN_CREDIT_MAX; others count as the nearest) are under way at once; taking them allows more.
+/// The timeout is that of the whole stream. On MFN_OK *stream is a handle that the caller owns.
+///
+/// # Safety
+/// `client` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `stream` points to a
+/// place for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_client_stream(
+    client: *const mfn_client,
+    tag: u64,
+    method: u16,
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+    credit: u32,
+    stream: *mut *mut mfn_stream,
+) -> i32 {
+    guarded(|| {
+        if client.is_null() || stream.is_null() {
+            let text = "client and stream must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: the caller promises that many bytes.
+        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
+        // SAFETY: not NULL; the caller promises a live handle.
+        let client = unsafe { &*client };
+        let streaming = client.client.stream(tag, method, &request, credit)?;
+        let made = mfn_stream {
+            streaming: Stream::One(streaming),
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { stream.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+/// Makes a pool of at most connections_max connections (at least one) to the socket at a path, without connecting: calls do,
+/// each for at most connect_timeout_ms, their own timeouts included.
+///
+/// On MFN_OK *pool is a handle that the caller owns. Errors: MFN_INVALID_ARGUMENT, MFN_BAD_SERVICE.
+///
+/// # Safety
+/// `path` is a string that ends with a zero byte; `pool` points to a place for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_pool_new(
+    path: *const c_char,
+    service: u8,
+    connections_max: u32,
+    connect_timeout_ms: u64,
+    pool: *mut *mut mfn_pool,
+) -> i32 {
+    guarded(|| {
+        if path.is_null() || pool.is_null() {
+            let text = "path and pool must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: not NULL; the caller promises a string that ends.
+        let path = unsafe { CStr::from_ptr(path) };
+        let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+        let options = PoolOptions {
+            connect: connect_options(connect_timeout_ms),
+            connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+            ..PoolOptions::new(service_of(service)?, path)
+        };
+        let made = mfn_pool {
+            pool: Pool::new(options),
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { pool.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+/// Calls a method, as mfn_client_call, over one of the pool's connections; the timeout holds for connecting too. A call that
+/// a server on its way out did not take is made again, any other happens at most once.
+/// Errors beside those of mfn_client_call: MFN_UNREACHABLE (nothing serves the path), MFN_CIRCUIT_OPEN.
+///
+/// # Safety
+/// `pool` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `reply` points to a place
+/// for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_pool_call(
+    pool: *const mfn_pool,
+    tag: u64,
+    method: u16,
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+    reply: *mut *mut mfn_reply,
+) -> i32 {
+    guarded(|| {
+        if pool.is_null() || reply.is_null() {
+            let text = "pool and reply must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: the caller promises that many bytes.
+        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
+        // SAFETY: not NULL; the caller promises a live handle.
+        let pool = unsafe { &*pool };
+        let made = mfn_reply {
+            reply: pool.pool.call(tag, method, &request)?,
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { reply.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+/// Calls a method that streams, as mfn_client_stream, over one of the pool's connections. Errors: those of mfn_pool_call.
+///
+/// # Safety
+/// `pool` is a live handle; `body` points to `body_bytes` bytes, or is NULL when there are none; `stream` points to a place
+/// for one pointer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_pool_stream(
+    pool: *const mfn_pool,
+    tag: u64,
+    method: u16,
+    content_type: u8,
+    body: *const u8,
+    body_bytes: usize,
+    timeout_ms: u64,
+    credit: u32,
+    stream: *mut *mut mfn_stream,
+) -> i32 {
+    guarded(|| {
+        if pool.is_null() || stream.is_null() {
+            let text = "pool and stream must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: the caller promises that many bytes.
+        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
+        // SAFETY: not NULL; the caller promises a live handle.
+        let pool = unsafe { &*pool };
+        let streaming = pool.pool.stream(tag, method, &request, credit)?;
+        let made = mfn_stream {
+            streaming: Stream::Pooled(streaming),
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer.
+        unsafe { stream.write(Box::into_raw(Box::new(made))) };
+        Ok(())
+    })
+}
+
+/// Cancels the calls with that tag that are in flight, as mfn_client_cancel.
+///
+/// # Safety
+/// `pool` is a live handle.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_pool_cancel(pool: *const mfn_pool, tag: u64) -> i32 {
+    guarded(|| {
+        if pool.is_null() {
+            return Err(problem(Status::INVALID_ARGUMENT, "pool must not be NULL"));
+        }
+        // SAFETY: not NULL; the caller promises a live handle.
+        match unsafe { &*pool }.pool.cancel(tag) {
+            0 => Err(problem(
+                Status::NOT_FOUND,
+                format!("no call with tag {tag} is in flight"),
+            )),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Closes the pool and frees the handle. NULL is allowed. No call may be running or start.
+///
+/// # Safety
+/// `pool` is a live handle or NULL; it is dead afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_pool_close(pool: *mut mfn_pool) {
+    guarded(|| {
+        if !pool.is_null() {
+            // SAFETY: not NULL; the caller gives the handle up.
+            drop(unsafe { Box::from_raw(pool) });
+        }
+        Ok(())
+    });
+}
+
+/// Waits for the next event or the end of a stream.
+///
+/// On MFN_OK *item is a handle that the caller owns, and *is_end is 0 for an event, 1 for the reply, after which nothing
+/// comes. An error ends the stream as well: those of mfn_client_call, or MFN_NOT_FOUND: it had ended before.
+///
+/// # Safety
+/// `stream` is a live handle that no other thread uses; `item` points to a place for one pointer, `is_end` to one byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_stream_next(
+    stream: *mut mfn_stream,
+    item: *mut *mut mfn_reply,
+    is_end: *mut u8,
+) -> i32 {
+    guarded(|| {
+        if stream.is_null() || item.is_null() || is_end.is_null() {
+            let text = "stream, item and is_end must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        // SAFETY: not NULL; the caller promises a live handle that only this thread uses.
+        let next = unsafe { &mut *stream }.streaming.next();
+        let next = next.ok_or_else(|| problem(Status::NOT_FOUND, "the stream is over"))?;
+        let (reply, end) = match next? {
+            Item::Event(event) => {
+                let (content_type, body) = (event.content_type, event.body);
+                (Reply { content_type, body }, 0)
+            }
+            Item::Reply(reply) => (reply, 1),
+        };
+        // SAFETY: not NULL; the caller promises room for a pointer and a byte.
+        unsafe {
+            item.write(Box::into_raw(Box::new(mfn_reply { reply })));
+            is_end.write(end);
+        }
+        Ok(())
+    })
+}
+
+/// Frees a stream. One that is not over is cancelled. NULL is allowed.
+///
+/// # Safety
+/// `stream` is a live handle or NULL; it is dead afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mfn_stream_close(stream: *mut mfn_stream) {
+    guarded(|| {
+        if !stream.is_null() {
+            // SAFETY: not NULL; the caller gives the handle up.
+            drop(unsafe { Box::from_raw(stream) });
+        }
+        Ok(())
+    });
 }
 
 /// Cancels the calls with that tag that are in flight; each ends with MFN_CANCELLED and the server stops working on it.
@@ -257,5 +558,8 @@ pub unsafe extern "C" fn mfn_last_error(
 const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<mfn_client>();
+    shared::<mfn_pool>();
     shared::<mfn_reply>();
+    fn moved<T: Send>() {}
+    moved::<mfn_stream>();
 };

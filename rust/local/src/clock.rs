@@ -18,8 +18,24 @@ pub fn monotonic_ns() -> u64 {
 /// the other without a look at either.
 fn anchor() -> &'static (std::time::Instant, u64) {
     static ANCHOR: OnceLock<(std::time::Instant, u64)> = OnceLock::new();
-    ANCHOR.get_or_init(|| (std::time::Instant::now(), monotonic_ns()))
+    ANCHOR.get_or_init(|| {
+        // A thread that is preempted between the two looks would shift every deadline of the process: the closest pair
+        // of several counts, and no deadline is later than it was meant.
+        let looks = (0..ANCHOR_LOOKS).map(|_| {
+            let before = monotonic_ns();
+            let now = std::time::Instant::now();
+            (monotonic_ns() - before, now, before)
+        });
+        let closest = looks.min_by_key(|(apart, ..)| *apart);
+        closest.map_or_else(
+            || (std::time::Instant::now(), monotonic_ns()),
+            |(_, now, before)| (now, before),
+        )
+    })
 }
+
+/// Pairs of looks at both clocks.
+const ANCHOR_LOOKS: usize = 16;
 
 /// An instant as nanoseconds of CLOCK_MONOTONIC.
 pub(crate) fn ns_of(instant: std::time::Instant) -> u64 {

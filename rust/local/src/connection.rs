@@ -277,10 +277,14 @@ fn answer_to(
             };
             match outbox.append_to(lane, &header, &[], &body) {
                 Ok(first) => return first,
-                Err(error) => Failure::new(
-                    Status::INTERNAL,
-                    format!("the answer cannot be sent: {error}"),
-                ),
+                Err(error) => {
+                    // Too long is the caller's to mend; what else is wrong with an answer is not.
+                    let status = match error.status() {
+                        Status::FRAME_TOO_LARGE => Status::FRAME_TOO_LARGE,
+                        _ => Status::INTERNAL,
+                    };
+                    Failure::new(status, format!("the answer cannot be sent: {error}"))
+                }
             }
         }
         Err(failure) => failure,

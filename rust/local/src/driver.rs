@@ -76,6 +76,15 @@ impl End {
         let path = path.to_path_buf();
         match self {
             Self::Closed | Self::Drained => LocalError::NotRunning { path },
+            // It went away while we greeted it.
+            Self::Io(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                ) =>
+            {
+                LocalError::NotRunning { path }
+            }
             Self::Io(source) => LocalError::Io {
                 what: "talk to",
                 path,

@@ -105,7 +105,11 @@ pub(crate) fn receive(service: Service, greeted: bool, bytes: Bytes) -> Result<R
         return Ok(Received::Greeting(Announced {
             features: hello.features,
             frame_bytes_max: hello.frame_bytes_max,
-            requests_in_flight_max: hello.requests_in_flight_max,
+            requests_in_flight_max: match hello.requests_in_flight_max {
+                // A server that says nothing of it takes what the wire allows.
+                0 => limits::REQUESTS_IN_FLIGHT_MAX,
+                most => most.min(limits::REQUESTS_IN_FLIGHT_MAX),
+            },
             connections_max: hello.connections_max,
             software: hello.software.into(),
         }));

@@ -22,7 +22,7 @@ use crate::request::{ConnectOptions, Request};
 use crate::{clock, trace};
 
 /// The room of a call that was given up comes with the server's answer, which wakes nobody: who waits looks again.
-const ROOM_AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const ROOM_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a pool may do.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ impl PoolOptions {
 }
 
 /// Of the breaker that guards connecting: one failure is enough, one success ends it.
-fn connecting() -> BreakerOptions {
+pub(crate) fn connecting() -> BreakerOptions {
     BreakerOptions {
         calls_min: 1,
         failed_share_max: 0.0,
@@ -75,9 +75,9 @@ fn connecting() -> BreakerOptions {
 }
 
 /// A connection that was not used for so long is looked at before it is used: the other side may be gone.
-const IDLE: Duration = Duration::from_millis(10);
+pub(crate) const IDLE: Duration = Duration::from_millis(10);
 /// Connections to which a call goes that none took.
-const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 /// Methods with a breaker of their own; the others share the last.
 const BREAKERS_MAX: usize = 256;
 /// Waits at least so long before it looks for a socket again.
@@ -508,7 +508,7 @@ struct Watch {
 
 impl Watch {
     fn new(inner: &Arc<Inner>, method: u16) -> Result<Self, CallError> {
-        let breaker = inner.state().breaker(method, &inner.options.breaker);
+        let breaker = breaker_of(&mut inner.state().breakers, method, &inner.options.breaker);
         let permit = breaker.admit(clock::monotonic_ns).map_err(|refused| {
             inner.counters.refused.fetch_add(1, Ordering::Relaxed);
             let service = inner.options.service;
@@ -566,7 +566,7 @@ impl Drop for Watch {
 }
 
 /// What an error says of the other side. That nothing was reached is the peer's breaker's to count.
-fn outcome(error: &CallError) -> Outcome {
+pub(crate) fn outcome(error: &CallError) -> Outcome {
     match error {
         CallError::Closed(_) | CallError::Deadline | CallError::Answer(_) => Outcome::Failed,
         CallError::Failed { status, .. }
@@ -587,20 +587,23 @@ fn outcome(error: &CallError) -> Outcome {
     }
 }
 
-impl State {
-    fn breaker(&mut self, method: u16, options: &BreakerOptions) -> Arc<SharedBreaker> {
-        if let Some((_, breaker)) = self.breakers.iter().find(|(known, _)| *known == method) {
-            return Arc::clone(breaker);
-        }
-        if self.breakers.len() >= BREAKERS_MAX
-            && let Some((_, last)) = self.breakers.last()
-        {
-            return Arc::clone(last);
-        }
-        let breaker = Arc::new(SharedBreaker::new(*options));
-        self.breakers.push((method, Arc::clone(&breaker)));
-        breaker
+/// The breaker of a method, made if there is none.
+pub(crate) fn breaker_of(
+    breakers: &mut Vec<(u16, Arc<SharedBreaker>)>,
+    method: u16,
+    options: &BreakerOptions,
+) -> Arc<SharedBreaker> {
+    if let Some((_, breaker)) = breakers.iter().find(|(known, _)| *known == method) {
+        return Arc::clone(breaker);
     }
+    if breakers.len() >= BREAKERS_MAX
+        && let Some((_, last)) = breakers.last()
+    {
+        return Arc::clone(last);
+    }
+    let breaker = Arc::new(SharedBreaker::new(*options));
+    breakers.push((method, Arc::clone(&breaker)));
+    breaker
 }
 
 /// A streamed answer whose end the breaker hears of.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -22,7 +22,7 @@ use crate::run_dir;
 pub struct PeerCredentials {
     pub uid: u32,
     pub gid: u32,
-    /// 0 when the kernel does not say.
+    /// 0 when the process is in a PID namespace that this one does not see, such as another container.
     pub pid: u32,
 }
 
@@ -48,12 +48,37 @@ impl PeerPolicy {
 }
 
 /// Asks the kernel who is at the other end.
+#[expect(unsafe_code, reason = "rustix has no form for a process id of 0")]
 pub(crate) fn credentials(stream: impl AsFd) -> io::Result<PeerCredentials> {
-    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
+    let mut found = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let size = size_of::<libc::ucred>();
+    let mut length = libc::socklen_t::try_from(size).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is open as long as the borrow; the kernel writes at most `length` bytes, which `found` has,
+    // and any bytes are a `ucred`.
+    let result = unsafe {
+        libc::getsockopt(
+            stream.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut found).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if usize::try_from(length) != Ok(size) {
+        // What was not written would pass for root.
+        return Err(io::Error::other("the kernel tells less than it should"));
+    }
     Ok(PeerCredentials {
-        uid: credentials.uid.as_raw(),
-        gid: credentials.gid.as_raw(),
-        pid: u32::try_from(credentials.pid.as_raw_pid()).unwrap_or_default(),
+        uid: found.uid,
+        gid: found.gid,
+        pid: u32::try_from(found.pid).unwrap_or_default(),
     })
 }
 

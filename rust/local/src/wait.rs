@@ -2,7 +2,8 @@
 //!
 //! An epoll set that lives as long as the connection: unlike `poll`, which enters every descriptor's queue anew, a wait then
 //! costs no more than a read that blocks. The socket is watched for edges: whoever takes the news reads until a read comes
-//! back short, or remembers that more may be there.
+//! back short, or remembers that more may be there. The end has no edge of its own when it comes with the last bytes, so
+//! who has heard of it reads on to it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -28,6 +29,8 @@ pub(crate) struct Wait {
 pub(crate) struct Woken {
     /// Bytes, the end or an error are there.
     pub(crate) readable: bool,
+    /// The other side says no more; what it said may still be there. It is told once.
+    pub(crate) is_last: bool,
     pub(crate) rung: bool,
 }
 
@@ -75,9 +78,10 @@ impl Wait {
                 // Emptied; nobody else reads it.
                 let _ = rustix::io::read(&self.bell, &mut [0; 8]);
             } else {
+                let last = EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR;
                 let flags = event.flags;
-                woken.readable |=
-                    flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR);
+                woken.is_last |= flags.intersects(last);
+                woken.readable |= flags.intersects(EventFlags::IN | last);
             }
         }
         Ok(woken)
@@ -85,7 +89,7 @@ impl Wait {
 }
 
 fn of_socket(room: bool) -> EventFlags {
-    let mut flags = EventFlags::IN | EventFlags::ET;
+    let mut flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::ET;
     flags.set(EventFlags::OUT, room);
     flags
 }

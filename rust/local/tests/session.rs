@@ -224,7 +224,7 @@ async fn no_side_sends_a_longer_frame_than_the_other_takes() {
     let (header, text) = raw.read().await;
     assert_eq!(
         (header.kind, header.status),
-        (Kind::Error, Status::INTERNAL)
+        (Kind::Error, Status::FRAME_TOO_LARGE)
     );
     assert!(String::from_utf8_lossy(&text).contains("longer than the limit"));
     let client = connect(&server.path).await;

@@ -101,3 +101,18 @@ fn all_vectors_agree() {
 fn the_canary_does_not_agree() {
     assert!(disagreement(&read(&directory().join("canary.json"))[0]).is_some());
 }
+
+/// Who writes a client from the specification alone needs every number of it.
+#[test]
+fn the_specification_lists_every_status() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/PROTOCOL.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut listed = 0;
+    for status in (-255..=0).map(mfn_wire::Status) {
+        let row = format!("| {} | {} |", status.0, status.name());
+        let is_known = status.name() != mfn_wire::Status(-200).name();
+        assert!(!is_known || text.contains(&row), "{row}");
+        listed += usize::from(is_known);
+    }
+    assert!(listed > 30, "{listed}");
+}

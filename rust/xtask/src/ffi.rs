@@ -2,6 +2,7 @@
 //!
 //! Each header compiles alone as C11 and as C++17. Each program of `ffi/tests` and `ffi/examples` compiles with the
 //! archives that its includes name; `test` runs it under the address and undefined-behaviour sanitizers.
+//! `xtask ffi program SOURCE` compiles one as `test` does, for who runs it with arguments of its own.
 //! `xtask ffi library` makes one shared library of all archives, for languages that load one.
 
 use std::path::{Path, PathBuf};
@@ -24,8 +25,10 @@ const ARGUMENTS: &[(&str, &[&str])] = &[("ffi/tests/wire.c", &["integration/vect
 const NEED_A_NODE: &[&str] = &[
     "ffi/examples/alm_socket.c",
     "ffi/examples/ifrd.c",
+    "ffi/examples/list.c",
     "ffi/examples/peers.c",
     "ffi/tests/client.c",
+    "ffi/tests/conformance.c",
 ];
 
 /// All layers with a C header, for languages that load a shared library.
@@ -47,15 +50,17 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
             library(root, &target(root), Mode::Test)?;
             return Ok(());
         }
-        _ => return Err("ffi: build, test or library".into()),
+        Some("program") => {
+            let source = args.get(1).ok_or("ffi: program SOURCE")?;
+            let target = target(root);
+            let out = place(&target, Mode::Test)?;
+            program(root, &target, &out, source, Mode::Test)?;
+            return Ok(());
+        }
+        _ => return Err("ffi: build, test, program or library".into()),
     };
     let target = target(root);
-    let out = target.join(if mode == Mode::Build {
-        "release/ffi"
-    } else {
-        "debug/ffi"
-    });
-    std::fs::create_dir_all(&out)?;
+    let out = place(&target, mode)?;
     let mut totals = Totals::default();
     let mut count = |name: &str, result: Result<(), String>| match result {
         Ok(()) => {
@@ -103,6 +108,17 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
         return Err("C border: see above".into());
     }
     Ok(())
+}
+
+/// Where programs are put.
+fn place(target: &Path, mode: Mode) -> std::io::Result<PathBuf> {
+    let out = target.join(if mode == Mode::Build {
+        "release/ffi"
+    } else {
+        "debug/ffi"
+    });
+    std::fs::create_dir_all(&out)?;
+    Ok(out)
 }
 
 fn target(root: &Path) -> PathBuf {

@@ -5,7 +5,9 @@
 //!   `endTurn(*Handler) void`                   after all frames of a turn, before the wait,
 //!   `released(*Handler, Gate) Released`        how far the answers of a gate may go out,
 //!   `woken(*Handler, Fd) void`                 a descriptor given to `watch` is readable,
-//!   `isBroken(*const Handler) bool`            it cannot go on; the server ends with `Broken`.
+//!   `isBroken(*const Handler) bool`            it cannot go on; the server ends with `Broken`,
+//! and, if some of its answers are streams,
+//!   `resumed(*Handler) bool`                   whether streams that had nothing may have something since the last time.
 
 const std = @import("std");
 const linux = std.os.linux;
@@ -69,6 +71,8 @@ pub fn Server(comptime Handler: type) type {
             is_blocked: bool = false,
             /// Requests wait for room; what arrives is not read.
             is_held_up: bool = false,
+            /// Its streams have more; others have their turn first.
+            is_streaming: bool = false,
             interest: sys.Poller.Interest = .{ .read = true },
         };
 
@@ -121,6 +125,7 @@ pub fn Server(comptime Handler: type) type {
         /// Serves until SIGTERM or SIGINT, then lets accepted calls end within the drain's time. A second signal ends it
         /// at once.
         pub fn run(self: *Self) Error!void {
+            defer self.cutOffAll();
             var events: [events_per_turn]sys.Poller.Event = undefined;
             while (!self.isDrained()) {
                 const now = sys.monotonicNs();
@@ -152,6 +157,7 @@ pub fn Server(comptime Handler: type) type {
                 if (to_accept and !self.stopping) self.acceptAll();
                 self.handler.endTurn();
                 self.releaseAll();
+                self.resumeAll();
                 if (self.handler.isBroken()) return error.Broken;
                 self.timers(sys.monotonicNs());
             }
@@ -159,6 +165,15 @@ pub fn Server(comptime Handler: type) type {
 
         fn isDrained(self: *const Self) bool {
             return self.stopping and (self.stats.connections == 0 or sys.monotonicNs() >= self.drain_ns);
+        }
+
+        fn cutOffAll(self: *Self) void {
+            for (self.peers.items) |slot| {
+                const peer = slot orelse continue;
+                peer.connection.cutOff();
+                // What the socket does not take now is lost with the connection.
+                _ = self.flush(peer);
+            }
         }
 
         fn signalled(self: *Self) bool {
@@ -329,15 +344,24 @@ pub fn Server(comptime Handler: type) type {
         fn turn(self: *Self, peer: *Peer, what: enum { read, keep }) void {
             var is_open = true;
             if (what == .read and !peer.is_held_up and peer.interest.read) is_open = self.readSome(peer);
+            var portions: usize = 0;
             while (true) {
                 if (peer.is_held_up) self.handOverRest(peer);
+                peer.is_streaming = !peer.is_blocked and peer.connection.pump();
+                portions += 1;
                 is_open = self.flush(peer) and is_open;
                 // What was written may have made room for what waits.
-                if (!is_open or !peer.is_held_up or peer.is_blocked or peer.connection.isHeldUp()) break;
+                const takes_more = peer.is_held_up and !peer.connection.isHeldUp();
+                const gives_more = peer.is_streaming and portions < portions_per_turn;
+                if (!is_open or peer.is_blocked or (!takes_more and !gives_more)) break;
             }
-            if (!is_open or peer.connection.ended or (self.stopping and peer.connection.isIdle())) return self.close(peer);
+            if (is_open and self.stopping and !peer.connection.ended and peer.connection.isIdle()) {
+                peer.connection.farewell();
+                is_open = self.flush(peer);
+            }
+            if (!is_open or peer.connection.ended) return self.close(peer);
             self.setInterest(peer);
-            self.setTimer(peer.connection.deadline_ns);
+            self.setTimer(peer.connection.nextDeadline());
         }
 
         /// Reads once into the shared room, behind what was left, and hands over. `false`: the other side is gone.
@@ -415,7 +439,7 @@ pub fn Server(comptime Handler: type) type {
         fn setInterest(self: *Self, peer: *Peer) void {
             const wanted: sys.Poller.Interest = .{
                 .read = !peer.is_held_up and !peer.connection.isHeldUp(),
-                .write = peer.is_blocked,
+                .write = peer.is_blocked or peer.is_streaming,
             };
             if (std.meta.eql(wanted, peer.interest)) return;
             peer.interest = wanted;
@@ -434,6 +458,17 @@ pub fn Server(comptime Handler: type) type {
                     peer.connection.release(gate, now.number, now.failure);
                     self.turn(peer, .keep);
                 }
+            }
+        }
+
+        /// Asks streams that waited for the handler.
+        fn resumeAll(self: *Self) void {
+            if (comptime !@hasDecl(Handler, "resumed")) return;
+            if (!self.handler.resumed()) return;
+            for (self.peers.items) |slot| {
+                const peer = slot orelse continue;
+                peer.connection.@"resume"();
+                self.turn(peer, .keep);
             }
         }
 
@@ -481,6 +516,8 @@ const room_bytes = 512 << 10;
 /// Memory for unfinished frames that an idle connection may keep.
 const rest_kept_bytes = 16 << 10;
 const events_per_turn = 64;
+/// Portions of streamed events that one connection sends before others have their turn.
+const portions_per_turn = 8;
 const accepts_per_turn = 64;
 const accept_pause_min_ns = 5 * std.time.ns_per_ms;
 const accept_pause_max_ns = std.time.ns_per_s;

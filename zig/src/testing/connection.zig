@@ -222,3 +222,219 @@ test "an id in flight may not come again" {
     try testing.expect(connection.ended);
     try testing.expectEqual(@intFromEnum(protocol.Status.bad_request_id), (try take(&connection)).?.header.status);
 }
+
+/// Streams as many events as the request's body says, in little pieces of news; method 2 never ends.
+const Streamer = struct {
+    open: std.AutoHashMapUnmanaged(u64, Stream) = .empty,
+    last: u64 = 0,
+    closed: usize = 0,
+    /// How many events may be given before `later` is said.
+    news: usize = std.math.maxInt(usize),
+
+    const Stream = struct { left: u8, is_endless: bool };
+
+    fn deinit(streamer: *Streamer) void {
+        streamer.open.deinit(gpa);
+    }
+
+    pub fn call(streamer: *Streamer, asked: *const connections.Call, _: *connections.Reply) connections.Answer {
+        streamer.last += 1;
+        streamer.open.put(gpa, streamer.last, .{ .left = asked.body[0], .is_endless = asked.method == 2 }) catch unreachable;
+        return .{ .streamed = streamer.last };
+    }
+
+    pub fn next(streamer: *Streamer, number: u64, reply: *connections.Reply, has_credit: bool) connections.Next {
+        const stream = streamer.open.getPtr(number).?;
+        if (stream.left == 0 and !stream.is_endless) return .end;
+        if (!has_credit or streamer.news == 0) return .later;
+        streamer.news -= 1;
+        (reply.body(.bytes, 1) catch unreachable)[0] = stream.left;
+        stream.left -|= 1;
+        return .event;
+    }
+
+    pub fn close(streamer: *Streamer, number: u64) void {
+        std.debug.assert(streamer.open.remove(number));
+        streamer.closed += 1;
+    }
+
+    pub fn isReady(_: *const Streamer) bool {
+        return true;
+    }
+};
+
+const Streaming = connections.Connection(Streamer);
+
+const StreamSetup = struct {
+    config: connections.Config = .{ .service = .ifr, .software = "test", .limits = .{ .in_flight_max = 8 } },
+    stats: connections.Stats = .{},
+    streamer: Streamer = .{},
+
+    fn greeted(setup: *StreamSetup) !Streaming {
+        var connection: Streaming = .{
+            .gpa = gpa,
+            .config = &setup.config,
+            .stats = &setup.stats,
+            .handler = &setup.streamer,
+            .peer = .{ .pid = 1, .uid = 0, .gid = 0 },
+        };
+        var in: std.ArrayList(u8) = .empty;
+        defer in.deinit(gpa);
+        try put(&in, .{ .kind = .hello, .service = .ifr }, &.{});
+        _ = connection.receive(in.items, 0);
+        return connection;
+    }
+};
+
+fn takeOf(connection: *Streaming) !?wire.Frame {
+    const bytes = connection.output();
+    const length = try wire.frameLength(bytes) orelse return null;
+    connection.sent += length;
+    return try wire.decode(bytes[0..length]);
+}
+
+fn ask(out: *std.ArrayList(u8), method: u16, id: u64, deadline_ns: u64, credit: u32, events: u8) !void {
+    try put(out, .{
+        .kind = .request,
+        .service = .ifr,
+        .content_type = .bytes,
+        .method = method,
+        .request_id = id,
+        .deadline_ns = deadline_ns,
+        .credit = credit,
+    }, &.{events});
+}
+
+test "a stream gives what credit allows, and ends without credit" {
+    var setup: StreamSetup = .{};
+    defer setup.streamer.deinit();
+    var connection = try setup.greeted();
+    defer connection.deinit();
+    var in: std.ArrayList(u8) = .empty;
+    defer in.deinit(gpa);
+    try ask(&in, 1, 1, 0, 2, 3);
+    _ = connection.receive(in.items, 0);
+    try testing.expect(!connection.pump());
+    for ([_]u8{ 3, 2 }) |expected| try testing.expectEqual(expected, (try takeOf(&connection)).?.body[0]);
+    try testing.expectEqual(null, try takeOf(&connection));
+    in.clearRetainingCapacity();
+    try put(&in, .{ .kind = .credit, .service = .ifr, .request_id = 1, .credit = 1 }, &.{});
+    _ = connection.receive(in.items, 0);
+    try testing.expect(!connection.pump());
+    try testing.expectEqual(.event, (try takeOf(&connection)).?.header.kind);
+    const end = (try takeOf(&connection)).?;
+    try testing.expectEqual(.reply, end.header.kind);
+    try testing.expect(connection.isIdle() and setup.streamer.closed == 1);
+    // Credit for what is over is ignored; too much of it is not.
+    in.clearRetainingCapacity();
+    try put(&in, .{ .kind = .credit, .service = .ifr, .request_id = 1, .credit = 1 }, &.{});
+    try ask(&in, 2, 2, 0, 0, 1);
+    for (0..2) |_| try put(&in, .{ .kind = .credit, .service = .ifr, .request_id = 2, .credit = protocol.limits.credit_max }, &.{});
+    setup.streamer.news = 0;
+    _ = connection.receive(in.items, 0);
+    try testing.expect(connection.ended);
+    try testing.expectEqual(@intFromEnum(protocol.Status.bad_credit), (try takeOf(&connection)).?.header.status);
+}
+
+test "events go out in portions, in turn, and other answers between them" {
+    var setup: StreamSetup = .{};
+    defer setup.streamer.deinit();
+    var connection = try setup.greeted();
+    defer connection.deinit();
+    var in: std.ArrayList(u8) = .empty;
+    defer in.deinit(gpa);
+    try ask(&in, 2, 1, 0, protocol.limits.credit_max, 9);
+    try ask(&in, 2, 2, 0, protocol.limits.credit_max, 9);
+    _ = connection.receive(in.items, 0);
+    connection.written(connection.output().len);
+    try testing.expect(connection.pump());
+    try testing.expect(connection.output().len < 33 << 10);
+    try testing.expect(connection.pump());
+    in.clearRetainingCapacity();
+    try put(&in, .{ .kind = .ping, .service = .ifr, .request_id = 7 }, &.{});
+    _ = connection.receive(in.items, 0);
+    var of: [3]usize = @splat(0);
+    while (try takeOf(&connection)) |frame| {
+        if (frame.header.kind == .event) of[frame.header.request_id] += 1 else try testing.expectEqual(.pong, frame.header.kind);
+    }
+    try testing.expect(of[1] > 100 and of[1] -| of[2] <= 1);
+    // What was cut off is answered, and nothing more is said.
+    connection.written(0);
+    connection.cutOff();
+    try testing.expectEqual(2, setup.streamer.closed);
+    for (0..2) |_| try testing.expectEqual(@intFromEnum(protocol.Status.deadline), (try takeOf(&connection)).?.header.status);
+    try testing.expectEqual(null, try takeOf(&connection));
+}
+
+test "every stream ends exactly once, and no event comes without credit" {
+    for (0..50) |seed| {
+        errdefer std.debug.print("seed {d}\n", .{seed});
+        try anyStreams(seed);
+    }
+}
+
+fn anyStreams(seed: u64) !void {
+    var prng = std.Random.DefaultPrng.init(seed);
+    const random = prng.random();
+    var setup: StreamSetup = .{};
+    defer setup.streamer.deinit();
+    var connection = try setup.greeted();
+    defer connection.deinit();
+    var credit: [300]i64 = @splat(0);
+    var ends: [300]u8 = @splat(0);
+    var in: std.ArrayList(u8) = .empty;
+    defer in.deinit(gpa);
+    var now: u64 = 1;
+    var asked: usize = 0;
+    while (asked < ends.len) {
+        in.clearRetainingCapacity();
+        switch (random.uintLessThan(u8, 8)) {
+            0...2 => {
+                const deadline = if (random.boolean()) 0 else now -| 2 + random.uintLessThan(u64, 20);
+                const given = random.uintLessThan(u32, 6);
+                credit[asked] = given;
+                try ask(&in, random.intRangeAtMost(u16, 1, 2), asked + 1, deadline, given, random.uintLessThan(u8, 12));
+                asked += 1;
+            },
+            3 => if (asked > 0) {
+                const id = random.uintLessThan(u64, asked) + 1;
+                credit[id - 1] += 3;
+                try put(&in, .{ .kind = .credit, .service = .ifr, .request_id = id, .credit = 3 }, &.{});
+            },
+            4 => try put(&in, .{ .kind = .cancel, .service = .ifr, .request_id = random.uintLessThan(u64, asked + 1) + 1 }, &.{}),
+            5 => {
+                setup.streamer.news = random.uintLessThan(usize, 5);
+                connection.@"resume"();
+            },
+            6 => {
+                now += random.uintLessThan(u64, 10);
+                connection.expire(now);
+            },
+            else => if (asked > 280 and !connection.stopping) connection.stop(),
+        }
+        try testing.expectEqual(in.items.len, connection.receive(in.items, now));
+        try testing.expect(!connection.pump());
+        try countItems(&connection, &credit, &ends);
+    }
+    connection.cutOff();
+    try countItems(&connection, &credit, &ends);
+    for (ends) |count| try testing.expectEqual(1, count);
+    try testing.expectEqual(0, setup.streamer.open.count());
+}
+
+fn countItems(connection: *Streaming, credit: []i64, ends: []u8) !void {
+    while (try takeOf(connection)) |frame| {
+        const header = frame.header;
+        if (header.request_id == 0) continue;
+        switch (header.kind) {
+            .event => {
+                credit[header.request_id - 1] -= 1;
+                try testing.expect(credit[header.request_id - 1] >= 0);
+                try testing.expectEqual(0, ends[header.request_id - 1]);
+            },
+            .reply, .@"error" => ends[header.request_id - 1] += 1,
+            else => {},
+        }
+    }
+    connection.written(0);
+}

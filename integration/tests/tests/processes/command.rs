@@ -158,3 +158,38 @@ fn programs_in_c_and_go_list_a_nodes_peers() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn the_c_example_takes_a_list_as_a_stream() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let node = mesh.node("a")?;
+    let path = mesh.path().join("tree");
+    std::fs::create_dir(&path).unwrap();
+    // More entries than the credit of the example.
+    for number in 0..300 {
+        std::fs::write(path.join(format!("file-{number}")), number.to_string()).unwrap();
+    }
+    let (root, _) = put(&node, &path)?;
+    let program = Programs::find()?
+        .hypermesh
+        .with_file_name("ffi")
+        .join("ffi-examples-list");
+    if !program.exists() {
+        return crate::could_not("ffi/examples/list.c is not built: ./make test-ffi builds it");
+    }
+    let output = Command::new(&program)
+        .arg(node.sockets().join("hypermesh_state.sock"))
+        .arg(&root)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines: Vec<&str> = said.lines().collect();
+    let listed = node.ok(&["ls", &root, "--recursive"])?;
+    let mut names: Vec<&str> = listed.lines().collect();
+    lines.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(lines, names);
+    Ok(())
+}

@@ -13,8 +13,25 @@ const DATA: &[&str] = &["integration/data/", "integration/vectors/"];
 
 /// Kinds of files that belong here.
 const EXTENSIONS: &[&str] = &[
-    "rs", "zig", "zon", "go", "mod", "sum", "c", "h", "proto", "toml", "lock", "md", "json",
-    "jsonl", "txt", "sh", "yml", "py",
+    "rs",
+    "zig",
+    "zon",
+    "go",
+    "mod",
+    "sum",
+    "c",
+    "h",
+    "proto",
+    "toml",
+    "lock",
+    "md",
+    "json",
+    "jsonl",
+    "txt",
+    "sh",
+    "yml",
+    "py",
+    "Dockerfile",
 ];
 
 /// Names without an extension that belong here.

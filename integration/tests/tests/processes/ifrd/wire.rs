@@ -14,6 +14,7 @@ use crate::Outcome;
 
 const DEADLINE: i32 = -9;
 const BUSY: i32 = -10;
+const CLOSED: i32 = -11;
 const BAD_BODY: i32 = -113;
 const UNEXPECTED_FRAME: i32 = -114;
 
@@ -96,26 +97,33 @@ fn a_stop_answers_what_was_accepted() -> Outcome {
     // The first answer shows that they have arrived.
     let mut answered = vec![client.read()?.ok_or("closed")?.id];
     ifrd.signal(Signal::TERM);
-    let (mut refused, mut leaving) = (0, false);
+    let (mut leaving, mut farewell) = (false, false);
     while let Some(frame) = client.read()? {
-        match frame.kind {
-            REPLY => answered.push(frame.id),
-            ERROR => refused += 1,
-            GOAWAY => leaving = true,
-            other => return Err(format!("a frame of kind {other}")),
+        assert!(!farewell, "a frame after the last");
+        match (frame.kind, frame.id) {
+            (REPLY, id) => answered.push(id),
+            (ERROR, id) => {
+                assert_eq!(frame.status, CLOSED);
+                // What is open then was not taken, although it was sent.
+                farewell = id == 0;
+            }
+            (GOAWAY, _) => leaving = true,
+            other => return Err(format!("a frame {other:?}")),
         }
     }
-    assert!(leaving);
-    assert_eq!(answered.len() + refused, 500);
+    assert!(leaving && farewell);
     assert!(matches!(idle.read()?, Some(Frame { kind: GOAWAY, .. })));
+    let last = idle.read()?.ok_or("no farewell")?;
+    assert_eq!((last.kind, last.status, last.id), (ERROR, CLOSED, 0));
     assert!(idle.read()?.is_none());
     let status = ifrd.wait()?;
     assert!(status.success(), "{status}\n{}", ifrd.log());
     assert!(!ifrd.socket().exists());
     ifrd.begin()?;
     let mut client = ifrd.client()?;
-    for id in answered {
-        assert_eq!(client.get(&key(id))?, Some(value(id)));
+    for id in 1..=500 {
+        let expected = answered.contains(&id).then(|| value(id));
+        assert_eq!(client.get(&key(id))?, expected, "request {id}");
     }
     Ok(())
 }

@@ -1,0 +1,16 @@
+//! The local wire for Zig programs: a client that blocks, a server of one thread, and the frames under both.
+//!
+//! `ipc/server.zig` says what a server's handler has; `zig/conformance` has a small program for each side.
+
+pub const protocol = @import("gen/protocol.zig");
+pub const wire = @import("wire.zig");
+pub const Client = calling.Client;
+pub const Refusal = calling.Refusal;
+pub const deadlineIn = calling.deadlineIn;
+pub const serving = @import("ipc/server.zig");
+pub const connections = @import("ipc/connection.zig");
+pub const sockets = @import("ipc/socket.zig");
+pub const sys = @import("ipc/sys.zig");
+pub const Log = @import("ipc/log.zig").Log;
+
+const calling = @import("ipc/client.zig");
