@@ -1,0 +1,221 @@
+//! What layers were measured to be worth and to cost: running estimates, without I/O and without a clock.
+//!
+//! For every kind of question and every layer: how often it was asked, the sum of the confidences of its answers (nothing
+//! found counts 0) and the time that it took. Old measurements fade: with each question of the kind all sums shrink by
+//! [`FADE`], so that what changes is followed.
+//!
+//! The order of a walk is by value per time. For independent layers of which one answer is enough, asking by falling
+//! chance over cost has the least expected cost (Simon, Kadane 1975). A value that was seldom measured is taken as high as it
+//! may well be: the mean and a margin for what is not known, `√(ln n / 2 nᵢ)`, with counts that fade (discounted UCB: Auer,
+//! Cesa-Bianchi, Fischer 2002; Garivier, Moulines 2011). A layer that was never asked comes first; one that is not asked
+//! any more is tried again when its count has faded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::question::LayerId;
+
+/// What is left of a measurement after one more question of its kind: about the last 200 count.
+pub const FADE: f64 = 0.995;
+/// Kinds with estimates of their own; further ones share those of the last.
+pub const KINDS_MAX: usize = 1_024;
+/// From so many answers on it is known how long a layer usually takes.
+const USUAL_FROM: f64 = 8.0;
+
+/// What one layer was measured to be worth for one kind of question.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// Questions, faded.
+    pub asked: f64,
+    /// Sum of confidences, faded.
+    value: f64,
+    /// Sum of times, faded, in nanoseconds.
+    cost_ns: f64,
+    /// Sum of squares of times.
+    cost_squared: f64,
+}
+
+impl Estimate {
+    /// Mean confidence of an answer; 0 for none.
+    pub fn value(&self) -> f64 {
+        ratio(self.value, self.asked)
+    }
+
+    /// Mean time of an answer, in nanoseconds.
+    pub fn cost_ns(&self) -> f64 {
+        ratio(self.cost_ns, self.asked)
+    }
+
+    /// How long an answer may take before it is slower than usual: the mean and four deviations (as Jacobson 1988 has it
+    /// for retransmissions), and at least twice the mean, since answers that always took as long would have no margin at
+    /// all. `None` while too little is known.
+    pub fn usual_ns(&self) -> Option<u64> {
+        if self.asked < USUAL_FROM {
+            return None;
+        }
+        let mean = self.cost_ns();
+        let variance = (ratio(self.cost_squared, self.asked) - mean * mean).max(0.0);
+        Some((mean + (4.0 * variance.sqrt()).max(mean)) as u64)
+    }
+
+    fn fade(&mut self) {
+        self.asked *= FADE;
+        self.value *= FADE;
+        self.cost_ns *= FADE;
+        self.cost_squared *= FADE;
+    }
+
+    /// Value per nanosecond, as high as it may well be; infinite for what was never measured.
+    fn worth(&self, asked_in_all: f64) -> f64 {
+        if self.asked <= 0.0 {
+            return f64::INFINITY;
+        }
+        let margin = (asked_in_all.max(1.0).ln() / (2.0 * self.asked)).sqrt();
+        (self.value() + margin).min(1.0) / self.cost_ns().max(1.0)
+    }
+}
+
+/// The estimates of all kinds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Estimates {
+    kinds: BTreeMap<u16, [Estimate; 4]>,
+}
+
+/// One measurement of a walk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    pub layer: LayerId,
+    pub took: Duration,
+    /// Its confidence; 0 when it had no answer, was late or failed.
+    pub value: f32,
+}
+
+impl Estimates {
+    /// Takes in the measurements of one walk.
+    pub fn record(&mut self, kind: u16, measured: &[Measured]) {
+        let kind = self.own(kind);
+        let estimates = self.kinds.entry(kind).or_default();
+        estimates.iter_mut().for_each(Estimate::fade);
+        for one in measured {
+            let estimate = &mut estimates[one.layer.index()];
+            let cost = one.took.as_nanos() as f64;
+            estimate.asked += 1.0;
+            estimate.value += f64::from(one.value).clamp(0.0, 1.0);
+            estimate.cost_ns += cost;
+            estimate.cost_squared += cost * cost;
+        }
+    }
+
+    /// What is known of a layer for a kind of question.
+    pub fn of(&self, kind: u16, layer: LayerId) -> Estimate {
+        self.kinds
+            .get(&self.own(kind))
+            .map_or_else(Estimate::default, |estimates| estimates[layer.index()])
+    }
+
+    /// The most promising of some layers: by value per time, then by the hint, then by their order.
+    pub fn best(
+        &self,
+        kind: u16,
+        hint: Option<LayerId>,
+        among: impl Iterator<Item = LayerId>,
+    ) -> Option<LayerId> {
+        let in_all = LayerId::ALL.iter().map(|layer| self.of(kind, *layer).asked);
+        // What was asked most is what the others are compared with: IFR is asked by every walk.
+        let in_all = in_all.fold(0.0, f64::max);
+        let worth = |layer: LayerId| self.of(kind, layer).worth(in_all);
+        among.min_by(|one, other| {
+            let by_worth = worth(*other).total_cmp(&worth(*one));
+            let by_hint = (Some(*one) != hint).cmp(&(Some(*other) != hint));
+            by_worth.then(by_hint).then(one.cmp(other))
+        })
+    }
+
+    /// The kind under which a kind is kept.
+    fn own(&self, kind: u16) -> u16 {
+        if self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&kind) {
+            return kind;
+        }
+        self.kinds.last_key_value().map_or(kind, |(last, _)| *last)
+    }
+}
+
+fn ratio(sum: f64, count: f64) -> f64 {
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(layer: LayerId, micros: u64, value: f32) -> Measured {
+        let took = Duration::from_micros(micros);
+        Measured { layer, took, value }
+    }
+
+    const REST: [LayerId; 3] = [LayerId::Dsr, LayerId::Alm, LayerId::Cpe];
+
+    fn best(estimates: &Estimates) -> Option<LayerId> {
+        estimates.best(0, None, REST.into_iter())
+    }
+
+    #[test]
+    fn what_was_never_asked_comes_first_and_the_hint_before_that() {
+        let mut estimates = Estimates::default();
+        assert_eq!(best(&estimates), Some(LayerId::Dsr));
+        let hint = Some(LayerId::Cpe);
+        assert_eq!(estimates.best(0, hint, REST.into_iter()), hint);
+        estimates.record(0, &[measured(LayerId::Dsr, 10, 1.0)]);
+        assert_eq!(best(&estimates), Some(LayerId::Alm));
+    }
+
+    #[test]
+    fn the_order_is_by_value_per_time() {
+        let mut estimates = Estimates::default();
+        for _ in 0..400 {
+            estimates.record(
+                0,
+                &[
+                    measured(LayerId::Dsr, 100, 0.9),
+                    measured(LayerId::Alm, 20, 0.6),
+                    measured(LayerId::Cpe, 1_000, 1.0),
+                ],
+            );
+        }
+        assert_eq!(best(&estimates), Some(LayerId::Alm));
+        // Another kind knows nothing of that.
+        let among = REST.into_iter();
+        assert_eq!(estimates.best(1, None, among), Some(LayerId::Dsr));
+    }
+
+    #[test]
+    fn a_layer_that_turns_bad_is_left_and_one_that_was_left_is_tried_again() {
+        let mut estimates = Estimates::default();
+        let mut good = LayerId::Dsr;
+        let mut asked = [0; 2];
+        for round in 0..6_000 {
+            if round == 3_000 {
+                good = LayerId::Cpe;
+            }
+            let Some(first) = best(&estimates) else {
+                panic!("no layer")
+            };
+            let value = if first == good { 0.9 } else { 0.0 };
+            estimates.record(0, &[measured(first, 50, value)]);
+            if first == good {
+                asked[usize::from(round >= 3_000)] += 1;
+            }
+        }
+        assert!(asked[0] > 2_400 && asked[1] > 2_300, "{asked:?}");
+    }
+
+    #[test]
+    fn kinds_are_bounded() {
+        let mut estimates = Estimates::default();
+        for kind in 0..u16::MAX {
+            estimates.record(kind, &[measured(LayerId::Dsr, 1, 1.0)]);
+        }
+        assert_eq!(estimates.kinds.len(), KINDS_MAX);
+        assert!(estimates.of(60_000, LayerId::Dsr).asked > 1.0);
+    }
+}
