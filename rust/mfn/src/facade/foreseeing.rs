@@ -68,7 +68,8 @@ impl Foreseeing for Streams {
                 next.other, next.unseen
             );
             let wait = next.wait.map_or_else(String::new, |wait| {
-                format!("; in about {:.1} s", wait.median_ns / 1e9)
+                let wait = Duration::from_nanos(wait.median_ns.max(0.0) as u64);
+                format!("; in about {wait:.1?}")
             });
             let item = |one: pb::CpeItem| Item {
                 key: one.key,

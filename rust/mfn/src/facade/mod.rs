@@ -15,6 +15,7 @@ mod foreseeing;
 mod gist;
 mod linked;
 mod measure;
+mod node;
 mod question;
 mod similar;
 mod walk;
@@ -32,6 +33,7 @@ pub use foreseeing::Streams;
 pub use gist::{DIMENSIONS as GIST_DIMENSIONS, gist};
 pub use linked::{KIND_STATED, KIND_TOGETHER, Links};
 pub use measure::{Estimate, Estimates, FADE, KINDS_MAX, Measured};
+pub use node::NODE_POOL;
 pub use question::{
     Answer, AskOptions, Decision, Finding, Item, LayerError, LayerId, Mode, Observation, Probe,
     Question, Report, Said, Value,
