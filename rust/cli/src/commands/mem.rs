@@ -31,6 +31,8 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a layer that the node has just started may take until it serves.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one that has ended may take until it runs again.
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How much of a value is compared with others.
 const COMPARED_BYTES: u64 = 1 << 20;
@@ -97,9 +99,18 @@ pub(crate) async fn mem(context: &Context, arguments: Mem) -> Result<(), CliErro
 /// The memory of the running node; layers that it does not serve are absent in it.
 async fn memory(context: &Context) -> Result<Mfn, CliError> {
     let metrics = context.client(Service::Metrics).await?;
-    let status: pb::NodeStatus = context
-        .ask_nothing(&metrics, method::metrics::STATUS)
-        .await?;
+    let until = Instant::now() + AGAIN_TIMEOUT;
+    let status = loop {
+        let status: pb::NodeStatus = context
+            .ask_nothing(&metrics, method::metrics::STATUS)
+            .await?;
+        // A process that the node starts, or starts again, is back after a moment as a rule.
+        let away = |one: &pb::LayerStatus| one.detail.starts_with("away");
+        if !status.layers.iter().any(away) || Instant::now() > until {
+            break status;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
     let run_dir = context.run_dir()?;
     let absent = |layer: LayerId| absent(&status, layer);
     // Its client does not wait for a socket that a node has not made yet.
