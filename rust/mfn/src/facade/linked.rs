@@ -34,6 +34,11 @@ impl Links {
         Self { alm, pool }
     }
 
+    /// The links of one pool of `almd` behind its socket.
+    pub fn behind(socket: &std::path::Path, pool: u32) -> Self {
+        Self::new(Arc::new(mfn_alm::SocketAlm::new(socket)), pool)
+    }
+
     /// Tells the layer something; a pool that is not there is made, and it is told again.
     fn tell(
         &self,
@@ -143,6 +148,7 @@ impl Linked for Links {
             for one in or_empty(together)? {
                 let why = match one.together {
                     0 => "judged by its name and by what was used last".to_owned(),
+                    1 => "used together once".to_owned(),
                     times => format!("used together {times} times"),
                 };
                 items.push(item(one.key, one.share, why));

@@ -106,6 +106,18 @@ impl Estimates {
         }
     }
 
+    /// Says that an answer that was just recorded with this confidence was of use, or was not: it then counts as much as that.
+    pub fn correct(&mut self, kind: u16, layer: LayerId, confidence: f32, useful: bool) {
+        let kind = self.own(kind);
+        let Some(estimates) = self.kinds.get_mut(&kind) else {
+            return;
+        };
+        let estimate = &mut estimates[layer.index()];
+        let truth = if useful { 1.0 } else { 0.0 };
+        let value = estimate.value + truth - f64::from(confidence).clamp(0.0, 1.0);
+        estimate.value = value.clamp(0.0, estimate.asked);
+    }
+
     /// What is known of a layer for a kind of question.
     pub fn of(&self, kind: u16, layer: LayerId) -> Estimate {
         self.kinds
@@ -207,6 +219,21 @@ mod tests {
             }
         }
         assert!(asked[0] > 2_400 && asked[1] > 2_300, "{asked:?}");
+    }
+
+    #[test]
+    fn what_was_of_no_use_is_worth_nothing_however_sure_it_was() {
+        let mut estimates = Estimates::default();
+        for _ in 0..100 {
+            for (layer, useful) in [(LayerId::Dsr, false), (LayerId::Cpe, true)] {
+                estimates.record(0, &[measured(layer, 10, 0.8)]);
+                estimates.correct(0, layer, 0.8, useful);
+            }
+        }
+        assert!(estimates.of(0, LayerId::Dsr).value() < 1e-9);
+        assert!(estimates.of(0, LayerId::Cpe).value() > 0.999);
+        estimates.correct(1, LayerId::Dsr, 0.5, true);
+        assert_eq!(estimates.of(1, LayerId::Dsr), Estimate::default());
     }
 
     #[test]

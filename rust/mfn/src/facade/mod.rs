@@ -7,6 +7,43 @@
 //! - [`Walk`], [`Estimates`]: who is asked next, and what was measured; neither does I/O.
 //!
 //! Every layer may be absent, fail or be late. The answer says so, and the others answer all the same.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use mfn_memory::facade::{
+//!     AskOptions, Door, InProcess, LayerId, Layers, Mfn, Observation, Probe, Question, Records, Streams, Vectors,
+//! };
+//! use mfn_memory::{Cpe, Dsr};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mfn = Mfn::new(Layers {
+//!     ifr: Door::Here(Arc::new(Records::new(1 << 20)?)),
+//!     dsr: Door::Here(Arc::new(Vectors::new(Arc::new(InProcess::<Dsr>::new(64 << 20)), 1))),
+//!     cpe: Door::Here(Arc::new(Streams::new(Arc::new(InProcess::<Cpe>::new(64 << 20)), 1))),
+//!     ..Layers::default() // ALM is a daemon; without it, it is named as absent.
+//! });
+//! let seen = Observation {
+//!     key: b"fox".to_vec(),
+//!     value: Some(*b"sixteen bytes ok"),
+//!     probe: Some(Probe::Bytes(b"the quick brown fox".to_vec())),
+//!     stream: b"seen".to_vec(),
+//!     ..Observation::default()
+//! };
+//! mfn.observe(&seen, Duration::from_secs(1)).await;
+//! let question = Question {
+//!     key: b"foxes".to_vec(),
+//!     probe: Some(Probe::Bytes(b"quick brown foxes".to_vec())),
+//!     ..Question::default()
+//! };
+//! let answer = mfn.ask(&question, AskOptions::default()).await;
+//! assert_eq!(answer.by, Some(LayerId::Dsr));
+//! let finding = answer.finding().ok_or("no answer")?;
+//! println!("{:?}, {:.2} sure: {}", answer.by, finding.confidence, finding.items[0].why);
+//! # Ok(())
+//! # }
+//! ```
 
 mod carrier;
 mod door;
@@ -68,7 +105,7 @@ pub enum Noted {
     Not(LayerError),
 }
 
-/// One memory. Safe to use from many tasks at once; needs a tokio runtime.
+/// The four layers as one memory. Safe to use from many tasks at once; needs a tokio runtime.
 #[derive(Debug)]
 pub struct Mfn {
     layers: Layers,
@@ -329,6 +366,15 @@ impl Mfn {
         }
     }
 
+    /// Says whether an answer was of use. A layer is as sure as it is, and only who asked knows whether it was right: said at
+    /// once after the answer, this counts instead of its confidence.
+    pub fn rate(&self, kind: u16, answer: &Answer, useful: bool) {
+        if let (Some(layer), Some(finding)) = (answer.by, answer.finding()) {
+            let confidence = finding.confidence;
+            self.estimates().correct(kind, layer, confidence, useful);
+        }
+    }
+
     /// What every layer has to say to a question, whoever could answer it, and for the best match of DSR why it is one.
     pub async fn explain(&self, question: &Question, within: Duration) -> Answer {
         let options = AskOptions {
@@ -410,7 +456,10 @@ impl Mfn {
                         Some(None) => return Ok(similar::nothing(Heard::only(None))),
                     };
                     let dsr = self.layers.dsr.open()?;
-                    heard(dsr.similar(like, limit, question.least, within))
+                    let own = question.key.clone();
+                    // That a key is like itself is no news: one more is asked for, and it is left out.
+                    let found = dsr.similar(like, limit + 1, question.least, within);
+                    Box::pin(async move { Ok(Heard::only(others(found.await?, &own, limit))) })
                 }
                 LayerId::Alm => {
                     let alm = self.layers.alm.open()?;
@@ -481,6 +530,14 @@ fn items(found: Result<Option<Finding>, LayerError>) -> Result<Vec<Item>, LayerE
 
 fn heard(finding: Reply<Option<Finding>>) -> Reply<Heard> {
     Box::pin(async move { finding.await.map(Heard::only) })
+}
+
+/// What is found besides a key itself.
+fn others(finding: Option<Finding>, own: &[u8], limit: u32) -> Option<Finding> {
+    let mut items = finding?.items;
+    items.retain(|item| item.key != own);
+    items.truncate(limit as usize);
+    Finding::of(items)
 }
 
 /// IFR's decision as an answer of the walk.

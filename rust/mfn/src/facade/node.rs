@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mfn_alm::SocketAlm;
 use mfn_wire::Service;
 
 use super::Layers;
@@ -45,8 +44,7 @@ impl Layers {
         let alm = match absent(LayerId::Alm) {
             Some(why) => Door::Absent(why),
             None => {
-                let alm = SocketAlm::new(&run_dir.join(Service::Alm.socket_name()));
-                let links = Links::new(Arc::new(alm), NODE_POOL);
+                let links = Links::behind(&run_dir.join(Service::Alm.socket_name()), NODE_POOL);
                 Door::Here(Arc::new(links) as Arc<dyn super::Linked>)
             }
         };
