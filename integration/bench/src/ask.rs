@@ -408,6 +408,14 @@ fn rows(ctx: &mut Ctx, tally: &Tally, with_alm: bool) -> Result<(), BenchError> 
             works.1.push(peer.work_us());
             rights.0.push(ours.share(ours.right));
             rights.1.push(peer.share(peer.right));
+            ctx.row(
+                &format!("{way}, {name}: right answers in three items"),
+                "%",
+                &ours.share(ours.right).into(),
+                Some((WAYS[0], &peer.share(peer.right).into())),
+                Must::Report,
+                &note,
+            )?;
         }
         let mean = |samples: &Samples| -> Samples {
             (samples.0.iter().sum::<f64>() / samples.0.len() as f64).into()

@@ -377,3 +377,39 @@ async fn the_decision_of_ifr_leads() {
     assert_eq!(answer.by, Some(LayerId::Ifr));
     assert!(answer.order.len() > 1, "better answers are looked for");
 }
+
+/// What is sure and wrong is found out by who asks, and others are listened to.
+#[tokio::test]
+async fn ratings_change_who_is_believed() {
+    let mfn = Mfn::new(in_process());
+    teach(&mfn).await;
+    // CPE is sure of the next key, which is not what is meant here: DSR knows, and is less sure.
+    let question = Question {
+        kind: 3,
+        ..asked("no such key", "brown foxes")
+    };
+    let options = AskOptions {
+        enough: 0.6,
+        ..ample(Mode::Adaptive)
+    };
+    let first = mfn.ask(&question, options).await;
+    assert_eq!(first.by, Some(LayerId::Cpe), "{first:?}");
+    for _ in 0..30 {
+        let answer = mfn.ask(&question, options).await;
+        mfn.rate(question.kind, &answer, answer.by == Some(LayerId::Dsr));
+    }
+    let answer = mfn.ask(&question, options).await;
+    assert_eq!(answer.by, Some(LayerId::Dsr), "{answer:?}");
+    assert!(answer.trusted > answer.finding().unwrap().confidence);
+    // Of another kind nothing was said.
+    let other = mfn
+        .ask(
+            &Question {
+                kind: 4,
+                ..question
+            },
+            options,
+        )
+        .await;
+    assert_eq!(other.by, Some(LayerId::Cpe));
+}

@@ -33,12 +33,23 @@ pub struct Estimate {
     cost_ns: f64,
     /// Sum of squares of times.
     cost_squared: f64,
+    /// Of answers that somebody rated: how sure the layer was of them, and how many were of use.
+    rated_sure: f64,
+    rated_useful: f64,
 }
 
 impl Estimate {
     /// Mean confidence of an answer; 0 for none.
     pub fn value(&self) -> f64 {
         ratio(self.value, self.asked)
+    }
+
+    /// How sure of an answer one may be whose layer is so sure: of answers that were rated, those that were of use over what the
+    /// layer had claimed. One claim that held counts as rated before all others, so that nobody is condemned by one answer, and
+    /// a layer whose answers are not looked at any more is believed again as its ratings fade.
+    pub fn trusted(&self, sure: f32) -> f32 {
+        let trust = (self.rated_useful + 1.0) / (self.rated_sure + 1.0);
+        (f64::from(sure) * trust).clamp(0.0, 1.0) as f32
     }
 
     /// Mean time of an answer, in nanoseconds.
@@ -63,6 +74,8 @@ impl Estimate {
         self.value *= FADE;
         self.cost_ns *= FADE;
         self.cost_squared *= FADE;
+        self.rated_sure *= FADE;
+        self.rated_useful *= FADE;
     }
 
     /// Value per nanosecond, as high as it may well be; infinite for what was never measured.
@@ -106,16 +119,18 @@ impl Estimates {
         }
     }
 
-    /// Says that an answer that was just recorded with this confidence was of use, or was not: it then counts as much as that.
-    pub fn correct(&mut self, kind: u16, layer: LayerId, confidence: f32, useful: bool) {
+    /// Says that an answer, of which the layer was so sure and which was just recorded with this value, was of use, or was not.
+    pub fn rate(&mut self, kind: u16, layer: LayerId, sure: f32, value: f32, useful: bool) {
         let kind = self.own(kind);
         let Some(estimates) = self.kinds.get_mut(&kind) else {
             return;
         };
         let estimate = &mut estimates[layer.index()];
         let truth = if useful { 1.0 } else { 0.0 };
-        let value = estimate.value + truth - f64::from(confidence).clamp(0.0, 1.0);
+        let value = estimate.value + truth - f64::from(value).clamp(0.0, 1.0);
         estimate.value = value.clamp(0.0, estimate.asked);
+        estimate.rated_sure += f64::from(sure).clamp(0.0, 1.0);
+        estimate.rated_useful += truth;
     }
 
     /// What is known of a layer for a kind of question.
@@ -227,13 +242,22 @@ mod tests {
         for _ in 0..100 {
             for (layer, useful) in [(LayerId::Dsr, false), (LayerId::Cpe, true)] {
                 estimates.record(0, &[measured(layer, 10, 0.8)]);
-                estimates.correct(0, layer, 0.8, useful);
+                estimates.rate(0, layer, 0.8, 0.8, useful);
             }
         }
+        // Nor is it believed; the other one is believed more than it claims.
+        assert!(estimates.of(0, LayerId::Dsr).trusted(1.0) < 0.05);
+        assert!(estimates.of(0, LayerId::Cpe).trusted(0.8) > 0.98);
         assert!(estimates.of(0, LayerId::Dsr).value() < 1e-9);
         assert!(estimates.of(0, LayerId::Cpe).value() > 0.999);
-        estimates.correct(1, LayerId::Dsr, 0.5, true);
+        estimates.rate(1, LayerId::Dsr, 0.5, 0.5, true);
         assert_eq!(estimates.of(1, LayerId::Dsr), Estimate::default());
+        assert_eq!(Estimate::default().trusted(0.5), 0.5);
+        // Ratings fade.
+        for _ in 0..3_000 {
+            estimates.record(0, &[]);
+        }
+        assert!(estimates.of(0, LayerId::Dsr).trusted(1.0) > 0.9);
     }
 
     #[test]

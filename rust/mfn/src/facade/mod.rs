@@ -331,7 +331,9 @@ impl Mfn {
                         Ok(Heard {
                             finding: Some(finding),
                             ..
-                        }) => Outcome::Found(finding.confidence),
+                        }) => {
+                            Outcome::Found(self.trusted(question.kind, layer, finding.confidence))
+                        }
                         Ok(_) => Outcome::Nothing,
                         Err(_) => Outcome::Failed,
                     };
@@ -357,8 +359,17 @@ impl Mfn {
                 heard[at].take(),
             )
         });
+        let by = walk.by();
+        let trusted = by.map_or(0.0, |layer| match walk.place(layer) {
+            Place::Ended {
+                outcome: Outcome::Found(trusted),
+                ..
+            } => trusted,
+            _ => 0.0,
+        });
         Answer {
-            by: walk.by(),
+            by,
+            trusted,
             reports: reports.into(),
             order: walk.order().to_vec(),
             took: Duration::from_nanos(end_ns.saturating_sub(begin_ns)),
@@ -366,12 +377,20 @@ impl Mfn {
         }
     }
 
-    /// Says whether an answer was of use. A layer is as sure as it is, and only who asked knows whether it was right: said at
-    /// once after the answer, this counts instead of its confidence.
+    /// Says whether an answer was of use. A layer is as sure as it is, and only who asked knows whether it was right. From then
+    /// on a layer's confidence in answers of this kind counts as much as it has held.
     pub fn rate(&self, kind: u16, answer: &Answer, useful: bool) {
         if let (Some(layer), Some(finding)) = (answer.by, answer.finding()) {
-            let confidence = finding.confidence;
-            self.estimates().correct(kind, layer, confidence, useful);
+            let (sure, value) = (finding.confidence, answer.trusted);
+            self.estimates().rate(kind, layer, sure, value, useful);
+        }
+    }
+
+    /// How much a layer's confidence counts. What IFR has exactly is a fact, and needs no trust.
+    fn trusted(&self, kind: u16, layer: LayerId, confidence: f32) -> f32 {
+        match layer {
+            LayerId::Ifr => confidence,
+            _ => self.estimates().of(kind, layer).trusted(confidence),
         }
     }
 

@@ -211,6 +211,9 @@ pub struct Report {
 pub struct Answer {
     /// Who answered: the first that was sure enough, else the surest.
     pub by: Option<LayerId>,
+    /// How sure one may be of it: the layer's confidence, as much as it has held ([`super::Mfn::rate`]); without ratings the
+    /// confidence itself.
+    pub trusted: f32,
     /// All four layers, in the order of [`LayerId::ALL`].
     pub reports: Vec<Report>,
     /// The layers that were asked, in that order.
