@@ -1,5 +1,9 @@
 //! The four layers as one memory: in this process, on their threads, behind sockets, absent, failing, hanging.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -262,7 +262,7 @@ pub(crate) enum MemMode {
     Sequential,
     /// All at once
     Parallel,
-    /// By measured value and cost; one call of this command has nothing measured yet
+    /// By value and cost, as earlier calls of this command have measured them
     Adaptive,
 }
 

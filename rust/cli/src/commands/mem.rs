@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use mfn_memory::Mfn;
 use mfn_memory::facade::{
-    Answer, AskOptions, At, Item, LayerError, LayerId, Layers, Like, Mode, Noted, Observation,
-    Probe, Question, Said,
+    Answer, AskOptions, At, Estimates, Item, LayerError, LayerId, Layers, Like, Mode, Noted,
+    Observation, Probe, Question, Said,
 };
 use mfn_wire::{Service, method, pb};
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one that has ended may take until it runs again.
 const AGAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// What `mem ask` has measured of the layers, beside the node's sockets.
+const MEASURED: &str = "mem-measured";
 /// How much of a value is compared with others.
 const COMPARED_BYTES: u64 = 1 << 20;
 
@@ -121,7 +123,19 @@ async fn memory(context: &Context) -> Result<Mfn, CliError> {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
-    Ok(Mfn::new(Layers::of_node(&run_dir, &software(), absent)))
+    let layers = Layers::of_node(&run_dir, &software(), absent);
+    let measured = std::fs::read(run_dir.join(MEASURED));
+    let measured = measured.ok().and_then(|bytes| Estimates::decode(&bytes));
+    Ok(Mfn::with_estimates(layers, measured.unwrap_or_default()))
+}
+
+/// Leaves what was measured to the next command, as long as the machine runs. Two at once may lose one's measurements.
+fn keep_measured(context: &Context, mfn: &Mfn) -> Result<(), CliError> {
+    let run_dir = context.run_dir()?;
+    let new = run_dir.join(format!("{MEASURED}-{}", std::process::id()));
+    let kept = std::fs::write(&new, mfn.all_measured().encode())
+        .and_then(|()| std::fs::rename(&new, run_dir.join(MEASURED)));
+    kept.map_err(|error| CliError::failed(format!("{}: {error}", new.display())))
 }
 
 /// Why the node does not serve a layer; `None` where it does.
@@ -345,13 +359,22 @@ async fn ask(context: &Context, arguments: MemAsk) -> Result<(), CliError> {
     } else {
         Vec::new()
     };
-    let question = Question {
+    let mut question = Question {
         key: arguments.key.map(|key| key.0).unwrap_or_default(),
         probe: content(&arguments.content)?.map(Probe::Bytes),
         stream,
         limit: arguments.limit.limit,
         ..Question::default()
     };
+    // Questions that name the same things are of one kind.
+    let names = [
+        !question.key.is_empty(),
+        question.probe.is_some(),
+        !question.stream.is_empty(),
+    ];
+    question.kind = names
+        .iter()
+        .fold(0, |kind, named| kind * 2 + u16::from(*named));
     let options = AskOptions {
         mode: match arguments.mode {
             MemMode::Sequential => Mode::Sequential,
@@ -363,6 +386,7 @@ async fn ask(context: &Context, arguments: MemAsk) -> Result<(), CliError> {
         enough: arguments.enough,
     };
     let answer = mfn.ask(&question, options).await;
+    keep_measured(context, &mfn)?;
     said(context, &answer, false)?;
     if answer.by.is_none() {
         return Err(CliError {

@@ -19,6 +19,9 @@ use super::question::LayerId;
 pub const FADE: f64 = 0.995;
 /// Kinds with estimates of their own; further ones share those of the last.
 pub const KINDS_MAX: usize = 1_024;
+/// Timers wake whoever waits to the millisecond: less than that is no sign of a layer that turned slow, but of a task that was
+/// not run yet.
+const GRAIN_NS: f64 = 1e6;
 /// From so many answers on it is known how long a layer usually takes.
 const USUAL_FROM: f64 = 8.0;
 
@@ -58,15 +61,38 @@ impl Estimate {
     }
 
     /// How long an answer may take before it is slower than usual: the mean and four deviations (as Jacobson 1988 has it
-    /// for retransmissions), and at least twice the mean, since answers that always took as long would have no margin at
-    /// all. `None` while too little is known.
+    /// for retransmissions), and at least a timer's grain over the mean. `None` while too little is known.
     pub fn usual_ns(&self) -> Option<u64> {
         if self.asked < USUAL_FROM {
             return None;
         }
         let mean = self.cost_ns();
         let variance = (ratio(self.cost_squared, self.asked) - mean * mean).max(0.0);
-        Some((mean + (4.0 * variance.sqrt()).max(mean)) as u64)
+        Some((mean + (4.0 * variance.sqrt()).max(GRAIN_NS)) as u64)
+    }
+
+    fn numbers(&self) -> [f64; NUMBERS] {
+        [
+            self.asked,
+            self.value,
+            self.cost_ns,
+            self.cost_squared,
+            self.rated_sure,
+            self.rated_useful,
+        ]
+    }
+
+    /// The estimate of these numbers, if they may be one.
+    fn of(numbers: &mut impl Iterator<Item = f64>) -> Option<Self> {
+        let mut next = || numbers.next().filter(|number| (0.0..1e30).contains(number));
+        Some(Self {
+            asked: next()?,
+            value: next()?,
+            cost_ns: next()?,
+            cost_squared: next()?,
+            rated_sure: next()?,
+            rated_useful: next()?,
+        })
     }
 
     fn fade(&mut self) {
@@ -158,6 +184,41 @@ impl Estimates {
         })
     }
 
+    /// All of them as bytes, to go on with later: [`Estimates::decode`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = ENCODED.to_vec();
+        for (kind, estimates) in &self.kinds {
+            out.extend(kind.to_le_bytes());
+            for number in estimates.iter().flat_map(Estimate::numbers) {
+                out.extend(number.to_le_bytes());
+            }
+        }
+        out
+    }
+
+    /// The estimates of such bytes; `None` where they are none, or say what cannot have been measured.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let kinds = bytes.strip_prefix(ENCODED)?;
+        if kinds.len() % KIND_BYTES != 0 || kinds.len() / KIND_BYTES > KINDS_MAX {
+            return None;
+        }
+        let mut decoded = Self::default();
+        for one in kinds.chunks_exact(KIND_BYTES) {
+            let (kind, numbers) = one.split_first_chunk()?;
+            let mut numbers = numbers.chunks_exact(8).map(|bytes| {
+                let mut number = [0; 8];
+                number.copy_from_slice(bytes);
+                f64::from_le_bytes(number)
+            });
+            let mut estimates = [Estimate::default(); 4];
+            for estimate in &mut estimates {
+                *estimate = Estimate::of(&mut numbers)?;
+            }
+            decoded.kinds.insert(u16::from_le_bytes(*kind), estimates);
+        }
+        Some(decoded)
+    }
+
     /// The kind under which a kind is kept.
     fn own(&self, kind: u16) -> u16 {
         if self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&kind) {
@@ -166,6 +227,11 @@ impl Estimates {
         self.kinds.last_key_value().map_or(kind, |(last, _)| *last)
     }
 }
+
+/// How encoded estimates begin: what they are, and their version.
+const ENCODED: &[u8] = b"MFNE\x01\0\0\0";
+const NUMBERS: usize = 6;
+const KIND_BYTES: usize = 2 + 4 * NUMBERS * 8;
 
 fn ratio(sum: f64, count: f64) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
@@ -258,6 +324,25 @@ mod tests {
             estimates.record(0, &[]);
         }
         assert!(estimates.of(0, LayerId::Dsr).trusted(1.0) > 0.9);
+    }
+
+    #[test]
+    fn encoded_they_are_the_same_and_other_bytes_are_none() {
+        let mut estimates = Estimates::default();
+        for kind in 0..20 {
+            estimates.record(kind, &[measured(LayerId::Alm, 10 + u64::from(kind), 0.5)]);
+            estimates.rate(kind, LayerId::Alm, 0.5, 0.5, kind % 2 == 0);
+        }
+        let bytes = estimates.encode();
+        assert_eq!(Estimates::decode(&bytes), Some(estimates));
+        for length in 0..bytes.len() {
+            if (length - ENCODED.len().min(length)) % KIND_BYTES != 0 || length < ENCODED.len() {
+                assert_eq!(Estimates::decode(&bytes[..length]), None);
+            }
+        }
+        let mut wrong = bytes.clone();
+        wrong[ENCODED.len() + 2..][..8].copy_from_slice(&f64::NAN.to_le_bytes());
+        assert_eq!(Estimates::decode(&wrong), None);
     }
 
     #[test]

@@ -142,6 +142,19 @@ impl Mfn {
         }
     }
 
+    /// A memory that goes on with what another one has measured.
+    pub fn with_estimates(layers: Layers, estimates: Estimates) -> Self {
+        Self {
+            estimates: Mutex::new(estimates),
+            ..Self::new(layers)
+        }
+    }
+
+    /// All that it has measured so far.
+    pub fn all_measured(&self) -> Estimates {
+        self.estimates().clone()
+    }
+
     /// Tells all layers that something happened; they take it at the same time. In the order of [`LayerId::ALL`]: what
     /// became of it.
     pub async fn observe(&self, seen: &Observation, within: Duration) -> [Noted; 4] {

@@ -180,7 +180,6 @@ fn draw_curves(frame: &mut Frame<'_>, view: &View, area: Rect) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use crate::commands::mem::sample::LayerSample;
