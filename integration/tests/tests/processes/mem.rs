@@ -172,6 +172,9 @@ fn what_is_missing_is_a_failure_with_a_repair() -> Outcome {
     node.ok(&["mem", "put", "bytes", "--file", text(&path)])?;
     let got = node.json(&["mem", "get", "bytes"])?;
     assert_eq!(got["value_hex"], "00ff0a0d00");
+    // Standard input has nothing: neither has the value.
+    node.ok(&["mem", "put", "empty", "--file", "-"])?;
+    assert_eq!(node.ok(&["mem", "get", "empty"])?, "");
     let stats = node.json(&["mem", "stats"])?;
     assert_eq!(part(&stats, "alm")?["state"], "absent");
     let frame = node.ok(&["mem", "top", "--every", "100ms"])?;

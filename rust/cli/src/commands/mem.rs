@@ -190,13 +190,9 @@ async fn put(context: &Context, arguments: &MemPut) -> Result<(), CliError> {
     let mfn = memory(context).await?;
     let key = &arguments.key.0;
     let (root, begin) = match (&arguments.value, &arguments.file) {
-        (Some(text), _) => {
-            let bytes = text.as_encoded_bytes();
-            (values::store(context, bytes).await?, bytes.to_vec())
-        }
+        (Some(text), _) => values::store(context, text.as_encoded_bytes()).await?,
         (None, Some(path)) if path == Path::new("-") => {
-            let bytes = read_all(std::io::stdin().lock(), path, u64::MAX)?;
-            (values::store(context, &bytes).await?, bytes)
+            values::store(context, std::io::stdin().lock()).await?
         }
         (None, Some(path)) => (values::store_file(context, path).await?, read_file(path)?),
         (None, None) => return Err(CliError::usage("name a VALUE or a --file")),

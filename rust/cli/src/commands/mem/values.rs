@@ -5,7 +5,7 @@
 //! so that a key means its old value or its new one at any moment, killed or not.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use mfn_memory::Mfn;
 use mfn_memory::facade::{LayerError, Noted, Observation, Value};
 use mfn_wire::{Service, method, pb};
 
-use super::Context;
+use super::{COMPARED_BYTES, Context};
 use crate::connect::Step;
 use crate::error::CliError;
 
@@ -34,8 +34,11 @@ impl Drop for Temporary {
     }
 }
 
-/// Puts bytes into the store; their root, pinned.
-pub(super) async fn store(context: &Context, bytes: &[u8]) -> Result<Root, CliError> {
+/// Puts bytes into the store; their root, pinned, and as many of them as are compared. Never are more than these in memory.
+pub(super) async fn store(
+    context: &Context,
+    mut from: impl Read,
+) -> Result<(Root, Vec<u8>), CliError> {
     // Beside the node's sockets: a directory that is ours alone and that the node can read.
     let path = context
         .run_dir()?
@@ -49,11 +52,14 @@ pub(super) async fn store(context: &Context, bytes: &[u8]) -> Result<Root, CliEr
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
+    let mut begin = Vec::new();
+    let mut first = (&mut from).take(COMPARED_BYTES);
+    first.read_to_end(&mut begin).map_err(failed)?;
+    file.write_all(&begin).map_err(failed)?;
+    std::io::copy(&mut from, &mut file).map_err(failed)?;
     drop(file);
-    let root = store_file(context, &temporary.0).await;
-    drop(temporary);
-    root
+    let root = store_file(context, &temporary.0).await?;
+    Ok((root, begin))
 }
 
 /// Puts a file into the store; its root, pinned.
