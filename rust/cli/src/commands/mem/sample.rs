@@ -49,7 +49,7 @@ pub(super) struct LayerSample {
     /// Calls, those of this view left out; `None`: it does not answer.
     pub(super) calls: Option<u64>,
     pub(super) errors: Option<u64>,
-    /// Predictions that came true, and all of them.
+    /// Keys that were there or predictions that came true, and all that were asked for or made.
     pub(super) hits: Option<(u64, u64)>,
     /// How long the layer took for this view's question, there and back.
     pub(super) round_trip: Option<Duration>,
@@ -181,7 +181,7 @@ impl Watch {
                     log_bytes: stats.log_bytes,
                     calls: Some(stats.requests),
                     errors: Some(stats.errors),
-                    hits: None,
+                    hits: Some((stats.found, stats.looked)),
                 })
             }
             LayerId::Dsr => {
@@ -307,7 +307,7 @@ impl Sample {
                 "entries": one.entries, "bytes": one.bytes, "bytes_max": one.bytes_max,
                 "log_bytes": one.log_bytes, "calls": one.calls, "errors": one.errors,
                 "calls_per_second": self.rate(before, layer),
-                "hits": one.hits.map(|(hits, _)| hits), "predictions": one.hits.map(|(_, of)| of),
+                "hits": one.hits.map(|(hits, _)| hits), "hits_of": one.hits.map(|(_, of)| of),
                 "round_trip_ns": one.round_trip.map(|took| took.as_nanos() as u64),
             })
         });
