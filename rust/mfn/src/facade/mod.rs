@@ -54,6 +54,7 @@ mod linked;
 mod measure;
 mod node;
 mod question;
+mod report;
 mod similar;
 mod walk;
 
@@ -79,6 +80,7 @@ pub use similar::Vectors;
 pub use walk::{Limits, Outcome, Place, Step, Walk};
 
 use crate::host::unix_ns;
+use report::{Heard, decided, heard, others, report};
 
 /// Items of a layer when a question does not say how many.
 const LIMIT_DEFAULT: u32 = 5;
@@ -116,21 +118,6 @@ pub struct Mfn {
 
 /// What a layer's task brings back.
 type Found = (LayerId, Result<Heard, LayerError>);
-
-/// What a layer answered, and what IFR decided.
-struct Heard {
-    finding: Option<Finding>,
-    next: Option<LayerId>,
-}
-
-impl Heard {
-    fn only(finding: Option<Finding>) -> Self {
-        Self {
-            finding,
-            next: None,
-        }
-    }
-}
 
 impl Mfn {
     /// A memory of these layers. Inside a runtime.
@@ -558,75 +545,4 @@ fn noted(done: Result<(), LayerError>) -> Noted {
 
 fn items(found: Result<Option<Finding>, LayerError>) -> Result<Vec<Item>, LayerError> {
     Ok(found?.map_or_else(Vec::new, |finding| finding.items))
-}
-
-fn heard(finding: Reply<Option<Finding>>) -> Reply<Heard> {
-    Box::pin(async move { finding.await.map(Heard::only) })
-}
-
-/// What is found besides a key itself.
-fn others(finding: Option<Finding>, own: &[u8], limit: u32) -> Option<Finding> {
-    let mut items = finding?.items;
-    items.retain(|item| item.key != own);
-    items.truncate(limit as usize);
-    Finding::of(items)
-}
-
-/// IFR's decision as an answer of the walk.
-fn decided(key: Vec<u8>, decision: Decision) -> Heard {
-    let found = |value, confidence, why: &str| {
-        Finding::of(vec![Item {
-            key,
-            score: confidence,
-            value: Some(value),
-            why: why.into(),
-        }])
-    };
-    match decision {
-        Decision::FoundExact(value) => Heard::only(found(value, 1.0, "this very key")),
-        Decision::FoundPartial {
-            value,
-            next,
-            confidence,
-        } => Heard {
-            finding: found(value, confidence, "this key, but its time is over"),
-            next: Some(next),
-        },
-        Decision::RouteToLayers { next, .. } => Heard {
-            finding: None,
-            next,
-        },
-    }
-}
-
-fn report(
-    layer: LayerId,
-    place: Place,
-    not_asked: Option<Said>,
-    heard: Option<Result<Heard, LayerError>>,
-) -> Report {
-    let (said, took_ns) = match place {
-        Place::Out => (not_asked.unwrap_or(Said::NotAsked("it cannot be asked")), 0),
-        Place::Waiting => (Said::NotAsked("the walk ended before"), 0),
-        Place::Running { .. } => (Said::Cut, 0),
-        Place::Late { took_ns } => (Said::Late, took_ns),
-        Place::Ended { took_ns, .. } => {
-            let said = match heard {
-                Some(Ok(Heard {
-                    finding: Some(finding),
-                    ..
-                })) => Said::Found(finding),
-                Some(Ok(_)) | None => Said::Nothing,
-                Some(Err(LayerError::Absent(why))) => Said::Absent(why),
-                Some(Err(LayerError::Late)) => Said::Late,
-                Some(Err(error)) => Said::Failed(error.to_string()),
-            };
-            (said, took_ns)
-        }
-    };
-    Report {
-        layer,
-        said,
-        took: Duration::from_nanos(took_ns),
-    }
 }
