@@ -229,6 +229,9 @@ pub const Stats = struct {
     log_bytes: u64,
     snapshot_bytes: u64,
     syncs: u64,
+    /// Keys that get and get_many looked up, and how many of them were here.
+    looked: u64,
+    found: u64,
 
     pub const body_bytes = 8 * std.meta.fields(Stats).len;
 

@@ -24,6 +24,9 @@ pub const Service = struct {
     digests: u64 = 0,
     byte_keys: u64 = 0,
     key_bytes: u64 = 0,
+    /// Keys that get and get_many looked up, and how many of them were here.
+    looked: u64 = 0,
+    found: u64 = 0,
     /// Of the change that the call under way has made.
     ticket: ?connections.Ticket = null,
 
@@ -91,6 +94,8 @@ pub const Service = struct {
             .log_bytes = service.journal.files.log_bytes,
             .snapshot_bytes = service.journal.files.snapshot_bytes,
             .syncs = service.journal.syncs,
+            .looked = service.looked,
+            .found = service.found,
         }).write(body[0..bodies.Stats.body_bytes]);
     }
 
@@ -105,6 +110,8 @@ pub const Service = struct {
             .digest => |key| service.ifr.get(key),
             .bytes => |key| service.ifr.getBytes(key),
         };
+        service.looked += 1;
+        if (found != null) service.found += 1;
         try replyValue(reply, if (found) |value| value.* else null);
     }
 
@@ -184,6 +191,8 @@ pub const Service = struct {
                 }
             },
         }
+        service.looked += batch.count;
+        service.found += found.found;
         found.finish();
     }
 

@@ -9,6 +9,7 @@
 
 mod allocations;
 mod alm;
+mod ask;
 mod blocks;
 mod corpus;
 mod cpe;
@@ -38,7 +39,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|local|blocks|versions|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -77,6 +78,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         }
         "alm" => alm::run(&mut ctx)?,
         "cpe" => cpe::run(&mut ctx)?,
+        "ask" => ask::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,

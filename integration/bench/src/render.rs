@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -56,6 +56,10 @@ const SECTIONS: [(&str, &str); 10] = [
     (
         "cpe",
         "Prediction: the next symbol of real streams, quantiles of real series.",
+    ),
+    (
+        "ask",
+        "One memory over the four layers: who is asked, and what that costs.",
     ),
 ];
 

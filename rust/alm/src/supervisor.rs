@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct SupervisorOptions {
-    /// The `almd` program.
+    /// The program, such as `almd`.
     pub program: PathBuf,
     /// Its arguments. It must end when its standard input does: that is how it learns that we are gone.
     pub arguments: Vec<std::ffi::OsString>,
@@ -119,12 +119,12 @@ async fn watch_over(
                 let log = child
                     .stderr
                     .take()
-                    .map(|stderr| tokio::spawn(forward(stderr)));
+                    .map(|stderr| tokio::spawn(forward(name(&options), stderr)));
                 let ended = tokio::select! {
                     ended = child.wait() => ended,
                     _ = &mut stopped => {
                         drop(input);
-                        end(&mut child, options.stop_timeout).await;
+                        end(&mut child, &options).await;
                         report.send_modify(|status| status.state = State::Stopped);
                         return;
                     }
@@ -142,7 +142,7 @@ async fn watch_over(
         if started.elapsed() >= options.pause_max {
             pause = options.pause_min;
         }
-        tracing::warn!(%reason, again_in = ?pause, "almd is away");
+        tracing::warn!(daemon = name(&options), %reason, again_in = ?pause, "a daemon is away");
         report.send_modify(|status| {
             status.state = State::Waiting { reason };
             status.restarts += 1;
@@ -171,18 +171,28 @@ fn spawn(options: &SupervisorOptions) -> std::io::Result<Child> {
 }
 
 /// The end of its input has asked it to stop; a daemon that does not is killed.
-async fn end(child: &mut Child, timeout: Duration) {
-    if tokio::time::timeout(timeout, child.wait()).await.is_err() {
-        tracing::warn!("almd did not stop in time; it is killed");
+async fn end(child: &mut Child, options: &SupervisorOptions) {
+    let ended = tokio::time::timeout(options.stop_timeout, child.wait()).await;
+    if ended.is_err() {
+        tracing::warn!(
+            daemon = name(options),
+            "a daemon did not stop in time; it is killed"
+        );
         // It may have ended meanwhile.
         let _ = child.kill().await;
     }
 }
 
+/// What it is called in log lines.
+fn name(options: &SupervisorOptions) -> String {
+    let name = options.program.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 const LINE_BYTES_MAX: u64 = 4_096;
 
 /// Its log lines become ours.
-async fn forward(stderr: tokio::process::ChildStderr) {
+async fn forward(daemon: String, stderr: tokio::process::ChildStderr) {
     let mut reader = BufReader::new(stderr);
     let mut line = Vec::new();
     loop {
@@ -193,22 +203,22 @@ async fn forward(stderr: tokio::process::ChildStderr) {
             .await
         {
             Ok(0) | Err(_) => return,
-            Ok(_) => log(&String::from_utf8_lossy(&line)),
+            Ok(_) => log(&daemon, &String::from_utf8_lossy(&line)),
         }
     }
 }
 
 /// At the level that the line begins with, as Go's `log/slog` writes it.
-fn log(line: &str) {
+fn log(daemon: &str, line: &str) {
     let line = line.trim_end();
     let (level, rest) = line.split_once(' ').unwrap_or((line, ""));
     match level {
-        "level=ERROR" => tracing::error!(target: "almd", "{rest}"),
-        "level=WARN" => tracing::warn!(target: "almd", "{rest}"),
-        "level=INFO" => tracing::info!(target: "almd", "{rest}"),
-        "level=DEBUG" => tracing::debug!(target: "almd", "{rest}"),
+        "level=ERROR" => tracing::error!(target: "daemon", daemon, "{rest}"),
+        "level=WARN" => tracing::warn!(target: "daemon", daemon, "{rest}"),
+        "level=INFO" => tracing::info!(target: "daemon", daemon, "{rest}"),
+        "level=DEBUG" => tracing::debug!(target: "daemon", daemon, "{rest}"),
         // What the runtime says itself, such as a trace of a panic.
-        _ => tracing::warn!(target: "almd", "{line}"),
+        _ => tracing::warn!(target: "daemon", daemon, "{line}"),
     }
 }
 

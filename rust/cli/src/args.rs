@@ -1,5 +1,7 @@
 //! What can be typed: subcommands, options, their help and examples.
 
+mod mem;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +12,11 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use hypermesh_id::{NodeId, Root};
 use hypermesh_node::{LogFormat, PeerAddress};
+
+pub(crate) use mem::{
+    Mem, MemAsk, MemCommand, MemContent, MemExplain, MemGet, MemKeyBytes, MemMode, MemPut,
+    MemSimilar, MemTop,
+};
 
 /// Moves directories between machines, verified, without a server in the middle.
 #[derive(Debug, Parser)]
@@ -221,6 +228,19 @@ Example:
     /// Show components, sockets, store, peers, jobs and layers
     #[command(after_help = "Examples:\n  hypermesh status\n  hypermesh status --json")]
     Status,
+
+    /// The node's memory: keep values under keys, find what is like them, goes with them, comes next
+    #[command(after_help = "\
+Four layers answer, each of which may be absent: ifr knows exact keys, dsr what is alike, alm what goes together, cpe
+what comes next. Values are kept in the node's store; what was acknowledged survives a kill.
+
+Examples:
+  hypermesh mem put greeting 'hello, world'
+  hypermesh mem get greeting
+  hypermesh mem similar --text 'hello world'
+  hypermesh mem ask greeting
+  hypermesh mem top")]
+    Mem(Mem),
 
     /// Look into the node's sockets: what serves, call any method, watch frames, pools and breakers
     #[command(after_help = "\

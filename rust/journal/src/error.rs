@@ -10,6 +10,9 @@ pub enum JournalError {
     /// The operating system refused.
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
+    /// Somebody else has the journal open.
+    #[error("{} is locked: another process uses this journal; stop that one first", path.display())]
+    InUse { path: PathBuf },
     /// Bytes that were acknowledged are damaged. Nothing was changed.
     #[error("{} is damaged at byte {offset}: {what}; restore the directory from a copy, or move it away to start empty", path.display())]
     Corrupt {

@@ -1,6 +1,6 @@
 //! One journal: the log at its end, and the steps that replace it.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,8 @@ pub struct Journal {
     recovered: Recovered,
     /// A write failed in a way that leaves the end of the log unknown.
     failed: bool,
+    /// Held while this lives, and let go by the system when the process ends, however it ends.
+    _lock: File,
 }
 
 impl Journal {
@@ -59,6 +61,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::Corrupt`] when bytes that were acknowledged are damaged: nothing is changed then.
+    /// [`JournalError::InUse`] while somebody else, in this process or another, has it open.
     pub fn open(
         directory: &Path,
         options: Options,
@@ -69,6 +72,8 @@ impl Journal {
             .mode(0o700)
             .create(directory)
             .map_err(|error| io_error(directory, error))?;
+        // Before anything is read: who has it open writes.
+        let lock = lock(&directory.join(LOCK))?;
         let service = options.service;
         let log_path = directory.join(LOG);
         let snapshot = read::snapshot(&directory.join(SNAPSHOT), service, &mut take)?;
@@ -129,6 +134,7 @@ impl Journal {
             log_bytes,
             recovered,
             failed: false,
+            _lock: lock,
         })
     }
 
@@ -288,6 +294,26 @@ fn sync_directory(directory: &Path) -> Result<(), JournalError> {
         .map_err(|error| io_error(directory, error))
 }
 
+/// The lock of a directory. The file stays: whoever removed it would let two in.
+fn lock(path: &Path) -> Result<File, JournalError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| io_error(path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(io_error(path, error)),
+    }
+}
+
+const LOCK: &str = "lock";
 const SNAPSHOT: &str = "snapshot";
 const SNAPSHOT_NEW: &str = "snapshot.tmp";
 const LOG: &str = "log";

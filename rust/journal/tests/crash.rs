@@ -216,6 +216,18 @@ fn another_layers_journal_is_refused() {
 }
 
 #[test]
+fn only_one_has_a_journal_open() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("journal");
+    let kept = filled(&directory);
+    let (first, _) = open(&directory).unwrap();
+    // Nothing is read or changed by who comes second.
+    assert!(matches!(open(&directory), Err(JournalError::InUse { .. })));
+    drop(first);
+    assert_eq!(open(&directory).unwrap().1, kept);
+}
+
+#[test]
 fn a_record_that_the_layer_refuses_is_named() {
     let place = tempdir().unwrap();
     filled(place.path());

@@ -42,6 +42,11 @@ pub(crate) fn key<'a>(what: &str, key: &'a [u8]) -> Result<&'a [u8], Failure> {
     )))
 }
 
+/// A method that is none of the layer's.
+pub(crate) fn unsupported(what: &str) -> Failure {
+    Failure::new(Status::UNSUPPORTED, format!("no such {what}"))
+}
+
 /// The answer to one pool too many.
 pub(crate) fn too_many_pools() -> Failure {
     let most = crate::share::POOLS_MAX;

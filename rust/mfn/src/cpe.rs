@@ -6,13 +6,12 @@ use mfn_cpe::{CpeError, Engine, Op, PoolOptions, Scores, Stream};
 use mfn_local::{Failure, Reply};
 use mfn_wire::{Service, Status, method, pb};
 
-use crate::body::{decode, invalid, key, not_found, pool, reply, too_many_pools};
+use crate::body::{decode, invalid, key, not_found, pool, reply, too_many_pools, unsupported};
 use crate::interner::Interner;
 use crate::layer::{JournalFacts, Layer};
-use crate::record::{Reader, put_bytes, put_u32, put_u64};
+use crate::record::{Reader, begin_snapshot, put_bytes, put_u32, put_u64};
 use crate::share::{self, BYTES_MAX_LEAST, POOLS_MAX};
 
-const VERSION: u32 = 1;
 const K_DEFAULT: u32 = 5;
 /// Most items of one answer: with the longest keys they fit a frame.
 const K_MAX: u32 = 1_024;
@@ -72,7 +71,7 @@ impl Layer for Cpe {
             method::cpe::OBSERVE => reply(&self.observe(&decode(body)?, time)?),
             method::cpe::SAMPLE => reply(&self.sample(&decode(body)?, time)?),
             method::cpe::FORGET => self.forget(&decode(body)?).map(|()| Reply::empty()),
-            _ => Err(Failure::new(Status::UNSUPPORTED, "no such change")),
+            _ => Err(unsupported("change")),
         }
     }
 
@@ -87,7 +86,7 @@ impl Layer for Cpe {
             method::cpe::STATS => reply(&self.stats(&decode(body)?, journal)?),
             method::cpe::PREDICT => reply(&self.predict(&decode(body)?, time)?),
             method::cpe::FORECAST => reply(&self.forecast(&decode(body)?)?),
-            _ => Err(Failure::new(Status::UNSUPPORTED, "no such question")),
+            _ => Err(unsupported("question")),
         }
     }
 
@@ -101,9 +100,7 @@ impl Layer for Cpe {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_u32(&mut out, VERSION);
-        put_u64(&mut out, self.bytes_max);
+        let mut out = begin_snapshot(self.bytes_max);
         put_u32(&mut out, self.pools.len() as u32);
         for (pool, names) in &self.pools {
             put_u32(&mut out, *pool);
@@ -120,13 +117,7 @@ impl Layer for Cpe {
 
     fn restore(bytes: &[u8]) -> Result<Self, String> {
         let mut from = Reader(bytes);
-        let version = from.u32()?;
-        if version != VERSION {
-            return Err(format!(
-                "it has version {version}, this program reads {VERSION}"
-            ));
-        }
-        let bytes_max = from.u64()?;
+        let bytes_max = from.begin_snapshot()?;
         let mut pools = BTreeMap::new();
         for _ in 0..from.u32()? {
             let pool = from.u32()?;

@@ -6,13 +6,12 @@ use mfn_dsr::{DsrError, Op, Options, PoolOptions, Registry, Scratch, Spike, Well
 use mfn_local::{Failure, Reply};
 use mfn_wire::{Service, Status, method, pb};
 
-use crate::body::{decode, invalid, key, not_found, pool, reply, too_many_pools};
+use crate::body::{decode, invalid, key, not_found, pool, reply, too_many_pools, unsupported};
 use crate::interner::Interner;
 use crate::layer::{JournalFacts, Layer};
-use crate::record::{Reader, put_bytes, put_u32, put_u64};
+use crate::record::{Reader, begin_snapshot, put_bytes, put_u32};
 use crate::share::{self, BYTES_MAX_LEAST, POOLS_MAX};
 
-const VERSION: u32 = 1;
 /// Each pool has one well.
 const WELL: u32 = 0;
 const K_DEFAULT: u32 = 10;
@@ -47,7 +46,7 @@ impl Layer for Dsr {
         match method {
             method::dsr::INSERT => reply(&self.insert(decode(body)?, seconds(time))?),
             method::dsr::REMOVE => self.remove(&decode(body)?).map(|()| Reply::empty()),
-            _ => Err(Failure::new(Status::UNSUPPORTED, "no such change")),
+            _ => Err(unsupported("change")),
         }
     }
 
@@ -63,7 +62,7 @@ impl Layer for Dsr {
             method::dsr::SIMILAR => reply(&self.similar(decode(body)?, seconds(time))?),
             method::dsr::EXPLAIN => reply(&self.explain(&decode(body)?)?),
             method::dsr::NOVELTY => reply(&self.novelty(&decode(body)?)?),
-            _ => Err(Failure::new(Status::UNSUPPORTED, "no such question")),
+            _ => Err(unsupported("question")),
         }
     }
 
@@ -77,9 +76,7 @@ impl Layer for Dsr {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_u32(&mut out, VERSION);
-        put_u64(&mut out, self.bytes_max);
+        let mut out = begin_snapshot(self.bytes_max);
         put_u32(&mut out, self.keys.len() as u32);
         for (pool, keys) in &self.keys {
             put_u32(&mut out, *pool);
@@ -91,13 +88,7 @@ impl Layer for Dsr {
 
     fn restore(bytes: &[u8]) -> Result<Self, String> {
         let mut from = Reader(bytes);
-        let version = from.u32()?;
-        if version != VERSION {
-            return Err(format!(
-                "it has version {version}, this program reads {VERSION}"
-            ));
-        }
-        let bytes_max = from.u64()?;
+        let bytes_max = from.begin_snapshot()?;
         let mut keys = BTreeMap::new();
         for _ in 0..from.u32()? {
             keys.insert(from.u32()?, Interner::read(&mut from)?);

@@ -77,7 +77,7 @@ impl Shared {
     }
 }
 
-type Answer = Result<Reply, Failure>;
+pub(crate) type Answer = Result<Reply, Failure>;
 
 /// A call on its way to the thread.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ impl Memory {
     }
 
     /// Passes a call on to the thread; the answer comes by the channel.
-    fn send(
+    pub(crate) fn send(
         &self,
         method: u16,
         time: u64,
@@ -466,7 +466,7 @@ fn ended() -> Failure {
 }
 
 /// Unix nanoseconds now.
-fn unix_ns() -> u64 {
+pub(crate) fn unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }

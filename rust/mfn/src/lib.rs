@@ -1,6 +1,7 @@
-//! Hosts the layers DSR and CPE: any program reaches them over the local wire, and what they acknowledged survives
-//! `kill -9`.
+//! The four layers as one memory ([`Mfn`]), and the host of DSR and CPE: any program reaches them over the local wire, and
+//! what they acknowledged survives `kill -9`.
 //!
+//! - [`Mfn`]: observe, recall, resemble, relate, foresee, ask; layers in the process or behind sockets.
 //! - [`Memory`]: a layer in a directory; a [`mfn_local::Handler`] that a socket serves.
 //! - [`Dsr`], [`Cpe`]: the layers, as values that change by the bodies of their requests.
 //!
@@ -15,6 +16,7 @@
 mod body;
 mod cpe;
 mod dsr;
+pub mod facade;
 mod host;
 mod interner;
 mod layer;
@@ -23,6 +25,7 @@ mod share;
 
 pub use cpe::Cpe;
 pub use dsr::Dsr;
+pub use facade::Mfn;
 pub use host::{Memory, MemoryError, MemoryStatus};
 pub use layer::{JournalFacts, Layer};
 pub use share::{BYTES_MAX_LEAST, KEY_BYTES_MAX, POOLS_MAX};

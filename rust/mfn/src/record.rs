@@ -26,6 +26,17 @@ impl Entry<'_> {
     }
 }
 
+/// Version of the snapshots of all layers here.
+const SNAPSHOT_VERSION: u32 = 1;
+
+/// How every layer's snapshot begins: version and budget.
+pub(crate) fn begin_snapshot(bytes_max: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_u32(&mut out, SNAPSHOT_VERSION);
+    put_u64(&mut out, bytes_max);
+    out
+}
+
 pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
@@ -70,6 +81,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], String> {
         let length = self.u64()?;
         self.take(usize::try_from(length).map_err(|_| "a length is impossible")?)
+    }
+
+    /// The beginning of a snapshot: its budget.
+    pub(crate) fn begin_snapshot(&mut self) -> Result<u64, String> {
+        let version = self.u32()?;
+        if version != SNAPSHOT_VERSION {
+            return Err(format!(
+                "it has version {version}, this program reads {SNAPSHOT_VERSION}"
+            ));
+        }
+        self.u64()
     }
 
     /// The next request of a record; none at its end.

@@ -13,6 +13,7 @@ use mfn_alm::{
 use stoq::ProviderBytes;
 
 use crate::config::Config;
+use crate::programs;
 
 /// How often measured links are told to the adviser.
 pub(crate) const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -83,23 +84,7 @@ pub(crate) struct Adviser {
 
 /// The `almd` program: configured, beside this program, or on the PATH.
 pub fn find_almd(config: &Config) -> Option<PathBuf> {
-    let beside = || {
-        std::env::current_exe()
-            .ok()
-            .and_then(|own| Some(own.parent()?.join("almd")))
-    };
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path)
-            .map(|directory| directory.join("almd"))
-            .find(|program| program.is_file())
-    };
-    match &config.alm_program {
-        Some(program) => Some(program.clone()),
-        None => beside()
-            .filter(|program| program.is_file())
-            .or_else(on_path),
-    }
+    programs::find("almd", config.alm_program.as_deref())
 }
 
 impl Adviser {

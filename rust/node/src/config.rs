@@ -46,10 +46,12 @@ pub struct Config {
     pub alm_program: Option<PathBuf>,
     /// How long until an unconfirmed link counts half.
     pub alm_half_life: Duration,
-    /// Whether the layers dsr and cpe are served.
+    /// Whether the layers ifr, dsr and cpe are served.
     pub memory_enabled: bool,
-    /// What each of these two may take in memory.
+    /// What each of these three may take in memory.
     pub memory_bytes_max: u64,
+    /// The `ifrd` program; none: beside this program, then on the PATH.
+    pub memory_ifrd: Option<PathBuf>,
     /// Where run directories are made; none: the machine's usual place.
     pub run_base: Option<PathBuf>,
     /// Where metrics are served over HTTP as well: a loopback address; none: nowhere.
@@ -100,6 +102,7 @@ impl Default for Config {
             alm_half_life: Duration::from_secs(3_600),
             memory_enabled: true,
             memory_bytes_max: 256 << 20,
+            memory_ifrd: None,
             run_base: None,
             metrics_http: None,
             log_format: LogFormat::Human,
@@ -210,13 +213,19 @@ pub const KEYS: &[Key] = &[
         "memory",
         "enabled",
         "true",
-        "Serve the layers dsr and cpe on sockets of their own. What they hold is kept in memory/.",
+        "Serve the layers ifr, dsr and cpe on sockets of their own. What they hold is kept in memory/.",
     ),
     key(
         "memory",
         "bytes_max",
         "\"256 MiB\"",
-        "What each of the two may take in memory, 64 MiB at least. What does not fit is forgotten.",
+        "What each of the three may take in memory, 64 MiB at least. A full ifr refuses; dsr and cpe forget.",
+    ),
+    key(
+        "memory",
+        "ifrd",
+        "\"\"",
+        "The ifrd program, which serves ifr. Empty: beside hypermesh, then on the PATH.",
     ),
     key(
         "run",
@@ -356,6 +365,7 @@ impl Config {
                 }
             }
             ("memory", "enabled") => self.memory_enabled = flag(value)?,
+            ("memory", "ifrd") => self.memory_ifrd = path(value)?,
             ("memory", "bytes_max") => {
                 self.memory_bytes_max =
                     parse_size(string(value)?).map_err(|error| wrong(value, error.to_string()))?;

@@ -11,6 +11,7 @@ use rustix::process::Resource;
 use crate::adviser::find_almd;
 use crate::config::Config;
 use crate::dir::{DirError, NodeDir};
+use crate::exact::find_ifrd;
 use crate::identity::{self, IdentityError};
 use crate::peers::{PeerBook, PeersError};
 use crate::units::format_size;
@@ -150,6 +151,7 @@ pub fn examine(dir: &NodeDir) -> Vec<Finding> {
     findings.extend(udp_buffers(Path::new("/proc/sys/net/core")));
     findings.push(clock(dir));
     findings.push(almd(&config));
+    findings.push(ifrd(&config));
     findings
 }
 
@@ -475,6 +477,31 @@ fn almd(config: &Config) -> Finding {
                 program.display()
             ),
             "build it again, or set alm.program to a working one",
+        ),
+    }
+}
+
+fn ifrd(config: &Config) -> Finding {
+    const CHECK: &str = "ifrd";
+    if !config.memory_enabled {
+        return fine(CHECK, "switched off in config.toml");
+    }
+    let Some(program) = find_ifrd(config) else {
+        return warning(
+            CHECK,
+            "ifrd was not found; `hypermesh mem` keeps no values",
+            "put ifrd beside hypermesh or on the PATH, or set memory.ifrd; memory.enabled = false silences this",
+        );
+    };
+    match version_of(&program) {
+        Ok(version) => fine(CHECK, format!("{} ({version})", program.display())),
+        Err(reason) => warning(
+            CHECK,
+            format!(
+                "{} does not answer to --version ({reason})",
+                program.display()
+            ),
+            "build it again, or set memory.ifrd to a working one",
         ),
     }
 }

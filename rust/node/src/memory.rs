@@ -1,4 +1,4 @@
-//! The layers dsr and cpe: opened with the node, served on sockets of their own.
+//! The layers dsr and cpe: opened with the node, served on sockets of their own. Layer ifr is a process: `exact`.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use mfn_wire::{Service, Status, method, pb};
 use crate::adviser::Adviser;
 use crate::answer::{Answer, blocking, boxed, store_failure, unsupported};
 use crate::component::View;
+use crate::exact::Exact;
 use crate::memory::Layers;
 
 /// The components in the order in which they started; this one adds itself last.
@@ -27,6 +28,7 @@ pub(crate) struct MetricsService {
     pub(crate) endpoint: stoq::Endpoint,
     pub(crate) adviser: Adviser,
     pub(crate) memory: Layers,
+    pub(crate) exact: Exact,
     pub(crate) recorder: PrometheusHandle,
 }
 
@@ -106,6 +108,7 @@ impl MetricsService {
                 entries: blocks,
                 ..layer("ifr", "in use", "in-process: the index of the store")
             },
+            self.exact.status().await,
             self.memory.dsr.status("dsr"),
             pb::LayerStatus {
                 restarts,
@@ -128,7 +131,8 @@ impl MetricsService {
 
     /// Of the sockets that this node asks.
     fn pools(&self) -> impl Iterator<Item = PoolStats> {
-        self.adviser.pool().map(Pool::stats).into_iter()
+        let pools = [self.exact.pool(), self.adviser.pool()];
+        pools.into_iter().flatten().map(Pool::stats)
     }
 
     async fn scrape(&self) -> Answer {

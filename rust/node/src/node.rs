@@ -19,6 +19,7 @@ use crate::component::{Component, Parts, Stop};
 use crate::config::Config;
 use crate::consensus::ConsensusService;
 use crate::dir::{DirError, DirLock, NodeDir};
+use crate::exact::Exact;
 use crate::fetch::{Fetcher, StoreSource};
 use crate::foresight::Foresight;
 use crate::identity::{self, IdentityError};
@@ -179,7 +180,9 @@ impl Node {
         let listen = endpoint.local_addrs();
         let (component, ()) = Component::start(Service::Metrics, &run_dir, stopping, {
             let views = Arc::clone(&views);
-            let service = MetricsService {
+            let (ifr_dir, run_dir) = (dir.memory().join("ifr"), run_dir.clone());
+            let config = config.clone();
+            let service = move |exact| MetricsService {
                 id,
                 started,
                 views,
@@ -187,12 +190,15 @@ impl Node {
                 endpoint,
                 adviser,
                 memory,
+                exact,
                 recorder,
             };
-            let http = config.metrics_http;
             move || async move {
+                let exact = Exact::start(&config, &ifr_dir, &run_dir);
+                let service = service(exact.clone());
                 let mut parts = Parts::only(Arc::new(service.clone()));
-                if let Some(address) = http {
+                parts.closing = Box::pin(async move { exact.stop().await });
+                if let Some(address) = config.metrics_http {
                     parts.beside = Box::pin(http::serve(http::bind(address).await?, service));
                 }
                 Ok((parts, ()))

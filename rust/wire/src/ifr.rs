@@ -411,6 +411,9 @@ pub struct Stats {
     pub snapshot_bytes: u64,
     /// How often the log was forced to the disk.
     pub syncs: u64,
+    /// Keys that get and get_many looked up, and how many of them were here; both 0 from a daemon that does not say.
+    pub looked: u64,
+    pub found: u64,
 }
 
 impl Stats {
@@ -436,6 +439,9 @@ impl Stats {
             &mut stats.syncs,
         ] {
             *field = take_u64(&mut rest)?;
+        }
+        for field in [&mut stats.looked, &mut stats.found] {
+            *field = take_u64(&mut rest).unwrap_or_default();
         }
         Ok(stats)
     }

@@ -112,8 +112,14 @@ fn read(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), BodyError
             let Stats {
                 digest_entries,
                 syncs,
+                looked,
+                found,
                 ..
             } = Stats::decode(bytes)?;
+            assert_eq!((looked, found), (16, 17 << 4));
+            // As a daemon of before these two says it.
+            let before = Stats::decode(&bytes[..15 * 8])?;
+            assert_eq!((before.syncs, before.looked, before.found), (syncs, 0, 0));
             let numbers = bytes
                 .chunks(8)
                 .map(|number| u64::from_le_bytes(number.try_into().unwrap()).to_string());

@@ -10,8 +10,33 @@ Each class is one handle of the C library: free it with `with` or `close()`. Err
 """
 
 from .client import Client, Reply
+from .cpe import Cpe, CpeExplanation, Horizon, Prediction, Sampled, Scores
+from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
 from .ifr import Ifr, IfrStats
 from .library import LibraryError, MfnError
 from .protocol import ContentType, Service, Status
 
-__all__ = ["Client", "ContentType", "Ifr", "IfrStats", "LibraryError", "MfnError", "Reply", "Service", "Status"]
+__all__ = [
+    "Client",
+    "ContentType",
+    "Cpe",
+    "CpeExplanation",
+    "Detector",
+    "Dsr",
+    "DsrExplanation",
+    "DsrStats",
+    "Horizon",
+    "Ifr",
+    "IfrStats",
+    "LibraryError",
+    "Match",
+    "MfnError",
+    "Precision",
+    "Prediction",
+    "Reply",
+    "Sampled",
+    "Scores",
+    "Service",
+    "Status",
+    "Verdict",
+]

@@ -5,10 +5,11 @@ import re
 import unittest
 from pathlib import Path
 
-from mfn import client, ifr
+from mfn import client, cpe, dsr, ifr
 
 HEADERS = Path(__file__).resolve().parents[4] / "ffi" / "include" / "mfn"
-MODULES = {"ifr.h": ifr.PROTOTYPES, "client.h": client.PROTOTYPES}
+MODULES = {"ifr.h": ifr.PROTOTYPES, "dsr.h": dsr.PROTOTYPES, "cpe.h": cpe.PROTOTYPES, "client.h": client.PROTOTYPES}
+STRUCTS = {"dsr.h": dsr.STRUCTS, "cpe.h": cpe.STRUCTS}
 WIDTHS = {"uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "int32_t": 4, "uint64_t": 8, "size_t": 8, "float": 4, "double": 8}
 
 
@@ -20,6 +21,23 @@ def functions(header: str) -> dict[str, tuple[str, list[str]]]:
     for result, name, parameters in re.findall(r"^([\w *]+?[ *])(mfn_\w+)\(([^)]*)\);", text, flags=re.M):
         listed = [] if parameters.strip() == "void" else [part.strip() for part in parameters.split(",")]
         found[name] = (result.strip(), listed)
+    return found
+
+
+def fields(header: str, struct: str) -> list[tuple[str, int]]:
+    """Names and bytes of the fields of a struct of a header, arrays counted out."""
+    text = (HEADERS / header).read_text(encoding="utf-8")
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    constants = {name: int(number) for name, number in re.findall(r"#define (\w+) (\d+)$", text, flags=re.M)}
+    body = re.search(rf"^struct {struct} {{(.*?)^}};", text, flags=re.M | re.S)
+    found = []
+    for declaration in body.group(1).split(";") if body else []:
+        if not (name := re.search(r"(\w+)((?:\[\w+\])*)\s*$", declaration)):
+            continue
+        count = 1
+        for dimension in re.findall(r"\[(\w+)\]", name.group(2)):
+            count *= constants.get(dimension) or int(dimension)
+        found.append((name.group(1), count * (width(declaration) or 0)))
     return found
 
 
@@ -41,6 +59,13 @@ class Prototypes(unittest.TestCase):
                     c_result, parameters = declared[name]
                     self.assertEqual(None if result is None else ctypes.sizeof(result), width(c_result))
                     self.assertEqual([ctypes.sizeof(kind) for kind in arguments], [width(one) for one in parameters])
+
+    def test_each_struct_has_the_fields_of_its_header(self) -> None:
+        for header, structs in STRUCTS.items():
+            for name, struct in structs.items():
+                with self.subTest(struct=name):
+                    declared = [(field, ctypes.sizeof(kind)) for field, kind in struct._fields_]
+                    self.assertEqual(declared, fields(header, name))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ mod hostile;
 mod ifrd;
 mod ipc;
 mod kill;
+mod mem;
 mod memory;
 mod paths;
 mod rogue;

@@ -336,7 +336,7 @@ fn stats_text(node: &pb::NodeStatus) -> String {
 
 impl Context {
     /// Where the sockets of the node are.
-    fn run_dir(&self) -> Result<PathBuf, CliError> {
+    pub(super) fn run_dir(&self) -> Result<PathBuf, CliError> {
         std::fs::read_link(self.dir.run()).map_err(|_| {
             CliError::failed(format!(
                 "no node runs in {}: start it with `hypermesh up{}`",

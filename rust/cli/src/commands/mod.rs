@@ -3,6 +3,7 @@
 pub(crate) mod content;
 pub(crate) mod ipc;
 pub(crate) mod local;
+pub(crate) mod mem;
 pub(crate) mod network;
 pub(crate) mod status;
 
@@ -74,6 +75,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Join(arguments) => network::join(context, arguments).await,
         Command::Forget(arguments) => network::forget(context, &arguments).await,
         Command::Status => status::status(context).await,
+        Command::Mem(arguments) => mem::mem(context, arguments).await,
         Command::Ipc(arguments) => ipc::ipc(context, arguments).await,
         Command::Init
         | Command::Id

@@ -173,7 +173,9 @@ fn valid_answers() -> Vec<Case> {
             format!("{done} {replaced} {status}"),
         ));
     }
-    let numbers: Vec<u64> = (1..=15).map(|number| number << (4 * number)).collect();
+    let numbers: Vec<u64> = (1..=17)
+        .map(|number: u64| number.rotate_left(4 * number as u32))
+        .collect();
     let bytes = numbers
         .iter()
         .flat_map(|number| number.to_le_bytes())
