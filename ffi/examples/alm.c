@@ -86,8 +86,9 @@ int main(void) {
     wrong |= ask(handle);
     mfn_alm_close(handle);
     char path[64];
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", directory, i == 0 ? "snapshot" : "log");
+    static const char *const names[] = {"snapshot", "log", "lock"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", directory, names[i]);
         remove(path);
     }
     remove(directory);

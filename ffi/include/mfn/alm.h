@@ -13,7 +13,8 @@
  * that installs handlers without it (tokio's signal handling does) needs them set again with SA_ONSTACK after it has.
  * Do not fork without exec.
  *
- * Broken invariants are caught at this border and answered with MFN_PANIC; close the handle then. */
+ * Broken invariants are caught at this border and answered with MFN_PANIC, then and by every later call; close the handle then.
+ * Its memory is not freed, and its directory stays locked until the process ends. */
 #ifndef MFN_ALM_H
 #define MFN_ALM_H
 
@@ -37,7 +38,7 @@ extern "C" {
 /* The version that the archive was built with. */
 uint32_t mfn_alm_abi_version(void);
 
-/* Opens the memory in a directory, which is made if it is not there; no other process may have it open. bytes_max bounds all
+/* Opens the memory in a directory, which is made if it is not there and may be open once at a time. bytes_max bounds all
  * that is remembered; 0 is 1 GiB. On MFN_OK *handle is to be closed by the caller.
  * Errors: MFN_INVALID_ARGUMENT (a NULL, an unknown flag, a bytes_max that is too small), MFN_CORRUPT, MFN_IO; standard error
  * says more. */
@@ -52,7 +53,8 @@ int32_t mfn_alm_open(const char *directory, uint32_t flags, uint64_t bytes_max, 
 int32_t mfn_alm_call(uint64_t handle, uint16_t method, const uint8_t *body, size_t body_bytes, uint64_t timeout_ms, uint8_t *out,
                      size_t capacity, size_t *needed);
 
-/* Writes a snapshot and ends. MFN_CLOSED says that there is no such handle. */
+/* Writes a snapshot and ends. MFN_CLOSED says that there is no such handle, MFN_PANIC that it broke earlier and wrote none: what
+ * was acknowledged is in its log. */
 int32_t mfn_alm_close(uint64_t handle);
 
 #ifdef __cplusplus

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -44,6 +45,8 @@ type memory struct {
 	// using lets Close wait for calls that are under way.
 	using sync.RWMutex
 	ended bool
+	// broken says that a call panicked. Locks of the service may be held for ever, so that nobody waits for any again.
+	broken atomic.Bool
 }
 
 var open handles.Table[*memory]
@@ -113,11 +116,20 @@ func mfn_alm_call(
 	if needed == nil || (body == nil && bodyBytes > 0) || (out == nil && capacity > 0) || bodyBytes > bodyMax {
 		return C.int32_t(protocol.StatusInvalidArgument)
 	}
+	if m.broken.Load() {
+		return C.int32_t(protocol.StatusPanic)
+	}
 	m.using.RLock()
 	defer m.using.RUnlock()
 	if m.ended {
 		return C.int32_t(protocol.StatusClosed)
 	}
+	whole := false
+	defer func() {
+		if !whole {
+			m.broken.Store(true)
+		}
+	}()
 	ctx := context.Background()
 	if timeoutMS > 0 {
 		limited, done := context.WithTimeout(ctx, time.Duration(min(uint64(timeoutMS), 1<<40))*time.Millisecond)
@@ -130,6 +142,7 @@ func mfn_alm_call(
 		call.Body = C.GoBytes(unsafe.Pointer(body), C.int(bodyBytes))
 	}
 	reply, err := m.service.Handle(ctx, call)
+	whole = true
 	answer := reply.Body
 	status = C.int32_t(protocol.StatusOK)
 	if err != nil {
@@ -155,6 +168,11 @@ func mfn_alm_close(handle C.uint64_t) (status C.int32_t) {
 	m, ok := open.Remove(uint64(handle))
 	if !ok {
 		return C.int32_t(protocol.StatusClosed)
+	}
+	if m.broken.Load() {
+		// Without a snapshot: the log has what was acknowledged.
+		m.stop()
+		return C.int32_t(protocol.StatusPanic)
 	}
 	m.using.Lock()
 	m.ended = true

@@ -81,6 +81,7 @@ func run(t *testing.T, text string) string {
 }
 
 func (s *script) open() {
+	killed(s.t, s.directory)
 	service, err := New(DefaultOptions(), s.directory, func() time.Time { return s.now }, quiet)
 	if err != nil {
 		s.t.Fatal(err)

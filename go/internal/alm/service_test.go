@@ -27,6 +27,7 @@ func fixed() time.Time { return time.Unix(1_700_000_000, 0) }
 
 func open(t testing.TB, directory string) *Service {
 	t.Helper()
+	killed(t, directory)
 	service, err := New(DefaultOptions(), directory, fixed, quiet)
 	if err != nil {
 		t.Fatal(err)
@@ -214,6 +215,22 @@ func TestWhatIsAcknowledgedComesBack(t *testing.T) {
 	}
 }
 
+// killed frees the lock of who has the directory open, as the kernel does when that process ends. The files are what they are.
+func killed(t testing.TB, directory string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(directory, "lock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+}
+
+func TestADirectoryIsOpenOnce(t *testing.T) {
+	directory := t.TempDir()
+	open(t, directory)
+	if _, err := New(DefaultOptions(), directory, fixed, quiet); !errors.Is(err, journal.ErrLocked) {
+		t.Fatal(err)
+	}
+}
+
 func TestPools(t *testing.T) {
 	directory := t.TempDir()
 	s := open(t, directory)
@@ -265,6 +282,7 @@ func TestDamageIsRefusedOrSetAside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	killed(t, directory)
 	good[len(good)/2] ^= 1
 	if err := os.WriteFile(path, good, 0o600); err != nil {
 		t.Fatal(err)

@@ -33,6 +33,7 @@ var (
 	ErrBusy    = errors.New("more is queued than the disk takes; try again later")
 	ErrFailed  = errors.New("the journal failed earlier and takes nothing until a restart")
 	ErrClosed  = errors.New("the journal is closed")
+	ErrLocked  = errors.New("it is open already, in another process or in this one; close it there, or use another directory")
 )
 
 // Mode says what an acknowledgement promises.
@@ -58,6 +59,9 @@ type Journal struct {
 	directory string
 	options   Options
 
+	// lock is held while the journal is open, by flock.
+	lock *os.File
+
 	mu   sync.Mutex
 	cond *sync.Cond
 	file *os.File
@@ -74,31 +78,58 @@ type Journal struct {
 }
 
 // Open recovers the state: restore gets each record of the snapshot, then replay each of the log, in order. An error of
-// theirs ends Open with that error. The directory is made if it is not there; one process at a time may have it open.
+// theirs ends Open with that error. The directory is made if it is not there; it may be open once at a time, else ErrLocked.
 func Open(directory string, options Options, restore, replay func(record []byte) error) (*Journal, error) {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return nil, err
 	}
 	j := &Journal{directory: directory, options: options}
 	j.cond = sync.NewCond(&j.mu)
+	if err := j.takeLock(); err != nil {
+		return nil, err
+	}
+	if err := j.recover(restore, replay); err != nil {
+		return nil, errors.Join(err, j.lock.Close())
+	}
+	return j, nil
+}
+
+// takeLock keeps every other process, and this one, from opening the directory as well.
+func (j *Journal) takeLock() error {
+	lock, err := os.OpenFile(j.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		j.lock = lock
+		return nil
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrLocked
+	}
+	return errors.Join(fmt.Errorf("%s: %w", lock.Name(), err), lock.Close())
+}
+
+func (j *Journal) recover(restore, replay func(record []byte) error) error {
 	for _, name := range []string{"snapshot.tmp", "log.tmp"} {
 		// What a crash left half written.
 		if err := os.Remove(j.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
+			return err
 		}
 	}
 	if err := j.recoverSnapshot(restore); err != nil {
-		return nil, err
+		return err
 	}
 	if err := j.recoverLog(replay); err != nil {
-		return nil, err
+		return err
 	}
 	if j.file == nil {
 		if err := j.beginLog(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return j, nil
+	return nil
 }
 
 func (j *Journal) path(name string) string { return filepath.Join(j.directory, name) }
@@ -336,5 +367,5 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.cond.Broadcast()
-	return errors.Join(failed, j.file.Close())
+	return errors.Join(failed, j.file.Close(), j.lock.Close())
 }

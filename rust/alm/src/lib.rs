@@ -3,6 +3,7 @@
 //! - [`Alm`]: what can be asked; everything in it is advice and may be absent.
 //! - [`SocketAlm`]: asks `almd` over its Unix socket; reconnects by itself.
 //! - [`Supervisor`]: starts `almd`, watches it, starts it again with back-off.
+//! - `EmbeddedAlm`, behind the feature `embedded-alm`: the layer in this process, with the Go runtime that it brings.
 //! - [`strength_of`]: how a measured link becomes an edge.
 //!
 //! ```
@@ -11,9 +12,13 @@
 //! let strength = mfn_alm::strength_of(Duration::from_millis(20));
 //! assert!((-strength.ln() - 0.020).abs() < 1e-9);
 //! ```
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "embedded-alm"), forbid(unsafe_code))]
+#![cfg_attr(feature = "embedded-alm", deny(unsafe_code))]
 
 mod convert;
+#[cfg(feature = "embedded-alm")]
+mod embedded;
+mod methods;
 mod socket;
 mod supervisor;
 
@@ -22,6 +27,8 @@ use std::time::Duration;
 use mfn_local::BoxFuture;
 use mfn_wire::Status;
 
+#[cfg(feature = "embedded-alm")]
+pub use embedded::{EmbeddedAlm, EmbeddedOptions, signals_on_alternate_stack};
 pub use mfn_wire::pb::AlmStats as Stats;
 pub use socket::SocketAlm;
 pub use supervisor::{State, Supervisor, SupervisorOptions};

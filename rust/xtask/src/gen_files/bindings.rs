@@ -1,40 +1,63 @@
-//! The raw bindings of `rust/ifr-sys` from `ffi/include/mfn/ifr.h`.
+//! The raw bindings of the `-sys` crates, each from one header of `ffi/include/mfn`.
 //!
-//! The committed file names the hash of the headers that it was made from. A check compares hashes, so that only
+//! A committed file names the hash of the headers that it was made from. A check compares hashes, so that only
 //! whoever changes a header needs libclang.
 
 use std::path::Path;
 
 use super::{Files, Generated};
 
-const HEADERS: [&str; 2] = ["ffi/include/mfn/ifr.h", "ffi/include/mfn/status.h"];
-const OUTPUT: &str = "rust/ifr-sys/src/bindings.rs";
+/// What every header includes.
+const STATUS: &str = "ffi/include/mfn/status.h";
+
+/// One header and what is made of it.
+struct Bindings {
+    header: &'static str,
+    output: &'static str,
+    /// Start of the names of its functions and types.
+    prefix: &'static str,
+}
+
+const ALL: &[Bindings] = &[
+    Bindings {
+        header: "ffi/include/mfn/ifr.h",
+        output: "rust/ifr-sys/src/bindings.rs",
+        prefix: "mfn_ifr_",
+    },
+    Bindings {
+        header: "ffi/include/mfn/alm.h",
+        output: "rust/alm-sys/src/bindings.rs",
+        prefix: "mfn_alm_",
+    },
+];
 
 pub(crate) fn files(root: &Path) -> Files {
-    if !root.join(HEADERS[0]).exists() {
-        return Ok(Vec::new());
-    }
+    ALL.iter().map(|one| file(root, one)).collect()
+}
+
+fn file(root: &Path, one: &Bindings) -> Result<Generated, Box<dyn std::error::Error>> {
     let mut hasher = blake3::Hasher::new();
-    for header in HEADERS {
+    for header in [one.header, STATUS] {
         let path = root.join(header);
         hasher.update(&std::fs::read(&path).map_err(|error| format!("{header}: {error}"))?);
     }
     let first = format!(
-        "// Generated from ffi/include/mfn/ifr.h (headers {}) by `./make gen`; do not edit.\n",
+        "// Generated from {} (headers {}) by `./make gen`; do not edit.\n",
+        one.header,
         hasher.finalize().to_hex()
     );
-    let there = std::fs::read_to_string(root.join(OUTPUT)).unwrap_or_default();
+    let there = std::fs::read_to_string(root.join(one.output)).unwrap_or_default();
     if there.starts_with(&first) {
-        return Ok(vec![Generated {
-            path: OUTPUT.into(),
+        return Ok(Generated {
+            path: one.output.into(),
             text: there,
-        }]);
+        });
     }
     let bindings = bindgen::Builder::default()
-        .header(root.join(HEADERS[0]).to_string_lossy())
+        .header(root.join(one.header).to_string_lossy())
         .clang_arg(format!("-I{}", root.join("ffi/include").display()))
-        .allowlist_function("mfn_ifr_.*")
-        .allowlist_type("mfn_ifr_.*|mfn_status")
+        .allowlist_function(format!("{}.*", one.prefix))
+        .allowlist_type(format!("{}.*|mfn_status", one.prefix))
         .allowlist_var("MFN_.*")
         .default_enum_style(bindgen::EnumVariation::ModuleConsts)
         .use_core()
@@ -45,8 +68,8 @@ pub(crate) fn files(root: &Path) -> Files {
         .map_err(|error| {
             format!("{error}; regenerating bindings needs libclang (Debian: libclang1)")
         })?;
-    Ok(vec![Generated {
-        path: OUTPUT.into(),
+    Ok(Generated {
+        path: one.output.into(),
         text: format!("{first}{bindings}"),
-    }])
+    })
 }

@@ -95,6 +95,7 @@ pub(crate) const RULES: &[(&str, EdgeRule)] = &[
         joined_once,
     ),
     ("a -sys crate has one user", sys),
+    ("Go is in no process by default", go_is_chosen),
     ("capi is a leaf", capi_is_a_leaf),
     ("the command knows sockets, not components", socket_only),
     ("process tests link no product code", process_tests),
@@ -248,6 +249,14 @@ fn sys(graph: &Graph) -> Vec<Problem> {
     problems
 }
 
+/// The graph is that of the default features: an edge that is seen here is in every build, and in the node's process.
+fn go_is_chosen(graph: &Graph) -> Vec<Problem> {
+    users_of(graph, "mfn-alm-sys", |_, _| false)
+        .into_iter()
+        .map(|chain| edge(&chain, "leave the feature embedded-alm off and run almd"))
+        .collect()
+}
+
 fn capi_is_a_leaf(graph: &Graph) -> Vec<Problem> {
     users_of(graph, "mfn-capi", |_, _| false)
         .into_iter()
@@ -261,6 +270,7 @@ fn socket_only(graph: &Graph) -> Vec<Problem> {
         "stoq-proto",
         "hypermesh-blocks",
         "mfn-alm",
+        "mfn-alm-sys",
         "mfn-ifr",
         "mfn-ifr-sys",
     ];
@@ -381,6 +391,12 @@ mod tests {
     fn sys_is_for_its_own_crate() {
         let text = "mfn-ifr -> mfn-ifr-sys; mfn-ifr-sys -> libc; hypermesh-blocks => mfn-ifr-sys; b -> zstd-sys";
         assert_eq!(places(sys, text), ["hypermesh-blocks -> mfn-ifr-sys"]);
+    }
+
+    #[test]
+    fn go_comes_with_a_feature_only() {
+        let text = "mfn-alm -> mfn-local mfn-alm-sys; mfn-alm-sys -> libc";
+        assert_eq!(places(go_is_chosen, text), ["mfn-alm -> mfn-alm-sys"]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const LONG: &[(&str, &str)] = &[];
 const UNSAFE_CRATES: &[&str] = &[
     "rust/ifr-sys",
     "rust/ifr",
+    "rust/alm-sys",
+    "rust/alm",
     "rust/capi",
     "rust/dsr",
     "rust/fuzz",
