@@ -303,6 +303,7 @@ pub(crate) fn child(arguments: &[String]) -> Option<ExitCode> {
 fn serve(path: &Path, processor: &str) -> Result<(), BenchError> {
     cpu::pin(processor.parse().map_err(io::Error::other)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .event_interval(mfn_local::EVENT_INTERVAL)
         .enable_all()
         .build()?;
     runtime.block_on(async {

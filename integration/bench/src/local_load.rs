@@ -38,6 +38,7 @@ fn pool(path: &Path) -> Pool {
 
 pub(crate) fn run(ctx: &mut Ctx, place: &Path, placements: &[Placement]) -> Result<(), BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .event_interval(mfn_local::EVENT_INTERVAL)
         .enable_all()
         .build()?;
     for placement in placements {

@@ -76,6 +76,11 @@ pub use trace::Trace;
 /// A future on the heap.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Tasks that a runtime of many callers, or of many calls, may run between two looks for new bytes
+/// (`tokio::runtime::Builder::event_interval`): as many as a busy connection has calls in flight, so that one look serves
+/// a batch. After tokio's own 61 every second look of such a runtime finds nothing.
+pub const EVENT_INTERVAL: u32 = 128;
+
 /// What one socket allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

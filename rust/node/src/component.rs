@@ -129,6 +129,7 @@ impl Component {
             .spawn(move || {
                 let _ended = ended;
                 let runtime = match tokio::runtime::Builder::new_current_thread()
+                    .event_interval(mfn_local::EVENT_INTERVAL)
                     .enable_all()
                     .build()
                 {

@@ -32,6 +32,7 @@ pub(crate) fn serve(word: &str, processor: &str) -> ExitCode {
     let serve = || -> Result<(), BenchError> {
         cpu::pin(processor.parse().map_err(std::io::Error::other)?)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .event_interval(mfn_local::EVENT_INTERVAL)
             .enable_all()
             .build()?;
         runtime.block_on(async {

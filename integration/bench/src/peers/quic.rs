@@ -193,30 +193,33 @@ enum Part {
     End(oneshot::Sender<std::io::Result<()>>),
 }
 
-/// Hashes every piece, writes, and syncs at the end of each upload.
+/// Hashes every piece, writes, and syncs at the end of each upload, which has made the file anew.
 fn keep(mut parts: mpsc::Receiver<Part>, path: Option<&Path>) {
-    let open = || path.map(File::create).transpose();
-    let mut file = open();
+    let mut file = None;
     while let Some(part) = parts.blocking_recv() {
-        match (part, &mut file) {
-            (Part::Bytes(bytes), Ok(Some(to))) => {
+        match part {
+            Part::Bytes(bytes) => {
+                let open = || match path {
+                    Some(path) => File::create(path),
+                    None => Err(std::io::Error::other("nothing is kept here")),
+                };
+                let kept = file.get_or_insert_with(open);
                 for piece in bytes.chunks(PIECE_BYTES) {
                     std::hint::black_box(blake3::hash(piece));
                 }
-                if let Err(error) = to.write_all(&bytes) {
-                    file = Err(error);
+                if let Ok(to) = kept
+                    && let Err(error) = to.write_all(&bytes)
+                {
+                    *kept = Err(error);
                 }
             }
-            (Part::Bytes(_), _) => {}
-            (Part::End(tell), kept) => {
-                let synced = match std::mem::replace(kept, Ok(None)) {
-                    Ok(Some(to)) => to.sync_data(),
-                    Ok(None) => Err(std::io::Error::other("nothing is kept here")),
-                    Err(error) => Err(error),
+            Part::End(tell) => {
+                let synced = match file.take() {
+                    Some(kept) => kept.and_then(|file| file.sync_data()),
+                    None => Ok(()),
                 };
                 // Whoever asked may be gone.
                 let _ = tell.send(synced);
-                file = open();
             }
         }
     }
