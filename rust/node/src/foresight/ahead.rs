@@ -1,6 +1,9 @@
 //! Fetches what is likely to be read next.
 
 use std::collections::HashMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -112,7 +115,7 @@ impl Foresight {
         let Some(inner) = self.0.clone() else { return };
         let saved = blocking(move || {
             let bytes = inner.reads().save();
-            if let Err(error) = files::replace(&inner.file, &bytes) {
+            if let Err(error) = replace(&inner.file, &bytes) {
                 tracing::warn!(%error, file = %inner.file.display(), "what was learned of reads was not saved");
             }
             Ok(())
@@ -121,12 +124,23 @@ impl Foresight {
     }
 }
 
+/// Replaces the file; its directory is the layers', which may all be switched off.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    files::replace(file, bytes)
+}
+
 fn load(file: &Path) -> Option<Reads> {
     let saved = files::read_bounded(file, Reads::SAVED_BYTES_MAX);
     if let Some(reads) = saved.as_deref().ok().and_then(Reads::load) {
         return Some(reads);
     }
-    if !matches!(&saved, Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+    if !matches!(&saved, Err(error) if error.kind() == io::ErrorKind::NotFound) {
         tracing::warn!(file = %file.display(), "what was learned of reads cannot be used; it is learned again");
     }
     let reads = Reads::new();
