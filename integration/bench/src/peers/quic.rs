@@ -1,8 +1,8 @@
 //! Raw quinn: one bidirectional stream, echo and upload, with keys pinned on both sides.
 //!
 //! Same TLS (raw public keys, Ed25519, ring), same socket buffers, packet size and runtime as ours; no frames, no
-//! verification, no store. This is the floor that STOQ stands on. An upload may also be kept: then each side does what
-//! no get can do without, and nothing else.
+//! verification, no store. This is the floor that STOQ stands on. An upload may also be kept: hashed, written and
+//! synced, in the simplest way.
 
 use std::fs::File;
 use std::io::{Read, Write};
