@@ -18,7 +18,7 @@ use stoq::{
 use stoq_proto::{Invitation, MemberRecord};
 
 use crate::cpu;
-use crate::peers::quic::{self, RawClient};
+use crate::peers::quic::{self, Packets, RawClient};
 use crate::record::{BenchError, Ctx, Must, Samples};
 
 const BLOCK_BYTES: usize = 64 << 10;
@@ -173,7 +173,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     };
     let address = serve(source, there)?;
     let pkcs8 = key(3).to_pkcs8_der()?;
-    let raw_server = quic::serve(pkcs8.as_bytes(), there, None)?;
+    let raw_server = quic::serve(pkcs8.as_bytes(), there, Packets::AsOurs, None)?;
     cpu::pin(here)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -2,7 +2,7 @@
 //!
 //! Same TLS (raw public keys, Ed25519, ring), same socket buffers, packet size and runtime as ours; no frames, no
 //! verification, no store. This is the floor that STOQ stands on. An upload may also be kept: hashed, written and
-//! synced, in the simplest way.
+//! synced, in the simplest way; and the packets may be as small as quinn leaves them when nobody sets their size.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -94,9 +94,20 @@ fn certified_key(pkcs8: &[u8]) -> Result<Arc<CertifiedKey>, BenchError> {
     Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
 
-fn transport() -> Result<Arc<quinn::TransportConfig>, BenchError> {
+/// How large packets may become.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Packets {
+    /// As ours: what the path takes, on loopback nearly 64 KiB.
+    AsOurs,
+    /// As quinn comes: what nearly every path on the Internet takes, 1,452 bytes.
+    AsItComes,
+}
+
+fn transport(packets: Packets) -> Result<Arc<quinn::TransportConfig>, BenchError> {
     let mut mtu = quinn::MtuDiscoveryConfig::default();
-    mtu.upper_bound(stoq::UDP_PAYLOAD_MAX);
+    if let Packets::AsOurs = packets {
+        mtu.upper_bound(stoq::UDP_PAYLOAD_MAX);
+    }
     let mut transport = quinn::TransportConfig::default();
     transport
         .mtu_discovery_config(Some(mtu))
@@ -128,6 +139,7 @@ fn endpoint(server: Option<quinn::ServerConfig>) -> Result<quinn::Endpoint, Benc
 pub(crate) struct RawServer {
     address: SocketAddr,
     spki: Vec<u8>,
+    packets: Packets,
 }
 
 /// Starts a server that echoes 64-byte messages on streams whose first byte is `e`, swallows the rest of
@@ -136,6 +148,7 @@ pub(crate) struct RawServer {
 pub(crate) fn serve(
     pkcs8: &[u8],
     processor: usize,
+    packets: Packets,
     file: Option<PathBuf>,
 ) -> Result<RawServer, BenchError> {
     // Not bound to the server's processor, which a thread that is started later would be.
@@ -154,7 +167,7 @@ pub(crate) fn serve(
         ));
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
-    config.transport_config(transport()?);
+    config.transport_config(transport(packets)?);
 
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::Builder::new()
@@ -183,7 +196,11 @@ pub(crate) fn serve(
             }
         })?;
     let address = told.recv().map_err(BenchError::from)??;
-    Ok(RawServer { address, spki })
+    Ok(RawServer {
+        address,
+        spki,
+        packets,
+    })
 }
 
 /// What the keeper is handed.
@@ -298,7 +315,7 @@ impl RawClient {
             .with_no_client_auth();
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
-        config.transport_config(transport()?);
+        config.transport_config(transport(server.packets)?);
         let endpoint = endpoint(None)?;
         let connection = endpoint
             .connect_with(config, server.address, "raw")?
