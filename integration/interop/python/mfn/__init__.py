@@ -9,7 +9,7 @@ Each class is one handle of the C library: free it with `with` or `close()`. Err
 `name` is that of mfn/status.h. The library is found as `mfn.library.find()` says; `./make build-ffi` makes it.
 """
 
-from .client import Client, Reply
+from .client import Client, Pool, Reply, Stream
 from .cpe import Cpe, CpeExplanation, Horizon, Prediction, Sampled, Scores
 from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
 from .ifr import Ifr, IfrStats
@@ -31,6 +31,7 @@ __all__ = [
     "LibraryError",
     "Match",
     "MfnError",
+    "Pool",
     "Precision",
     "Prediction",
     "Reply",
@@ -38,5 +39,6 @@ __all__ = [
     "Scores",
     "Service",
     "Status",
+    "Stream",
     "Verdict",
 ]
