@@ -82,6 +82,34 @@ static int hostile_values(struct mfn_cpe *cpe) {
     return 0;
 }
 
+static int pools_have_budgets(struct mfn_cpe *cpe) {
+    struct mfn_cpe_pool_stats stats = {.struct_size = sizeof stats};
+    CHECK(mfn_cpe_pool_stats_read(cpe, 9, &stats) == MFN_NOT_FOUND && mfn_cpe_pool_drop(cpe, 9) == MFN_NOT_FOUND);
+    CHECK(mfn_cpe_pool_stats_read(cpe, 1, NULL) == MFN_INVALID_ARGUMENT && mfn_cpe_pool_drop(NULL, 1) == MFN_INVALID_ARGUMENT);
+    stats.struct_size = 4;
+    CHECK(mfn_cpe_pool_stats_read(cpe, 1, &stats) == MFN_INVALID_ARGUMENT);
+    struct mfn_cpe_pool_options options = {.struct_size = sizeof options, .bytes_max = 2u << 20, .stream_bytes_max = 1u << 18};
+    CHECK(mfn_cpe_pool_set(cpe, 9, &options) == MFN_OK);
+    uint64_t series = 0;
+    for (uint64_t stream = 0; stream < 64; stream++) {
+        for (uint64_t event = 0; event < 300; event++) {
+            CHECK(mfn_cpe_observe(cpe, 9, stream, 0, event * 0x9E3779B97F4A7C15u, event) == MFN_OK);
+        }
+        CHECK(mfn_cpe_sample(cpe, 9, 1000 + stream, 0, 5, 1.0, NULL) == MFN_OK);
+        series++;
+        stats.struct_size = sizeof stats;
+        CHECK(mfn_cpe_pool_stats_read(cpe, 9, &stats) == MFN_OK && stats.bytes <= stats.bytes_max && stats.bytes > 0);
+        CHECK(stats.streams + stats.series + stats.evicted == stream + 1 + series);
+    }
+    CHECK(stats.evicted > 0 && stats.bytes_max == 2u << 20 && stats.streams > 0);
+    /* As much as an older, shorter struct has room for. */
+    stats.struct_size = 16;
+    stats.series = 77;
+    CHECK(mfn_cpe_pool_stats_read(cpe, 9, &stats) == MFN_OK && stats.streams > 0 && stats.series == 77);
+    CHECK(mfn_cpe_pool_drop(cpe, 9) == MFN_OK && mfn_cpe_forget(cpe, 9, 63) == MFN_NOT_FOUND);
+    return 0;
+}
+
 static int damaged_snapshots(struct mfn_cpe *cpe) {
     size_t needed = 0;
     CHECK(mfn_cpe_snapshot(cpe, NULL, 0, &needed) == MFN_NO_SPACE && needed > 0);
@@ -111,7 +139,7 @@ int main(void) {
     }
     struct mfn_cpe *cpe = NULL;
     CHECK(mfn_cpe_new(&cpe) == MFN_OK);
-    int code = wrong_arguments(cpe) || hostile_values(cpe) || damaged_snapshots(cpe);
+    int code = wrong_arguments(cpe) || hostile_values(cpe) || pools_have_budgets(cpe) || damaged_snapshots(cpe);
     mfn_cpe_free(cpe);
     printf("cpe: %s\n", code ? "failed" : "ok");
     return code;

@@ -10,8 +10,9 @@ Each class is one handle of the C library: free it with `with` or `close()`. Err
 """
 
 from .client import Client, Pool, Reply, Stream
-from .cpe import Cpe, CpeExplanation, Horizon, Prediction, Sampled, Scores
+from .cpe import Cpe, CpeExplanation, CpePoolStats, Horizon, Prediction, Sampled, Scores
 from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
+from .dsr_pools import DsrApplied, DsrPools, DsrPoolStats
 from .ifr import Ifr, IfrStats
 from .library import LibraryError, MfnError
 from .protocol import ContentType, Service, Status
@@ -21,9 +22,13 @@ __all__ = [
     "ContentType",
     "Cpe",
     "CpeExplanation",
+    "CpePoolStats",
     "Detector",
     "Dsr",
+    "DsrApplied",
     "DsrExplanation",
+    "DsrPoolStats",
+    "DsrPools",
     "DsrStats",
     "Horizon",
     "Ifr",

@@ -5,11 +5,12 @@ import re
 import unittest
 from pathlib import Path
 
-from mfn import client, cpe, dsr, ifr
+from mfn import client, cpe, dsr, dsr_pools, ifr
 
 HEADERS = Path(__file__).resolve().parents[4] / "ffi" / "include" / "mfn"
-MODULES = {"ifr.h": ifr.PROTOTYPES, "dsr.h": dsr.PROTOTYPES, "cpe.h": cpe.PROTOTYPES, "client.h": client.PROTOTYPES}
-STRUCTS = {"dsr.h": dsr.STRUCTS, "cpe.h": cpe.STRUCTS}
+DSR = {**dsr.PROTOTYPES, **dsr_pools.PROTOTYPES}
+MODULES = {"ifr.h": ifr.PROTOTYPES, "dsr.h": DSR, "cpe.h": cpe.PROTOTYPES, "client.h": client.PROTOTYPES}
+STRUCTS = {"dsr.h": {**dsr.STRUCTS, **dsr_pools.STRUCTS}, "cpe.h": cpe.STRUCTS}
 WIDTHS = {"uint8_t": 1, "uint16_t": 2, "uint32_t": 4, "int32_t": 4, "uint64_t": 8, "size_t": 8, "float": 4, "double": 8}
 
 
