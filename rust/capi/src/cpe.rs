@@ -579,3 +579,17 @@ const _: fn() = || {
     fn sent<T: Send>() {}
     sent::<mfn_cpe>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experts_have_their_own_names() {
+        for (number, expert) in EXPERTS.iter().enumerate() {
+            // SAFETY: the names are static strings, and there is one for each number.
+            let name = unsafe { std::ffi::CStr::from_ptr(mfn_cpe_expert_name(number)) };
+            assert_eq!(name.to_str(), Ok(expert.name()));
+        }
+    }
+}
