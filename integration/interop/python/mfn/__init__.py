@@ -6,9 +6,10 @@
         assert bytes(32 * [7]) in ifr
 
 Each class is one handle of the C library: free it with `with` or `close()`. Errors of the library are `MfnError`, whose
-`name` is that of mfn/status.h. The library is found as `mfn.library.find()` says; `./make build-ffi` makes it.
+`name` is that of mfn/status.h. `Alm` has a library of its own. The library is found as `mfn.library.find()` says; `./make build-ffi` makes it.
 """
 
+from .alm import Alm, Associate, Link, Path, Together
 from .client import Client, Pool, Reply, Stream
 from .cpe import Cpe, CpeExplanation, CpePoolStats, Horizon, Prediction, Sampled, Scores
 from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
@@ -18,6 +19,8 @@ from .library import LibraryError, MfnError
 from .protocol import ContentType, Service, Status
 
 __all__ = [
+    "Alm",
+    "Associate",
     "Client",
     "ContentType",
     "Cpe",
@@ -34,8 +37,10 @@ __all__ = [
     "Ifr",
     "IfrStats",
     "LibraryError",
+    "Link",
     "Match",
     "MfnError",
+    "Path",
     "Pool",
     "Precision",
     "Prediction",
@@ -45,5 +50,6 @@ __all__ = [
     "Service",
     "Status",
     "Stream",
+    "Together",
     "Verdict",
 ]
