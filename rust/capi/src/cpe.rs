@@ -399,8 +399,8 @@ pub unsafe extern "C" fn mfn_cpe_scores_read(
 
 /// Takes in a sample of a lane of a series at a time. Series and pool are made when they are not there.
 ///
-/// sampled may be NULL. MFN_INVALID_ARGUMENT: the value is not finite, the time is before the lane's last one, or the
-/// number belongs to a stream; nothing has changed then.
+/// sampled may be NULL. MFN_INVALID_ARGUMENT: the value is not finite or beyond 1e150 either way, the time is before the
+/// lane's last one, or the number belongs to a stream; nothing has changed then.
 ///
 /// # Safety
 /// `cpe` is a live handle; `sampled` points to a struct whose struct_size is set, or is NULL.

@@ -555,7 +555,7 @@ pub unsafe extern "C" fn mfn_dsr_well_restore(
 /// Takes a threshold of novelty from `count` held-out normal vectors that are not in the well, row after row.
 ///
 /// A normal vector is then called novel with probability at most `rate`; at least 1 / rate - 1 vectors are needed, else
-/// MFN_NOT_READY. The score is one minus the mean similarity to the `neighbours` nearest entries. On MFN_OK *detector is
+/// MFN_NOT_READY. The score is one minus the mean similarity to the `neighbours` nearest entries; 0 is 1. On MFN_OK *detector is
 /// a handle that the caller owns.
 ///
 /// # Safety
