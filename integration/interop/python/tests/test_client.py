@@ -69,6 +69,17 @@ class Sockets(unittest.TestCase):
             self.assertEqual(names[0], "UNREACHABLE")
             self.assertLessEqual(set(names), {"UNREACHABLE", "CIRCUIT_OPEN"})
 
+    def test_a_stream_ends_with_its_reply_and_may_be_left(self) -> None:
+        for kind in (Client, Pool):
+            with self.subTest(kind=kind.__name__), kind(self.node.socket("state"), Service.STATE) as caller:
+                with caller.stream("fsck", credit=1) as stream:
+                    for event in stream:
+                        self.assertEqual(event.content_type, ContentType.PROTOBUF)
+                    self.assertIsNotNone(stream.reply)
+                    self.assertEqual(list(stream), [])
+                caller.stream("fsck").close()
+                self.assertEqual(caller.call("status").content_type, ContentType.PROTOBUF)
+
     def test_another_service_is_refused(self) -> None:
         with self.assertRaises(MfnError):
             Client(self.node.socket("state"), Service.TRANSPORT)
