@@ -115,6 +115,8 @@ pub fn build(b: *std.Build) void {
     for ([_][2][]const u8{
         .{ "vectors", "../integration/vectors/wire.txt" },
         .{ "canary", "../integration/vectors/canary.json" },
+        .{ "breaker_traces", "../integration/vectors/breaker.txt" },
+        .{ "breaker_canary", "../integration/vectors/breaker_canary.txt" },
         .{ "ifr_vectors", "../integration/vectors/ifr.txt" },
         .{ "summaries", "../integration/vectors/ifr/summary.json" },
     }) |file| {

@@ -79,7 +79,37 @@ static void vectors_are_checked(struct mfn_dsr_well *well) {
     CHECK(mfn_dsr_fire(well, good, 4, 3, NULL, &fired) == MFN_INVALID_ARGUMENT && fired == 5);
     uint16_t neurons[3];
     CHECK(mfn_dsr_fire(well, good, 4, 3, neurons, &fired) == MFN_OK && fired == 0);
+    CHECK(mfn_dsr_fire(well, good, 4, SIZE_MAX, neurons, &fired) == MFN_OK && fired == 0);
+    CHECK(mfn_dsr_fire(well, bad[1], 4, 3, neurons, &fired) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_explain(well, bad[2], 4, 1, &why) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_explain(well, good, SIZE_MAX, 1, &why) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_explain(well, good, 4, 1, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_explain(NULL, good, 4, 1, &why) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_stats_read(well, NULL) == MFN_INVALID_ARGUMENT && mfn_dsr_stats_read(NULL, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_remove(NULL, 1) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_snapshot(NULL, NULL, 0, &found) == MFN_INVALID_ARGUMENT);
     struct mfn_dsr_detector *detector = NULL;
+    CHECK(mfn_dsr_detector_new(NULL, good, 1, 4, 1, 0.5, &detector) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_detector_new(well, NULL, 1, 4, 1, 0.5, &detector) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_detector_new(well, good, 1, 4, 1, 0.5, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_detector_new(well, good, 1, SIZE_MAX, 1, 0.5, &detector) == MFN_INVALID_ARGUMENT);
+    /* Counts of rows whose bytes would not fit a number. */
+    CHECK(mfn_dsr_detector_new(well, good, SIZE_MAX / 16 + 2, 4, 1, 0.5, &detector) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_detector_new(well, good, 1, 4, SIZE_MAX, 0.5, &detector) == MFN_INVALID_ARGUMENT);
+    const double rates[] = {0, 1, -1, 2, INFINITY};
+    for (size_t at = 0; at < sizeof rates / sizeof rates[0]; at++) {
+        CHECK(mfn_dsr_detector_new(well, good, 1, 4, 1, rates[at], &detector) != MFN_OK);
+    }
+    struct mfn_dsr_verdict verdict = {.novel = 77};
+    CHECK(mfn_dsr_judge(NULL, well, good, 4, &verdict) == MFN_INVALID_ARGUMENT && verdict.novel == 77);
+    /* Of none it is the nearest. */
+    CHECK(mfn_dsr_detector_new(well, good, 1, 4, 0, 0.5, &detector) == MFN_OK);
+    CHECK(mfn_dsr_judge(detector, NULL, good, 4, &verdict) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_judge(detector, well, good, 4, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_dsr_judge(detector, well, bad[1], 4, &verdict) == MFN_INVALID_ARGUMENT && verdict.novel == 77);
+    CHECK(mfn_dsr_judge(detector, well, good, 4, &verdict) == MFN_OK && verdict.novel == 0);
+    mfn_dsr_detector_free(detector);
+    detector = NULL;
     CHECK(mfn_dsr_detector_new(well, good, 1, 4, 1, 0.01, &detector) == MFN_NOT_READY);
     CHECK(mfn_dsr_detector_new(well, good, 1, 4, 1, NAN, &detector) == MFN_INVALID_ARGUMENT);
     CHECK(mfn_dsr_detector_new(well, good, SIZE_MAX, 4, 1, 0.5, &detector) == MFN_INVALID_ARGUMENT);

@@ -1,6 +1,7 @@
 /* Layer 1 from C as it should not be called: a handle whose memory somebody wrote over. The archive finds the broken
  * invariant, says so, returns MFN_PANIC, and the process goes on with its other handles. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mfn/ifr.h"
@@ -145,6 +146,67 @@ static int abuse(void) {
     return 0;
 }
 
+/* Keys without end, lengths that cannot be, and places that are not there. */
+static int hostile_keys(void) {
+    struct mfn_ifr *ifr = make();
+    CHECK(ifr != NULL);
+    uint8_t value[MFN_IFR_VALUE_BYTES] = {7}, old[MFN_IFR_VALUE_BYTES], replaced = 9, maybe = 9;
+    size_t hits = 77, huge_bytes = 64 << 20;
+    uint8_t *huge = calloc(1, huge_bytes);
+    CHECK(huge != NULL);
+    const size_t lengths[] = {MFN_IFR_KEY_BYTES_MAX + 1, huge_bytes, SIZE_MAX / 2, SIZE_MAX};
+    for (size_t at = 0; at < sizeof lengths / sizeof lengths[0]; at++) {
+        CHECK(mfn_ifr_insert_bytes(ifr, huge, lengths[at], value, old, &replaced) == MFN_INVALID_ARGUMENT);
+        CHECK(mfn_ifr_get_bytes(ifr, huge, lengths[at], old) == MFN_INVALID_ARGUMENT);
+        CHECK(mfn_ifr_remove_bytes(ifr, huge, lengths[at], old) == MFN_INVALID_ARGUMENT);
+    }
+    CHECK(mfn_ifr_insert_bytes(ifr, huge, MFN_IFR_KEY_BYTES_MAX, value, old, &replaced) == MFN_OK && replaced == 0);
+    CHECK(mfn_ifr_get_bytes(ifr, huge, MFN_IFR_KEY_BYTES_MAX, old) == MFN_OK && old[0] == 7);
+    CHECK(mfn_ifr_insert_bytes(ifr, NULL, 1, value, NULL, NULL) == MFN_INVALID_ARGUMENT);
+    const size_t counts[] = {SIZE_MAX, SIZE_MAX / 16, SIZE_MAX / 32 + 1};
+    for (size_t at = 0; at < 3; at++) {
+        CHECK(mfn_ifr_get_many(ifr, huge, counts[at], value, &maybe, &hits) == MFN_INVALID_ARGUMENT);
+    }
+    CHECK(mfn_ifr_get_many(ifr, NULL, 1, value, &maybe, &hits) == MFN_INVALID_ARGUMENT && hits == 77 && maybe == 9);
+    free(huge);
+    /* Keys as long as they may be fill the budget, and then are refused; the first is there. */
+    uint8_t *key = malloc(MFN_IFR_KEY_BYTES_MAX);
+    CHECK(key != NULL);
+    memset(key, 0, MFN_IFR_KEY_BYTES_MAX);
+    int32_t status = MFN_OK;
+    for (unsigned number = 1; status == MFN_OK && number < 100000; number++) {
+        memcpy(key, &number, sizeof number);
+        status = mfn_ifr_insert_bytes(ifr, key, MFN_IFR_KEY_BYTES_MAX, value, NULL, NULL);
+    }
+    CHECK(status == MFN_LIMIT);
+    memset(key, 0, MFN_IFR_KEY_BYTES_MAX);
+    CHECK(mfn_ifr_get_bytes(ifr, key, MFN_IFR_KEY_BYTES_MAX, old) == MFN_OK);
+    free(key);
+    struct mfn_ifr_view view = {.struct_size = 4};
+    CHECK(mfn_ifr_view_read(ifr, &view) == MFN_INVALID_ARGUMENT && mfn_ifr_view_read(ifr, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_view_read(NULL, &view) == MFN_INVALID_ARGUMENT && mfn_ifr_len(ifr, NULL) == MFN_INVALID_ARGUMENT);
+    mfn_ifr_free(ifr);
+
+    static const uint8_t secret[MFN_IFR_HASH_KEY_BYTES] = {1}, digest[MFN_IFR_DIGEST_BYTES] = {5};
+    struct mfn_ifr_flows *flows = NULL;
+    struct mfn_ifr_flow record;
+    CHECK(mfn_ifr_flows_new(NULL, &flows) == MFN_INVALID_ARGUMENT && mfn_ifr_flows_new(secret, &flows) == MFN_OK);
+    CHECK(mfn_ifr_flows_add_pool(flows, 1, UINT64_MAX, 0) != MFN_PANIC);
+    CHECK(mfn_ifr_flows_drop_pool(flows, 9) == MFN_NOT_FOUND && mfn_ifr_flows_drop_pool(NULL, 1) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_remove(flows, 9, digest, &record) == MFN_NOT_FOUND);
+    CHECK(mfn_ifr_flows_remove(flows, 1, NULL, &record) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_route(flows, 1, digest, 1, UINT64_MAX, NULL) == MFN_INVALID_ARGUMENT);
+    CHECK(mfn_ifr_flows_expire(flows, 1, 1, UINT64_MAX, NULL) == MFN_OK && mfn_ifr_flows_expire(flows, 9, 1, 1, NULL) == MFN_NOT_FOUND);
+    CHECK(mfn_ifr_flows_pool_stats(flows, 1, NULL) == MFN_INVALID_ARGUMENT);
+    mfn_ifr_flows_free(flows);
+    size_t written = 77;
+    CHECK(mfn_ifr_summary_build(digest, UINT64_MAX, 1, old, sizeof old, &written) == MFN_LIMIT);
+    CHECK(mfn_ifr_summary_build(digest, 1, 1, NULL, 4096, &written) == MFN_INVALID_ARGUMENT && written == 77);
+    CHECK(mfn_ifr_summary_may_contain(NULL, 10, digest, &maybe) == MFN_INVALID_ARGUMENT && maybe == 9);
+    CHECK(mfn_ifr_summary_bytes(1, NULL) == MFN_INVALID_ARGUMENT);
+    return 0;
+}
+
 int main(void) {
     mfn_ifr_set_panic_reporter(listen);
     /* Static: what a poisoned handle leaks is still reachable at the end, so a leak checker counts nothing else. */
@@ -187,7 +249,7 @@ int main(void) {
     CHECK(mfn_ifr_for_each(whole, &walk, visit) == MFN_PANIC);
     CHECK(walk.visits == 1 && reports == 3);
 
-    CHECK(abuse() == 0);
+    CHECK(abuse() == 0 && hostile_keys() == 0);
     struct mfn_ifr *fresh = make();
     CHECK(fresh && put_until_refused(fresh, 0) == MFN_LIMIT);
     mfn_ifr_free(fresh);

@@ -28,12 +28,15 @@ pub fn main() !u8 {
 }
 
 const State = struct {
-    client: ?local.Client = null,
+    door: Door = .none,
     calls: std.StringHashMapUnmanaged(Call) = .empty,
     out: std.ArrayList(u8) = .empty,
 
+    /// Where calls go.
+    const Door = union(enum) { none, client: local.Client, pool: local.Pool };
+
     /// One under way, or how it ended.
-    const Call = union(enum) { id: u64, over: protocol.Status };
+    const Call = union(enum) { id: u64, pooled: local.pools.Call, over: protocol.Status };
 
     fn say(state: *State, comptime format: []const u8, values: anytype) !void {
         try state.out.print(gpa, format, values);
@@ -46,7 +49,11 @@ const State = struct {
         switch (std.meta.stringToEnum(Command, name) orelse return error.NoSuchCommand) {
             .vectors => try state.vectors(words.next().?),
             .connect => try state.connect(words.next().?, try number(u64, words.next())),
-            .pool => try state.say("gap this client has no breaker", .{}),
+            .pool => {
+                state.hangUp();
+                state.door = .{ .pool = try local.Pool.init(gpa, words.next().?, .{ .service = .state }) };
+                try state.say("ok", .{});
+            },
             .start => {
                 const tag = try gpa.dupe(u8, words.next().?);
                 const body = try unhex(words.buffer, &words);
@@ -59,15 +66,16 @@ const State = struct {
             .wait => try state.item(words.next().?, .end),
             .cancel => {
                 const call = state.calls.getPtr(words.next().?).?;
-                if (call.* == .id) {
-                    try state.client.?.cancel(call.id);
-                    call.* = .{ .over = .cancelled };
+                switch (call.*) {
+                    .id => |id| try state.door.client.cancel(id),
+                    .pooled => |*pooled| try state.door.pool.cancel(pooled),
+                    .over => {},
                 }
+                if (call.* != .over) call.* = .{ .over = .cancelled };
                 try state.say("ok", .{});
             },
             .close => {
-                state.client.?.close();
-                state.client = null;
+                state.hangUp();
                 try state.say("ok", .{});
             },
         }
@@ -82,10 +90,9 @@ const State = struct {
     }
 
     fn connect(state: *State, path: []const u8, ms: u64) !void {
-        if (state.client) |*client| client.close();
-        state.client = null;
+        state.hangUp();
         var refusal: local.Refusal = .{};
-        state.client = local.Client.connect(gpa, path, .{
+        const client = local.Client.connect(gpa, path, .{
             .service = .state,
             .timeout_ns = ms * std.time.ns_per_ms,
             .refusal = &refusal,
@@ -97,7 +104,17 @@ const State = struct {
             };
             return state.say("failed {d} {s}: {s}", .{ @intFromEnum(status), @errorName(err), refusal.text[0..refusal.text_bytes] });
         };
+        state.door = .{ .client = client };
         try state.say("ok", .{});
+    }
+
+    fn hangUp(state: *State) void {
+        switch (state.door) {
+            .none => {},
+            .client => |*client| client.close(),
+            .pool => |*pool| pool.deinit(),
+        }
+        state.door = .none;
     }
 
     fn statusOf(err: anyerror) protocol.Status {
@@ -105,30 +122,48 @@ const State = struct {
             error.Deadline => .deadline,
             error.Busy => .busy,
             error.FrameTooLarge => .frame_too_large,
+            error.Unreachable => .@"unreachable",
+            error.CircuitOpen => .circuit_open,
             else => .closed,
         };
     }
 
     fn start(state: *State, asked: Asked, ms: u64, credit: u32) Call {
         defer gpa.free(asked.body);
-        const client = if (state.client) |*client| client else return .{ .over = .closed };
-        const id = client.start(.{
+        const request: local.Request = .{
             .method = asked.method,
             .content_type = asked.content_type,
             .body = asked.body,
             .deadline_ns = if (ms == 0) 0 else local.deadlineIn(ms * std.time.ns_per_ms),
             .credit = credit,
-        }) catch |err| return .{ .over = statusOf(err) };
+        };
         // What cannot be sent now goes out while something is waited for.
-        client.flush(local.deadlineIn(std.time.ns_per_s)) catch {};
-        return .{ .id = id };
+        const soon = local.deadlineIn(std.time.ns_per_s);
+        switch (state.door) {
+            .none => return .{ .over = .closed },
+            .client => |*client| {
+                const id = client.start(request) catch |err| return .{ .over = statusOf(err) };
+                client.flush(soon) catch {};
+                return .{ .id = id };
+            },
+            .pool => |*pool| {
+                const call = pool.start(request) catch |err| return .{ .over = statusOf(err) };
+                pool.flush(soon) catch {};
+                return .{ .pooled = call };
+            },
+        }
     }
 
     fn item(state: *State, tag: []const u8, wanted: enum { any, end }) !void {
         const call = state.calls.getPtr(tag) orelse return error.NoSuchCall;
         if (call.* == .over) return state.say("end {d} 4 -", .{@intFromEnum(call.over)});
         while (true) {
-            const found = state.client.?.item(call.id) catch |err| {
+            const next = switch (call.*) {
+                .id => |id| state.door.client.item(id),
+                .pooled => |*pooled| state.door.pool.item(pooled),
+                .over => unreachable,
+            };
+            const found = next catch |err| {
                 call.* = .{ .over = statusOf(err) };
                 return state.say("end {d} 4 -", .{@intFromEnum(call.over)});
             };

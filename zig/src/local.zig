@@ -1,4 +1,5 @@
-//! The local wire for Zig programs: a client that blocks, a server of one thread, and the frames under both.
+//! The local wire for Zig programs: a client that blocks, a pool of them with
+//! circuit breakers, a server of one thread, and the frames under both.
 //!
 //! `ipc/server.zig` says what a server's handler has; `zig/conformance` has a small program for each side.
 
@@ -6,6 +7,10 @@ pub const protocol = @import("gen/protocol.zig");
 pub const wire = @import("wire.zig");
 pub const Client = calling.Client;
 pub const Refusal = calling.Refusal;
+pub const Request = calling.Request;
+pub const Pool = pools.Pool;
+pub const pools = @import("ipc/pool.zig");
+pub const breakers = @import("ipc/breaker.zig");
 pub const deadlineIn = calling.deadlineIn;
 pub const serving = @import("ipc/server.zig");
 pub const connections = @import("ipc/connection.zig");

@@ -18,6 +18,8 @@ test {
     _ = @import("service.zig");
     _ = @import("ipc/log.zig");
     _ = @import("testing/vectors.zig");
+    _ = @import("testing/breaker.zig");
+    _ = @import("testing/pool.zig");
     _ = @import("testing/bodies.zig");
     _ = @import("testing/connection.zig");
     _ = @import("testing/journal.zig");

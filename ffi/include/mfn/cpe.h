@@ -1,6 +1,6 @@
 /* Layer 4: predicts the next symbol of streams and the next values of series. Implemented in rust/capi; C11 and C++17.
  *
- * Generated from rust/capi/src/cpe.rs by `./make gen`; do not edit.
+ * Generated from rust/capi/src/cpe.rs and cpe_pools.rs by `./make gen`; do not edit.
  *
  * Functions that return int32_t give MFN_OK or an error of mfn/status.h; outputs are written on success only, except
  * `needed`. Structs that are filled start with struct_size, which the caller sets; a shorter one gets what fits.
@@ -16,7 +16,7 @@
 /*
  Major version in the high 16 bits, minor in the low ones.
  */
-#define MFN_CPE_ABI_VERSION 65536
+#define MFN_CPE_ABI_VERSION 65537
 
 /*
  Most items of one prediction; a larger capacity is not filled.
@@ -69,41 +69,6 @@
  Threads: one at a time per handle, any thread. After MFN_PANIC only mfn_cpe_free may follow.
  */
 struct mfn_cpe;
-
-/*
- Limits of a pool. Set struct_size to sizeof(struct mfn_cpe_pool_options); a field that is 0 has the default named.
- */
-struct mfn_cpe_pool_options {
-  uint32_t struct_size;
-  /*
-   1 when a sample that repeats the one before is stale.
-   */
-  uint32_t repeats_are_stale;
-  /*
-   Bytes of all members together; 0: 256 MiB.
-   */
-  uint64_t bytes_max;
-  /*
-   Time after its last write at which mfn_cpe_expire forgets a member; 0: never.
-   */
-  uint64_t ttl;
-  /*
-   Bytes of each stream, at least 256 KiB; 0: 16 MiB.
-   */
-  uint64_t stream_bytes_max;
-  /*
-   Lanes of each stream and series; 0: 64.
-   */
-  uint32_t lanes_max;
-  /*
-   A prediction is silent when its first item is less likely, 0 to 1.
-   */
-  float claim_min;
-  /*
-   The least change of level that counts, in the unit of the samples.
-   */
-  double change_min;
-};
 
 /*
  A symbol that may come next.
@@ -219,6 +184,60 @@ struct mfn_cpe_forecast {
   double quantiles[MFN_CPE_HORIZONS][MFN_CPE_QUANTILES];
 };
 
+/*
+ Limits of a pool. Set struct_size to sizeof(struct mfn_cpe_pool_options); a field that is 0 has the default named.
+ */
+struct mfn_cpe_pool_options {
+  uint32_t struct_size;
+  /*
+   1 when a sample that repeats the one before is stale.
+   */
+  uint32_t repeats_are_stale;
+  /*
+   Bytes of all members together; 0: 256 MiB.
+   */
+  uint64_t bytes_max;
+  /*
+   Time after its last write at which mfn_cpe_expire forgets a member; 0: never.
+   */
+  uint64_t ttl;
+  /*
+   Bytes of each stream, at least 256 KiB; 0: 16 MiB.
+   */
+  uint64_t stream_bytes_max;
+  /*
+   Lanes of each stream and series; 0: 64.
+   */
+  uint32_t lanes_max;
+  /*
+   A prediction is silent when its first item is less likely, 0 to 1.
+   */
+  float claim_min;
+  /*
+   The least change of level that counts, in the unit of the samples.
+   */
+  double change_min;
+};
+
+/*
+ What a pool holds.
+ */
+struct mfn_cpe_pool_stats {
+  uint32_t struct_size;
+  uint32_t reserved;
+  uint64_t streams;
+  uint64_t series;
+  /*
+   Bytes of all members, and the most that they may be.
+   */
+  uint64_t bytes;
+  uint64_t bytes_max;
+  /*
+   Members that gave way since the pool was made.
+   */
+  uint64_t evicted;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -243,15 +262,6 @@ int32_t mfn_cpe_new(struct mfn_cpe **cpe);
  `cpe` is a live handle or NULL; it is dead afterwards.
  */
 void mfn_cpe_free(struct mfn_cpe *cpe);
-
-/*
- Makes a pool, or gives one new limits. MFN_INVALID_ARGUMENT: a limit is out of its range. MFN_NO_SPACE: a stream
- does not fit, or there are too many pools.
-
- # Safety
- `cpe` is a live handle; `options` points to options whose struct_size is set.
- */
-int32_t mfn_cpe_pool_set(struct mfn_cpe *cpe, uint32_t pool, const struct mfn_cpe_pool_options *options);
 
 /*
  Learns that a symbol came next in a lane of a stream, at a time in any unit. Stream and pool are made when they are
@@ -315,8 +325,8 @@ int32_t mfn_cpe_scores_read(struct mfn_cpe *cpe, uint32_t pool, uint64_t stream,
 /*
  Takes in a sample of a lane of a series at a time. Series and pool are made when they are not there.
 
- sampled may be NULL. MFN_INVALID_ARGUMENT: the value is not finite, the time is before the lane's last one, or the
- number belongs to a stream; nothing has changed then.
+ sampled may be NULL. MFN_INVALID_ARGUMENT: the value is not finite or beyond 1e150 either way, the time is before the
+ lane's last one, or the number belongs to a stream; nothing has changed then.
 
  # Safety
  `cpe` is a live handle; `sampled` points to a struct whose struct_size is set, or is NULL.
@@ -377,6 +387,31 @@ int32_t mfn_cpe_snapshot(struct mfn_cpe *cpe, uint8_t *buffer, size_t capacity, 
  `bytes` points to `count` bytes, or is NULL when that is 0; `cpe` points to a place for one pointer.
  */
 int32_t mfn_cpe_restore(const uint8_t *bytes, size_t count, struct mfn_cpe **cpe);
+
+/*
+ Makes a pool, or gives one new limits. MFN_INVALID_ARGUMENT: a limit is out of its range. MFN_NO_SPACE: a stream
+ does not fit, or there are too many pools.
+
+ # Safety
+ `cpe` is a live handle; `options` points to options whose struct_size is set.
+ */
+int32_t mfn_cpe_pool_set(struct mfn_cpe *cpe, uint32_t pool, const struct mfn_cpe_pool_options *options);
+
+/*
+ Forgets a pool with all its members. MFN_NOT_FOUND: there is none of that number.
+
+ # Safety
+ `cpe` is a live handle.
+ */
+int32_t mfn_cpe_pool_drop(struct mfn_cpe *cpe, uint32_t pool);
+
+/*
+ What a pool holds. MFN_NOT_FOUND: there is none of that number.
+
+ # Safety
+ `cpe` is a live handle; `stats` points to a struct whose struct_size is set.
+ */
+int32_t mfn_cpe_pool_stats_read(struct mfn_cpe *cpe, uint32_t pool, struct mfn_cpe_pool_stats *stats);
 
 #ifdef __cplusplus
 }  // extern "C"

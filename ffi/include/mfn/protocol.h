@@ -143,5 +143,6 @@
 #define MFN_METHOD_CPE_FORECAST 5u /* CpeForecastRequest; CpeForecast: quantiles of the numbers to come. */
 #define MFN_METHOD_CPE_FORGET 6u /* CpeForgetRequest: forgets a stream, a series or a pool. */
 #define MFN_METHOD_CPE_SNAPSHOT 7u /* Writes a snapshot now and begins a new log; answers when it is on disk. */
+#define MFN_METHOD_CPE_EXPLAIN 8u /* CpeExplainRequest; CpeExplanation: who gives a key its probability now, and on what grounds. */
 
 #endif

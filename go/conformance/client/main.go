@@ -18,6 +18,8 @@ import (
 	"hypermesh.dev/hypermesh/internal/protocol"
 )
 
+const software = "conformance-go"
+
 func main() {
 	c := &client{calls: make(map[string]*call)}
 	lines := bufio.NewScanner(os.Stdin)
@@ -28,8 +30,16 @@ func main() {
 }
 
 type client struct {
-	client *ipc.Client
-	calls  map[string]*call
+	door  door
+	calls map[string]*call
+}
+
+// door is where calls go: a connection, or a pool of them.
+type door interface {
+	Stream(
+		ctx context.Context, method uint16, contentType protocol.ContentType, body []byte, credit uint32, handle func(ipc.Event) error,
+	) (ipc.Reply, error)
+	Close()
 }
 
 // call is one under way. A reader of its own takes its events, as many ahead as the credit allows.
@@ -48,7 +58,8 @@ func (c *client) do(words []string) string {
 	case "connect":
 		return c.connect(words[1], number(words[2]))
 	case "pool":
-		return "gap this client has no breaker"
+		c.door = ipc.NewPool(ipc.PoolOptions{Path: words[1], Service: protocol.ServiceState, Software: software})
+		return "ok"
 	case "start":
 		c.start(words[1], words[2:])
 		return "ok"
@@ -58,7 +69,7 @@ func (c *client) do(words []string) string {
 		c.calls[words[1]].cancel()
 		return "ok"
 	case "close":
-		c.client.Close()
+		c.door.Close()
 		return "ok"
 	}
 	return "failed no command " + words[0]
@@ -86,7 +97,7 @@ func unhex(word string) []byte {
 func (c *client) connect(path string, ms int) string {
 	ctx, done := context.WithTimeout(context.Background(), time.Duration(ms)*time.Millisecond)
 	defer done()
-	made, err := ipc.Dial(ctx, path, protocol.ServiceState, "conformance-go")
+	made, err := ipc.Dial(ctx, path, protocol.ServiceState, software)
 	if err != nil {
 		status := statusOf(err)
 		if status == protocol.StatusIO {
@@ -94,7 +105,7 @@ func (c *client) connect(path string, ms int) string {
 		}
 		return fmt.Sprintf("failed %d %v", status, err)
 	}
-	c.client = made
+	c.door = made
 	return "ok"
 }
 
@@ -122,7 +133,7 @@ func (c *client) start(tag string, words []string) {
 	started := &call{cancel: cancel, events: make(chan ipc.Event), ended: make(chan struct{})}
 	c.calls[tag] = started
 	go func() {
-		started.reply, started.err = c.client.Stream(ctx, method, contentType, body, credit, func(event ipc.Event) error {
+		started.reply, started.err = c.door.Stream(ctx, method, contentType, body, credit, func(event ipc.Event) error {
 			select {
 			case started.events <- event:
 				return nil

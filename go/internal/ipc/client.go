@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"hypermesh.dev/hypermesh/internal/protocol"
 )
 
@@ -40,9 +42,23 @@ type Client struct {
 	owed   map[uint64]struct{}
 	next   uint64
 	closed error
-	// away says that the other side takes no new calls.
+	// away says that the other side takes no new calls, or that we make none.
 	away bool
+	// retired ends the connection with its last call.
+	retired bool
+	// room is called when a call that nobody waits for has been answered, and when the connection has ended. It takes no
+	// lock that is held while the client is asked for anything.
+	room func()
 }
+
+// unsent says that no part of a call was done. Its text and status are those of the error inside.
+type unsent struct {
+	error
+	// again says that another connection, or a later moment, may take it.
+	again bool
+}
+
+func (u *unsent) Unwrap() error { return u.error }
 
 // pending is a call under way.
 type pending struct {
@@ -62,7 +78,10 @@ func Dial(ctx context.Context, path string, service protocol.Service, software s
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn.(*net.UnixConn), service: service, calls: make(map[uint64]*pending), owed: make(map[uint64]struct{})}
+	c := &Client{
+		conn: conn.(*net.UnixConn), service: service, calls: make(map[uint64]*pending), owed: make(map[uint64]struct{}),
+		room: func() {},
+	}
 	reader := bufio.NewReaderSize(c.conn, growStep)
 	if err := c.greet(ctx, reader, software); err != nil {
 		return nil, errors.Join(err, c.conn.Close())
@@ -147,20 +166,22 @@ func (c *Client) Stream(
 		h.DeadlineNS = monotonicNS() + uint64(left)
 	}
 	if err := c.server.check(body); err != nil {
-		return Reply{}, err
+		return Reply{}, &unsent{err, false}
 	}
 	id, err := c.begin(p)
 	if err != nil {
-		return Reply{}, err
+		return Reply{}, &unsent{err, true}
 	}
 	h.RequestID = id
 	if err := c.write(h, body); err != nil {
 		if errors.Is(err, protocol.ErrEncode) {
 			c.forget(id)
-		} else {
-			c.close(err)
+			return Reply{}, &unsent{err, false}
 		}
-		return Reply{}, err
+		// At most a part of the frame is out, of which nobody can do anything.
+		c.forget(id)
+		c.lost(err)
+		return Reply{}, &unsent{fmt.Errorf("%w: %w", ErrClosed, err), true}
 	}
 	return c.wait(ctx, id, p, handle)
 }
@@ -245,6 +266,7 @@ func (c *Client) forget(id uint64) *pending {
 	defer c.mu.Unlock()
 	p := c.calls[id]
 	delete(c.calls, id)
+	c.endIfDone()
 	return p
 }
 
@@ -254,6 +276,7 @@ func (c *Client) cancel(id uint64) {
 	if there {
 		delete(c.calls, id)
 		c.owed[id] = struct{}{}
+		c.endIfDone()
 	}
 	c.mu.Unlock()
 	if there {
@@ -297,8 +320,14 @@ func (c *Client) dispatch(frame protocol.Frame) error {
 		return c.end(h.RequestID, Reply{ContentType: h.ContentType, Body: frame.Body}, nil)
 	case protocol.KindError:
 		failure := &Failure{Status: h.Status, Text: string(frame.Body)}
-		if h.RequestID == 0 {
+		switch {
+		case h.RequestID == 0 && h.Status == protocol.StatusClosed:
+			// What is open was never taken: docs/PROTOCOL.md, "Going away".
+			return &unsent{failure, true}
+		case h.RequestID == 0:
 			return failure
+		case h.Status == protocol.StatusClosed:
+			return c.end(h.RequestID, Reply{}, &unsent{failure, true})
 		}
 		return c.end(h.RequestID, Reply{}, failure)
 	case protocol.KindEvent:
@@ -340,12 +369,27 @@ func (c *Client) end(id uint64, reply Reply, err error) error {
 		return nil
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, owed := c.owed[id]; !owed {
+	_, owed := c.owed[id]
+	delete(c.owed, id)
+	room := c.room
+	c.mu.Unlock()
+	if !owed {
 		return violated(protocol.StatusBadRequestID, "an answer came to no request")
 	}
-	delete(c.owed, id)
+	room()
 	return nil
+}
+
+// lost ends a connection that takes no more bytes. Where the other side has closed it, the reader finds out what it said
+// before, which may be that it did not take what is open.
+func (c *Client) lost(why error) {
+	if !errors.Is(why, unix.EPIPE) {
+		c.close(why)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away = true
 }
 
 // close ends the connection and every call that is under way.
@@ -357,7 +401,7 @@ func (c *Client) close(why error) {
 	}
 	calls := c.calls
 	c.calls = make(map[uint64]*pending)
-	closed := c.closed
+	closed, room := c.closed, c.room
 	c.mu.Unlock()
 	for _, p := range calls {
 		p.err = closed
@@ -365,6 +409,36 @@ func (c *Client) close(why error) {
 	}
 	// It may be closed already.
 	_ = c.conn.Close()
+	room()
+}
+
+// load is how many calls are in flight and how many may be; ok says that it takes new ones.
+func (c *Client) load() (inFlight, most int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls) + len(c.owed), c.server.inFlight, c.closed == nil && !c.away
+}
+
+// retire lets the calls under way end, and the connection with them; nobody hears of its room any more.
+func (c *Client) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away, c.retired, c.room = true, true, func() {}
+	c.endIfDone()
+}
+
+// endIfDone is called with the lock held.
+func (c *Client) endIfDone() {
+	if c.retired && len(c.calls) == 0 && c.closed == nil {
+		go c.close(errors.New("another one has taken its place"))
+	}
+}
+
+// onRoom sets what is called when there may be room again.
+func (c *Client) onRoom(room func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.room = room
 }
 
 // Close ends the connection; calls under way end with ErrClosed.

@@ -5,4 +5,5 @@
 // each call has one more. Queues, frames, calls and connections are bounded by Limits.
 //
 // A Client is the other side: many calls share one connection, deadlines and cancellation travel, streams have credit.
+// A Pool keeps a few of them, replaces those that end or grow old, and has a circuit breaker for each method.
 package ipc

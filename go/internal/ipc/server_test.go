@@ -332,11 +332,11 @@ func TestBrokenFramesEndOnlyTheirConnection(t *testing.T) {
 	}
 }
 
-func must(data []byte, err error) []byte {
+func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
 	}
-	return data
+	return value
 }
 
 func TestADirectoryThatOthersShareIsRefusedAndLeftOpen(t *testing.T) {

@@ -308,6 +308,8 @@ const (
 	MethodCPEForget uint16 = 6
 	// MethodCPESnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
 	MethodCPESnapshot uint16 = 7
+	// MethodCPEExplain CpeExplainRequest; CpeExplanation: who gives a key its probability now, and on what grounds.
+	MethodCPEExplain uint16 = 8
 )
 
 // Status says how a call ended: 0 is success, errors are negative.

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import wire
+from pool import Pool, PooledCall
 
 SERVICE = 2
 
@@ -43,8 +44,8 @@ def vectors(path: str) -> str:
 
 class State:
     def __init__(self) -> None:
-        self.client: wire.Client | None = None
-        self.calls: dict[str, wire.Call | wire.WireError] = {}
+        self.client: wire.Client | Pool | None = None
+        self.calls: dict[str, wire.Call | PooledCall | wire.WireError] = {}
 
     def obey(self, words: list[str]) -> str:
         match words:
@@ -56,8 +57,9 @@ class State:
                 except wire.WireError as wrong:
                     return f"failed {wrong}"
                 return "ok"
-            case ["pool", _]:
-                return "gap this client has no breaker"
+            case ["pool", path]:
+                self.client = Pool(path, SERVICE)
+                return "ok"
             case ["start", tag, method, content_type, body, ms, credit]:
                 timeout = int(ms) / 1000 or None
                 try:

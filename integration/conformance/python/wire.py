@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 VERSION = 1
@@ -39,10 +41,18 @@ _LIMITS = struct.Struct("<III")
 class WireError(Exception):
     """The rule that was broken, or the status that a call ended with."""
 
-    def __init__(self, status: int, text: str = "") -> None:
+    def __init__(
+        self, status: int, text: str = "", *, is_unsent: bool = False, may_repeat: bool = False, is_lost: bool = False
+    ) -> None:
         super().__init__(f"{status} {text}")
         self.status = status
         self.text = text
+        #: No part of the call was done.
+        self.is_unsent = is_unsent or may_repeat
+        #: Nor was it for a reason of its own: another connection may take it.
+        self.may_repeat = may_repeat
+        #: The connection ended first, and the call may have been done.
+        self.is_lost = is_lost
 
 
 @dataclass
@@ -190,8 +200,10 @@ class Call:
 class Client:
     """One connection. A thread of its own reads; calls share it."""
 
-    def __init__(self, path: str, service: int, timeout: float) -> None:
+    def __init__(self, path: str, service: int, timeout: float, room: Callable[[], None] = lambda: None) -> None:
+        """`room` is called, without locks, when a call has ended and when the connection has."""
         self._service = service
+        self._room = room
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._calls: dict[int, Call] = {}
@@ -241,15 +253,15 @@ class Client:
     def start(self, method: int, content_type: int, body: bytes, timeout: float | None, credit: int) -> Call:
         """Sends a request. `timeout` becomes an absolute deadline, which travels with it."""
         if HEADER_BYTES + len(body) > self._frame_bytes_max:
-            raise WireError(FRAME_TOO_LARGE, "the server takes no frame of that length")
+            raise WireError(FRAME_TOO_LARGE, "the server takes no frame of that length", is_unsent=True)
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             if self._ended:
-                raise self._ended
+                raise WireError(self._ended.status, self._ended.text, may_repeat=True)
             if self._leaving:
-                raise WireError(CLOSED, "the server is going away")
+                raise WireError(CLOSED, "the server is going away", may_repeat=True)
             if len(self._calls) + len(self._owed) >= self._in_flight_max:
-                raise WireError(BUSY, "as many requests are in flight as the server takes")
+                raise WireError(BUSY, "as many requests are in flight as the server takes", may_repeat=True)
             call = Call(self._next, credit, until, allowed=credit)
             self._next += 1
             self._calls[call.request_id] = call
@@ -266,6 +278,32 @@ class Client:
             )
         )
         return call
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way, and those that were given up and are not answered yet."""
+        with self._changed:
+            return len(self._calls) + len(self._owed)
+
+    @property
+    def in_flight_max(self) -> int:
+        """What the server's HELLO allows."""
+        return self._in_flight_max
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes new calls."""
+        with self._changed:
+            return self._ended is None and not self._leaving
+
+    def has_hung_up(self) -> bool:
+        """Asks the kernel, since the reader may not have been woken yet."""
+        looks = select.poll()
+        try:
+            looks.register(self._socket, select.POLLRDHUP)
+        except (OSError, ValueError):
+            return True
+        return bool(looks.poll(0))
 
     def item(self, call: Call) -> Frame:
         """The next event of a call, or its reply. An error is raised."""
@@ -309,7 +347,7 @@ class Client:
         self._say(Frame(CANCEL, self._service, request_id=call.request_id))
 
     def close(self) -> None:
-        self._end(WireError(CLOSED, "closed by its owner"))
+        self._end(WireError(CLOSED, "closed by its owner", is_lost=True))
 
     def _tell(self, wrong: WireError) -> None:
         """Says which rule the server broke. It may not read it any more."""
@@ -342,13 +380,17 @@ class Client:
     def _listen(self) -> None:
         while True:
             try:
-                self._take(self._read())
+                frame = self._read()
+                self._take(frame)
             except WireError as wrong:
-                if wrong.status != CLOSED:
-                    self._tell(wrong)
-                return self._end(WireError(CLOSED, str(wrong)))
+                if wrong.status == CLOSED:
+                    return self._end(wrong)
+                self._tell(wrong)
+                return self._end(WireError(CLOSED, str(wrong), is_lost=True))
             except OSError as error:
-                return self._end(WireError(CLOSED, str(error)))
+                return self._end(WireError(CLOSED, str(error), is_lost=True))
+            if frame.kind in (REPLY, ERROR):
+                self._room()
 
     def _end(self, why: WireError) -> None:
         with self._changed:
@@ -362,10 +404,13 @@ class Client:
         except OSError:
             pass
         self._socket.close()
+        self._room()
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == ERROR and frame.request_id == 0:
-            raise WireError(CLOSED, f"{frame.status} {frame.body.decode()}")
+            # CLOSED says that what is open was never taken: "Going away".
+            text = f"{frame.status} {frame.body.decode()}"
+            raise WireError(CLOSED, text, may_repeat=frame.status == CLOSED, is_lost=frame.status != CLOSED)
         if frame.service != self._service:
             raise WireError(UNEXPECTED_FRAME)
         with self._changed:
@@ -374,7 +419,9 @@ class Client:
                 if call:
                     del self._calls[frame.request_id]
                     failed = frame.kind == ERROR
-                    call.end = WireError(frame.status, frame.body.decode()) if failed else frame
+                    call.end = frame
+                    if failed:
+                        call.end = WireError(frame.status, frame.body.decode(), may_repeat=frame.status == CLOSED)
                 elif frame.request_id in self._owed:
                     self._owed.remove(frame.request_id)
                 else:

@@ -3,11 +3,11 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::mfn_cpe::{CpeError, EXPERTS, Engine, Op, PoolOptions};
+use ::mfn_cpe::{CpeError, EXPERTS, Engine, Op};
 use mfn_wire::Status;
 
 /// Major version in the high 16 bits, minor in the low ones.
-pub const MFN_CPE_ABI_VERSION: u32 = 0x0001_0000;
+pub const MFN_CPE_ABI_VERSION: u32 = 0x0001_0001;
 /// Most items of one prediction; a larger capacity is not filled.
 pub const MFN_CPE_ITEMS_MAX: usize = 52;
 /// Experts of the panel, and the places of their names: mfn_cpe_expert_name.
@@ -35,27 +35,6 @@ pub const MFN_CPE_RETURNED: u32 = 8;
 pub struct mfn_cpe {
     engine: Engine,
     poisoned: AtomicBool,
-}
-
-/// Limits of a pool. Set struct_size to sizeof(struct mfn_cpe_pool_options); a field that is 0 has the default named.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct mfn_cpe_pool_options {
-    pub struct_size: u32,
-    /// 1 when a sample that repeats the one before is stale.
-    pub repeats_are_stale: u32,
-    /// Bytes of all members together; 0: 256 MiB.
-    pub bytes_max: u64,
-    /// Time after its last write at which mfn_cpe_expire forgets a member; 0: never.
-    pub ttl: u64,
-    /// Bytes of each stream, at least 256 KiB; 0: 16 MiB.
-    pub stream_bytes_max: u64,
-    /// Lanes of each stream and series; 0: 64.
-    pub lanes_max: u32,
-    /// A prediction is silent when its first item is less likely, 0 to 1.
-    pub claim_min: f32,
-    /// The least change of level that counts, in the unit of the samples.
-    pub change_min: f64,
 }
 
 /// A symbol that may come next.
@@ -157,7 +136,7 @@ fn status(error: &CpeError) -> Status {
 
 /// Runs the body of an export on a handle: no panic crosses the border, and a handle that met one is closed to all
 /// but free.
-fn guarded(
+pub(crate) fn guarded(
     handle: Option<&mut mfn_cpe>,
     body: impl FnOnce(&mut Engine) -> Result<(), Status>,
 ) -> i32 {
@@ -182,7 +161,7 @@ fn guarded(
 ///
 /// # Safety
 /// `out` points to a struct of `T` or an older, shorter one whose first field says its size.
-unsafe fn give<T: Copy>(out: *mut T, value: &T) -> Result<(), Status> {
+pub(crate) unsafe fn give<T: Copy>(out: *mut T, value: &T) -> Result<(), Status> {
     if out.is_null() {
         return Err(Status::INVALID_ARGUMENT);
     }
@@ -238,67 +217,7 @@ pub unsafe extern "C" fn mfn_cpe_free(cpe: *mut mfn_cpe) {
     }
 }
 
-/// Makes a pool, or gives one new limits. MFN_INVALID_ARGUMENT: a limit is out of its range. MFN_NO_SPACE: a stream
-/// does not fit, or there are too many pools.
-///
-/// # Safety
-/// `cpe` is a live handle; `options` points to options whose struct_size is set.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mfn_cpe_pool_set(
-    cpe: *mut mfn_cpe,
-    pool: u32,
-    options: *const mfn_cpe_pool_options,
-) -> i32 {
-    // SAFETY: the caller promises a live handle or NULL.
-    guarded(unsafe { cpe.as_mut() }, |engine| {
-        // SAFETY: the caller promises options whose first field says their size.
-        let given = unsafe { read_options(options) }?;
-        let default = PoolOptions::default();
-        let or = |value: u64, default: u64| if value == 0 { default } else { value };
-        let options = PoolOptions {
-            bytes_max: or(given.bytes_max, default.bytes_max),
-            ttl: given.ttl,
-            stream_bytes_max: or(given.stream_bytes_max, default.stream_bytes_max),
-            lanes_max: or(given.lanes_max.into(), default.lanes_max.into()) as u32,
-            claim_min: given.claim_min,
-            change_min: given.change_min,
-            repeats_are_stale: given.repeats_are_stale == 1,
-        };
-        apply(engine, &Op::Pool { pool, options })
-    })
-}
-
-/// Reads options of this version or an older, shorter one.
-///
-/// # Safety
-/// `options` is NULL or points to as many bytes as its first field says.
-unsafe fn read_options(
-    options: *const mfn_cpe_pool_options,
-) -> Result<mfn_cpe_pool_options, Status> {
-    let mut given = mfn_cpe_pool_options::default();
-    if options.is_null() {
-        return Err(Status::INVALID_ARGUMENT);
-    }
-    // SAFETY: not NULL; the caller promises a struct that starts with its size.
-    let size = unsafe { options.cast::<u32>().read() } as usize;
-    if !(8..=size_of::<mfn_cpe_pool_options>()).contains(&size) {
-        return Err(Status::INVALID_ARGUMENT);
-    }
-    // SAFETY: the caller's has `size` bytes by its own word, ours by the check; every bit pattern is a value.
-    unsafe {
-        std::ptr::copy_nonoverlapping(
-            options.cast::<u8>(),
-            std::ptr::from_mut(&mut given).cast::<u8>(),
-            size,
-        );
-    }
-    if given.repeats_are_stale > 1 {
-        return Err(Status::INVALID_ARGUMENT);
-    }
-    Ok(given)
-}
-
-fn apply(engine: &mut Engine, op: &Op) -> Result<(), Status> {
+pub(crate) fn apply(engine: &mut Engine, op: &Op) -> Result<(), Status> {
     engine.apply(op).map(drop).map_err(|error| status(&error))
 }
 
@@ -480,8 +399,8 @@ pub unsafe extern "C" fn mfn_cpe_scores_read(
 
 /// Takes in a sample of a lane of a series at a time. Series and pool are made when they are not there.
 ///
-/// sampled may be NULL. MFN_INVALID_ARGUMENT: the value is not finite, the time is before the lane's last one, or the
-/// number belongs to a stream; nothing has changed then.
+/// sampled may be NULL. MFN_INVALID_ARGUMENT: the value is not finite or beyond 1e150 either way, the time is before the
+/// lane's last one, or the number belongs to a stream; nothing has changed then.
 ///
 /// # Safety
 /// `cpe` is a live handle; `sampled` points to a struct whose struct_size is set, or is NULL.
@@ -660,3 +579,17 @@ const _: fn() = || {
     fn sent<T: Send>() {}
     sent::<mfn_cpe>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experts_have_their_own_names() {
+        for (number, expert) in EXPERTS.iter().enumerate() {
+            // SAFETY: the names are static strings, and there is one for each number.
+            let name = unsafe { std::ffi::CStr::from_ptr(mfn_cpe_expert_name(number)) };
+            assert_eq!(name.to_str(), Ok(expert.name()));
+        }
+    }
+}

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::ffi::c_char;
 
-use mfn_dsr::{Detector, DsrError, Options, Precision, Scratch, Well};
+use mfn_dsr::{Detector, DsrError, Explanation, Match, Options, Precision, Scratch, Well};
 use mfn_wire::Status;
 
 use crate::guard::{Problem, copy_text, guarded, problem};
 
 /// Major version in the high 16 bits, minor in the low ones.
-pub const MFN_DSR_ABI_VERSION: u32 = 0x0001_0000;
+pub const MFN_DSR_ABI_VERSION: u32 = 0x0001_0001;
 /// The longest vector, in numbers.
 pub const MFN_DSR_DIMS_MAX: u32 = 4096;
 /// The most results of one search.
@@ -142,7 +142,7 @@ impl From<DsrError> for Problem {
     }
 }
 
-fn null(what: &str) -> Problem {
+pub(crate) fn null(what: &str) -> Problem {
     problem(Status::INVALID_ARGUMENT, format!("{what} must not be NULL"))
 }
 
@@ -150,7 +150,7 @@ fn null(what: &str) -> Problem {
 ///
 /// # Safety
 /// `vector` points to `dims` numbers, or is NULL.
-unsafe fn numbers<'a>(vector: *const f32, dims: usize) -> Result<&'a [f32], Problem> {
+pub(crate) unsafe fn numbers<'a>(vector: *const f32, dims: usize) -> Result<&'a [f32], Problem> {
     if vector.is_null() {
         return Err(null("vector"));
     }
@@ -162,8 +162,127 @@ unsafe fn numbers<'a>(vector: *const f32, dims: usize) -> Result<&'a [f32], Prob
     Ok(unsafe { std::slice::from_raw_parts(vector, dims) })
 }
 
+/// The options of a well.
+///
+/// # Safety
+/// `options` points to options of at least the size that they say, or is NULL.
+pub(crate) unsafe fn read_options(options: *const mfn_dsr_options) -> Result<Options, Problem> {
+    if options.is_null() {
+        return Err(null("options"));
+    }
+    // SAFETY: not NULL, and the caller promises at least the first field.
+    let size = unsafe { (&raw const (*options).struct_size).read() };
+    if size as usize != size_of::<mfn_dsr_options>() {
+        let text = format!(
+            "struct_size is {size}; this library knows {}",
+            size_of::<mfn_dsr_options>()
+        );
+        return Err(problem(Status::INVALID_ARGUMENT, text));
+    }
+    // SAFETY: the caller promises as many bytes as struct_size says, which is the whole struct.
+    let given = unsafe { options.read() };
+    if given.reserved != [0; 2] {
+        return Err(problem(
+            Status::INVALID_ARGUMENT,
+            "reserved bytes must be 0",
+        ));
+    }
+    let mut options = Options::new(given.dims as usize);
+    options.seed = given.seed;
+    options.exact = given.exact != 0;
+    if given.recall != 0.0 {
+        options.recall = given.recall;
+    }
+    options.precision = match given.precision {
+        MFN_DSR_PRECISION_BYTES => Precision::Bytes,
+        MFN_DSR_PRECISION_FLOATS => Precision::Floats,
+        other => {
+            return Err(problem(
+                Status::INVALID_ARGUMENT,
+                format!("precision {other} is unknown"),
+            ));
+        }
+    };
+    Ok(options)
+}
+
+/// The same for C.
+pub(crate) fn explained(why: &Explanation) -> mfn_dsr_explanation {
+    mfn_dsr_explanation {
+        similarity: why.similarity,
+        fired: why.fired.len() as u32,
+        overlap: why.overlap as u32,
+        owner: why.owner.map_or(MFN_DSR_NONE, u32::from),
+        owner_fired: why.owner_fired.map_or(MFN_DSR_NONE, |at| at as u32),
+        compared: u32::from(why.compared),
+    }
+}
+
+/// Writes what a search found.
+///
+/// # Safety
+/// `matches` points to room for all of it.
+pub(crate) unsafe fn write_matches(answer: &[Match], matches: *mut mfn_dsr_match) {
+    for (at, one) in answer.iter().enumerate() {
+        let one = mfn_dsr_match {
+            id: one.id,
+            similarity: one.similarity,
+            reserved: 0,
+        };
+        // SAFETY: the caller promises room for all.
+        unsafe { matches.add(at).write(one) };
+    }
+}
+
+/// Copies a snapshot.
+///
+/// # Safety
+/// `buffer` points to `capacity` bytes, or is NULL when that is 0; `needed` points to a place for a length, or is NULL.
+pub(crate) unsafe fn copy_snapshot(
+    snapshot: impl FnOnce() -> Vec<u8>,
+    buffer: *mut u8,
+    capacity: usize,
+    needed: *mut usize,
+) -> Result<(), Problem> {
+    if needed.is_null() || (buffer.is_null() && capacity > 0) {
+        return Err(null("needed, and buffer unless capacity is 0,"));
+    }
+    let bytes = snapshot();
+    // SAFETY: not NULL; the caller promises room for a length.
+    unsafe { needed.write(bytes.len()) };
+    if capacity < bytes.len() {
+        return Err(problem(
+            Status::NO_SPACE,
+            format!("the snapshot takes {} bytes", bytes.len()),
+        ));
+    }
+    // SAFETY: the buffer has room for all of it, and is not the vector.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len()) };
+    Ok(())
+}
+
+/// The bytes at a pointer.
+///
+/// # Safety
+/// `bytes` points to `length` bytes, or is NULL.
+pub(crate) unsafe fn bytes_at<'a>(bytes: *const u8, length: usize) -> Result<&'a [u8], Problem> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if bytes.is_null() {
+        return Err(null("bytes"));
+    }
+    if length > isize::MAX as usize {
+        return Err(problem(Status::INVALID_ARGUMENT, "no buffer is that long"));
+    }
+    // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
+    Ok(unsafe { std::slice::from_raw_parts(bytes, length) })
+}
+
 /// Runs a search with this thread's scratch.
-fn with_scratch<T>(body: impl FnOnce(&mut Scratch) -> Result<T, DsrError>) -> Result<T, Problem> {
+pub(crate) fn with_scratch<T>(
+    body: impl FnOnce(&mut Scratch) -> Result<T, DsrError>,
+) -> Result<T, Problem> {
     SCRATCH.with(|scratch| Ok(body(&mut scratch.borrow_mut())?))
 }
 
@@ -183,42 +302,11 @@ pub unsafe extern "C" fn mfn_dsr_well_new(
     well: *mut *mut mfn_dsr_well,
 ) -> i32 {
     guarded(|| {
-        if options.is_null() || well.is_null() {
-            return Err(null("options and well"));
+        if well.is_null() {
+            return Err(null("well"));
         }
-        // SAFETY: not NULL, and the caller promises at least the first field.
-        let size = unsafe { (&raw const (*options).struct_size).read() };
-        if size as usize != size_of::<mfn_dsr_options>() {
-            let text = format!(
-                "struct_size is {size}; this library knows {}",
-                size_of::<mfn_dsr_options>()
-            );
-            return Err(problem(Status::INVALID_ARGUMENT, text));
-        }
-        // SAFETY: the caller promises as many bytes as struct_size says, which is the whole struct.
-        let given = unsafe { options.read() };
-        if given.reserved != [0; 2] {
-            return Err(problem(
-                Status::INVALID_ARGUMENT,
-                "reserved bytes must be 0",
-            ));
-        }
-        let mut options = Options::new(given.dims as usize);
-        options.seed = given.seed;
-        options.exact = given.exact != 0;
-        if given.recall != 0.0 {
-            options.recall = given.recall;
-        }
-        options.precision = match given.precision {
-            MFN_DSR_PRECISION_BYTES => Precision::Bytes,
-            MFN_DSR_PRECISION_FLOATS => Precision::Floats,
-            other => {
-                return Err(problem(
-                    Status::INVALID_ARGUMENT,
-                    format!("precision {other} is unknown"),
-                ));
-            }
-        };
+        // SAFETY: the caller promises options of at least the size that they say, or NULL.
+        let options = unsafe { read_options(options) }?;
         let made = mfn_dsr_well {
             well: Well::new(options)?,
         };
@@ -314,15 +402,8 @@ pub unsafe extern "C" fn mfn_dsr_search(
         // SAFETY: the caller promises that many numbers.
         let vector = unsafe { numbers(vector, dims) }?;
         let answer = with_scratch(|scratch| well.well.search(scratch, vector, k, least))?;
-        for (at, one) in answer.iter().enumerate() {
-            let one = mfn_dsr_match {
-                id: one.id,
-                similarity: one.similarity,
-                reserved: 0,
-            };
-            // SAFETY: the caller promises room for k, and an answer has no more.
-            unsafe { matches.add(at).write(one) };
-        }
+        // SAFETY: the caller promises room for k, and an answer has no more.
+        unsafe { write_matches(&answer, matches) };
         // SAFETY: not NULL; the caller promises room for a count.
         unsafe { found.write(answer.len()) };
         Ok(())
@@ -350,16 +431,8 @@ pub unsafe extern "C" fn mfn_dsr_explain(
         // SAFETY: the caller promises that many numbers.
         let vector = unsafe { numbers(vector, dims) }?;
         let why = with_scratch(|scratch| well.well.explain(scratch, vector, id))?;
-        let made = mfn_dsr_explanation {
-            similarity: why.similarity,
-            fired: why.fired.len() as u32,
-            overlap: why.overlap as u32,
-            owner: why.owner.map_or(MFN_DSR_NONE, u32::from),
-            owner_fired: why.owner_fired.map_or(MFN_DSR_NONE, |at| at as u32),
-            compared: u32::from(why.compared),
-        };
         // SAFETY: not NULL; the caller promises room for one.
-        unsafe { explanation.write(made) };
+        unsafe { explanation.write(explained(&why)) };
         Ok(())
     })
 }
@@ -447,21 +520,8 @@ pub unsafe extern "C" fn mfn_dsr_snapshot(
     guarded(|| {
         // SAFETY: the caller promises a live handle or NULL.
         let well = unsafe { well.as_ref() }.ok_or_else(|| null("well"))?;
-        if needed.is_null() || (buffer.is_null() && capacity > 0) {
-            return Err(null("needed, and buffer unless capacity is 0,"));
-        }
-        let bytes = well.well.snapshot();
-        // SAFETY: not NULL; the caller promises room for a length.
-        unsafe { needed.write(bytes.len()) };
-        if capacity < bytes.len() {
-            return Err(problem(
-                Status::NO_SPACE,
-                format!("the snapshot takes {} bytes", bytes.len()),
-            ));
-        }
-        // SAFETY: the buffer has room for all of it, and is not the vector.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), buffer, bytes.len()) };
-        Ok(())
+        // SAFETY: the caller promises that room.
+        unsafe { copy_snapshot(|| well.well.snapshot(), buffer, capacity, needed) }
     })
 }
 
@@ -478,18 +538,11 @@ pub unsafe extern "C" fn mfn_dsr_well_restore(
     well: *mut *mut mfn_dsr_well,
 ) -> i32 {
     guarded(|| {
-        if well.is_null() || (bytes.is_null() && length > 0) {
-            return Err(null("bytes and well"));
+        if well.is_null() {
+            return Err(null("well"));
         }
-        if length > isize::MAX as usize {
-            return Err(problem(Status::INVALID_ARGUMENT, "no buffer is that long"));
-        }
-        let bytes = if length == 0 {
-            &[]
-        } else {
-            // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
-            unsafe { std::slice::from_raw_parts(bytes, length) }
-        };
+        // SAFETY: the caller promises that many bytes.
+        let bytes = unsafe { bytes_at(bytes, length) }?;
         let made = mfn_dsr_well {
             well: Well::restore(bytes)?,
         };
@@ -502,7 +555,7 @@ pub unsafe extern "C" fn mfn_dsr_well_restore(
 /// Takes a threshold of novelty from `count` held-out normal vectors that are not in the well, row after row.
 ///
 /// A normal vector is then called novel with probability at most `rate`; at least 1 / rate - 1 vectors are needed, else
-/// MFN_NOT_READY. The score is one minus the mean similarity to the `neighbours` nearest entries. On MFN_OK *detector is
+/// MFN_NOT_READY. The score is one minus the mean similarity to the `neighbours` nearest entries; 0 is 1. On MFN_OK *detector is
 /// a handle that the caller owns.
 ///
 /// # Safety

@@ -9,5 +9,7 @@
 
 pub mod client;
 pub mod cpe;
+pub mod cpe_pools;
 pub mod dsr;
+pub mod dsr_pools;
 mod guard;

@@ -16,8 +16,8 @@ pub enum CpeError {
         /// What is allowed.
         range: &'static str,
     },
-    /// A sample of a series is NaN or infinite.
-    #[error("the sample is not a finite number; leave a gap instead")]
+    /// A sample of a series is NaN, infinite, or beyond [`SAMPLE_MAX`](crate::SAMPLE_MAX).
+    #[error("the sample is not a finite number between -1e150 and 1e150; leave a gap instead")]
     NotFinite,
     /// A sample of a series is older than the last one.
     #[error("time runs backwards: {time} after {last}; sort the samples, or start a new series")]

@@ -30,6 +30,23 @@ pub enum Expert {
     Recency,
 }
 
+impl Expert {
+    /// Its name in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ranking => "ranking",
+            Self::Corrected => "corrected ranking",
+            Self::Order1 => "order 1",
+            Self::Order2 => "order 2",
+            Self::Order3 => "order 3",
+            Self::Repetition => "repetition",
+            Self::Stride => "stride",
+            Self::Runs => "runs",
+            Self::Recency => "recency",
+        }
+    }
+}
+
 /// All experts, in the order of their numbers.
 pub const EXPERTS: [Expert; 9] = [
     Expert::Ranking,

@@ -34,6 +34,27 @@ pub enum Source {
     Burst,
 }
 
+impl Source {
+    /// Its name in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Order1 => "order 1",
+            Self::Order2 => "order 2",
+            Self::Order3 => "order 3",
+            Self::Skip => "skip",
+            Self::Repetition => "repetition",
+            Self::Frequency => "frequency",
+            Self::Recency => "recency",
+            Self::Stride => "stride",
+            Self::Run => "run",
+            Self::Period => "period",
+            Self::Agreement => "agreement",
+            Self::Near => "near",
+            Self::Burst => "burst",
+        }
+    }
+}
+
 /// The source of each feature of a row.
 pub(crate) const SOURCES: [Source; FEATURES] = [
     Source::Order1,

@@ -36,6 +36,8 @@
 
 pub mod blocking;
 mod breaker;
+#[cfg(test)]
+mod breaker_traces;
 mod call;
 mod client;
 mod clock;

@@ -145,7 +145,9 @@ fn a_deadline_ends_the_wait_and_only_this_call() {
     let server = start(Limits::default());
     let client = connect(&server);
     let late = bytes(vec![1]).within(Duration::from_millis(20));
-    assert_eq!(client.call(0, FOREVER, &late), Err(CallError::Deadline));
+    // Where this thread is late itself, the server's word may be there first.
+    let error = client.call(0, FOREVER, &late).unwrap_err();
+    assert_eq!(error.status(), Status::DEADLINE);
     assert_eq!(client.call(0, ECHO, &bytes(vec![2])).unwrap().body, vec![2]);
     let error = client.call(0, 99, &bytes(vec![3])).unwrap_err();
     assert_eq!(error.status(), Status::UNSUPPORTED);
@@ -369,10 +371,8 @@ fn what_was_given_up_takes_no_place_once_it_is_answered() {
     let client = Arc::new(connect(&server));
     let soon = Request::empty().within(Duration::from_millis(10));
     for _ in 0..2 {
-        assert_eq!(
-            client.call(0, FOREVER, &soon).unwrap_err(),
-            CallError::Deadline
-        );
+        let error = client.call(0, FOREVER, &soon).unwrap_err();
+        assert_eq!(error.status(), Status::DEADLINE);
     }
     // Nobody reads between calls: the next one finds the answers itself, as soon as they are there.
     let until = std::time::Instant::now() + Duration::from_secs(30);

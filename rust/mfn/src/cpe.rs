@@ -86,6 +86,7 @@ impl Layer for Cpe {
             method::cpe::STATS => reply(&self.stats(&decode(body)?, journal)?),
             method::cpe::PREDICT => reply(&self.predict(&decode(body)?, time)?),
             method::cpe::FORECAST => reply(&self.forecast(&decode(body)?)?),
+            method::cpe::EXPLAIN => reply(&self.explain(&decode(body)?)?),
             _ => Err(unsupported("question")),
         }
     }
@@ -421,6 +422,37 @@ impl Cpe {
             }
         }
         Ok(answer)
+    }
+
+    fn explain(&mut self, request: &pb::CpeExplainRequest) -> Result<pb::CpeExplanation, Failure> {
+        let pool = pool(request.pool_id)?;
+        let key = key("key", &request.key)?;
+        let (id, names) = self.named(pool, &request.stream)?;
+        let symbol = names.symbols.get(&id).and_then(|symbols| symbols.get(key));
+        let stream = self
+            .engine
+            .stream(pool, id)
+            .map_err(|error| failure(&error))?;
+        let symbol = symbol.filter(|symbol| stream.knows(*symbol));
+        let symbol = symbol.ok_or_else(|| {
+            not_found("that key never came in the stream, or is forgotten".to_owned())
+        })?;
+        let why = stream.explain(request.lane, symbol);
+        let votes = why.votes.iter().map(|vote| pb::CpeVote {
+            expert: vote.expert.name().to_owned(),
+            weight: vote.weight,
+            probability: vote.probability,
+        });
+        let evidence = why.evidence.iter().map(|(source, nats)| pb::CpeEvidence {
+            source: source.name().to_owned(),
+            nats: *nats,
+        });
+        Ok(pb::CpeExplanation {
+            probability: why.probability,
+            proposed: why.proposed,
+            votes: votes.collect(),
+            evidence: evidence.collect(),
+        })
     }
 
     fn forecast(&mut self, request: &pb::CpeForecastRequest) -> Result<pb::CpeForecast, Failure> {

@@ -224,6 +224,48 @@ fn what_is_wrong_has_a_status_of_its_own() {
 }
 
 #[test]
+fn a_probability_is_explained() {
+    let mut cpe = Cpe::empty();
+    for at in 0..60 {
+        let key = ["edit", "build", "test"][at % 3];
+        change(&mut cpe, method::cpe::OBSERVE, &observe(0, "shell", key)).unwrap();
+    }
+    change(&mut cpe, method::cpe::SAMPLE, &sample("rtt", 1.0, 1)).unwrap();
+    let before = cpe.snapshot();
+    let request = |stream: &str, key: &str| pb::CpeExplainRequest {
+        stream: stream.into(),
+        key: key.into(),
+        ..Default::default()
+    };
+    let mut explain = |stream, key| {
+        let request = request(stream, key);
+        ask::<_, pb::CpeExplanation>(&mut cpe, method::cpe::EXPLAIN, &request)
+    };
+    let why = explain("shell", "edit").unwrap();
+    assert!(why.proposed && why.probability > 0.9, "{why:?}");
+    let weights: f64 = why.votes.iter().map(|vote| vote.weight).sum();
+    let mean: f64 = why
+        .votes
+        .iter()
+        .map(|vote| vote.weight * f64::from(vote.probability))
+        .sum();
+    assert!((weights - 1.0).abs() < 1e-9, "{why:?}");
+    assert!((mean - f64::from(why.probability)).abs() < 1e-3, "{why:?}");
+    let nats: Vec<f32> = why.evidence.iter().map(|part| part.nats.abs()).collect();
+    assert!(!nats.is_empty() && nats.is_sorted_by(|a, b| a >= b));
+    assert!(explain("shell", "build").unwrap().probability < 0.1);
+    for (stream, key, status) in [
+        ("shell", "deploy", Status::NOT_FOUND),
+        ("none", "edit", Status::NOT_FOUND),
+        ("rtt", "edit", Status::CONFLICT),
+        ("shell", "", Status::INVALID_ARGUMENT),
+    ] {
+        assert_eq!(explain(stream, key).unwrap_err().status, status, "{key}");
+    }
+    assert!(cpe.snapshot() == before);
+}
+
+#[test]
 fn a_series_is_forecast() {
     let mut cpe = Cpe::empty();
     for at in 0..200 {

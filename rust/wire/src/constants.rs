@@ -447,6 +447,8 @@ pub mod method {
         pub const FORGET: u16 = 6;
         /// Writes a snapshot now and begins a new log; answers when it is on disk.
         pub const SNAPSHOT: u16 = 7;
+        /// CpeExplainRequest; CpeExplanation: who gives a key its probability now, and on what grounds.
+        pub const EXPLAIN: u16 = 8;
     }
 
     /// Name of a method, for people.
@@ -512,6 +514,7 @@ pub mod method {
             (super::Service::Cpe, 5) => "forecast",
             (super::Service::Cpe, 6) => "forget",
             (super::Service::Cpe, 7) => "snapshot",
+            (super::Service::Cpe, 8) => "explain",
             _ => return None,
         })
     }
@@ -1073,6 +1076,15 @@ pub mod method {
             request: "",
             event: "",
             reply: "",
+        },
+        Description {
+            service: super::Service::Cpe,
+            method: 8,
+            name: "explain",
+            text: "CpeExplainRequest; CpeExplanation: who gives a key its probability now, and on what grounds.",
+            request: "CpeExplainRequest",
+            event: "",
+            reply: "CpeExplanation",
         },
     ];
 }

@@ -1020,6 +1020,47 @@ pub struct CpeForecast {
     pub horizons: ::prost::alloc::vec::Vec<CpeHorizon>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CpeExplainRequest {
+    #[prost(uint64, tag = "1")]
+    pub pool_id: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub stream: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub lane: u32,
+    #[prost(bytes = "vec", tag = "4")]
+    pub key: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeVote {
+    #[prost(string, tag = "1")]
+    pub expert: ::prost::alloc::string::String,
+    #[prost(double, tag = "2")]
+    pub weight: f64,
+    #[prost(float, tag = "3")]
+    pub probability: f32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeEvidence {
+    #[prost(string, tag = "1")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(float, tag = "2")]
+    pub nats: f32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CpeExplanation {
+    /// the mean of the votes by weight
+    #[prost(float, tag = "1")]
+    pub probability: f32,
+    /// some source named the key; nothing follows when none did
+    #[prost(bool, tag = "2")]
+    pub proposed: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub votes: ::prost::alloc::vec::Vec<CpeVote>,
+    /// the strongest first
+    #[prost(message, repeated, tag = "4")]
+    pub evidence: ::prost::alloc::vec::Vec<CpeEvidence>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CpeForgetRequest {
     #[prost(uint64, tag = "1")]
     pub pool_id: u64,

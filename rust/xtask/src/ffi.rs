@@ -3,7 +3,8 @@
 //! Each header compiles alone as C11 and as C++17. Each program of `ffi/tests` and `ffi/examples` compiles with the
 //! archives that its includes name; `test` runs it under the address and undefined-behaviour sanitizers.
 //! `xtask ffi program SOURCE` compiles one as `test` does, for who runs it with arguments of its own.
-//! `xtask ffi library` makes one shared library of all archives, for languages that load one.
+//! `xtask ffi library` makes one shared library of the archives in Rust and Zig, for languages that load one, and another of
+//! layer 3 in Go.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,8 +32,11 @@ const NEED_A_NODE: &[&str] = &[
     "ffi/tests/conformance.c",
 ];
 
-/// All layers with a C header, for languages that load a shared library.
+/// The layers in Rust and Zig, for languages that load a shared library.
 const LIBRARY: &str = "libmfn.so";
+
+/// Layer 3, which brings the Go runtime.
+const GO_LIBRARY: &str = "libmfn_alm.so";
 
 /// What is compiled, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
         Some("test") => Mode::Test,
         Some("library") => {
             library(root, &target(root), Mode::Test)?;
+            go_library(root, &place(&target(root), Mode::Test)?)?;
             return Ok(());
         }
         Some("program") => {
@@ -237,6 +242,27 @@ fn go_archive(root: &Path, target: &Path) -> Result<PathBuf, String> {
         .arg("./cmd/libalm");
     finish(command, "go")?;
     Ok(archive)
+}
+
+/// Builds layer 3 as a shared library. Its packages are compiled as for the archive. Go's own header is not for users.
+fn go_library(root: &Path, out: &Path) -> Result<(), String> {
+    let library = out.join(GO_LIBRARY);
+    let mut command = Command::new("go");
+    command
+        .current_dir(root.join("go"))
+        .args([
+            "build",
+            "-trimpath",
+            "-tags",
+            "libalm",
+            "-buildmode=c-shared",
+            "-o",
+        ])
+        .arg(&library)
+        .arg("./cmd/libalm");
+    finish(command, "go")?;
+    let header = library.with_extension("h");
+    std::fs::remove_file(&header).map_err(|e| format!("{}: {e}", header.display()))
 }
 
 /// Builds the archive of what is written in Rust.

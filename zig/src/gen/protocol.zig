@@ -275,6 +275,8 @@ pub const method = struct {
         pub const forget: u16 = 6;
         /// Writes a snapshot now and begins a new log; answers when it is on disk.
         pub const snapshot: u16 = 7;
+        /// CpeExplainRequest; CpeExplanation: who gives a key its probability now, and on what grounds.
+        pub const explain: u16 = 8;
     };
 };
 

@@ -208,13 +208,8 @@ pub const Client = struct {
 
     /// The next event of a call, or its end; waits at most to its deadline. Taking events allows the server more of them.
     pub fn item(client: *Client, id: u64) Error!Item {
-        if (client.streams.getPtr(id)) |stream| if (stream.early.items.len > 0) {
-            const event = stream.early.orderedRemove(0);
-            client.give(event.body);
-            try client.taken(id, stream);
-            return .{ .event = .{ .content_type = event.content_type, .body = event.body } };
-        };
-        const until = client.calls.get(id) orelse return .{ .end = try client.takeEarly(id) };
+        if (try client.kept(id)) |found| return found;
+        const until = client.calls.get(id) orelse return error.NoSuchCall;
         while (true) {
             while (try client.frame()) |arrived| switch (arrived) {
                 .answer => |answer| {
@@ -238,6 +233,18 @@ pub const Client = struct {
                 return err;
             };
         }
+    }
+
+    /// The next event of a call, or its end, if it came while something else was waited for. Asks nobody.
+    pub fn kept(client: *Client, id: u64) Error!?Item {
+        if (client.streams.getPtr(id)) |stream| if (stream.early.items.len > 0) {
+            const event = stream.early.orderedRemove(0);
+            client.give(event.body);
+            try client.taken(id, stream);
+            return .{ .event = .{ .content_type = event.content_type, .body = event.body } };
+        };
+        if (client.calls.contains(id)) return null;
+        return .{ .end = try client.takeEarly(id) };
     }
 
     /// The next answer, in the order of arrival, if one comes before the deadline. It cancels nothing. Events that come
@@ -300,12 +307,18 @@ pub const Client = struct {
         return .{ .id = id, .status = found.value.status, .content_type = found.value.content_type, .body = client.given };
     }
 
-    fn isFull(client: *const Client) bool {
-        return client.calls.count() + client.withdrawn.count() >= client.in_flight_max;
+    /// Calls in flight, and those that were cancelled and are not answered yet.
+    pub fn load(client: *const Client) u32 {
+        return client.calls.count() + client.withdrawn.count();
     }
 
-    /// Takes what is here already, without a wait.
-    fn catchUp(client: *Client) Error!void {
+    /// Whether as many calls are in flight as the server takes.
+    pub fn isFull(client: *const Client) bool {
+        return client.load() >= client.in_flight_max;
+    }
+
+    /// Takes what is here already, without a wait. An error says that the connection has ended.
+    pub fn catchUp(client: *Client) Error!void {
         try client.sendSome();
         while (true) {
             while (try client.frame()) |arrived| try client.keepArrived(arrived);

@@ -5824,6 +5824,254 @@ func (x *CpeForecast) GetHorizons() []*CpeHorizon {
 	return nil
 }
 
+type CpeExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
+	Stream        []byte                 `protobuf:"bytes,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	Lane          uint32                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	Key           []byte                 `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeExplainRequest) Reset() {
+	*x = CpeExplainRequest{}
+	mi := &file_local_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeExplainRequest) ProtoMessage() {}
+
+func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeExplainRequest.ProtoReflect.Descriptor instead.
+func (*CpeExplainRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *CpeExplainRequest) GetPoolId() uint64 {
+	if x != nil {
+		return x.PoolId
+	}
+	return 0
+}
+
+func (x *CpeExplainRequest) GetStream() []byte {
+	if x != nil {
+		return x.Stream
+	}
+	return nil
+}
+
+func (x *CpeExplainRequest) GetLane() uint32 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *CpeExplainRequest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type CpeVote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Expert        string                 `protobuf:"bytes,1,opt,name=expert,proto3" json:"expert,omitempty"`
+	Weight        float64                `protobuf:"fixed64,2,opt,name=weight,proto3" json:"weight,omitempty"`
+	Probability   float32                `protobuf:"fixed32,3,opt,name=probability,proto3" json:"probability,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeVote) Reset() {
+	*x = CpeVote{}
+	mi := &file_local_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeVote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeVote) ProtoMessage() {}
+
+func (x *CpeVote) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeVote.ProtoReflect.Descriptor instead.
+func (*CpeVote) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *CpeVote) GetExpert() string {
+	if x != nil {
+		return x.Expert
+	}
+	return ""
+}
+
+func (x *CpeVote) GetWeight() float64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *CpeVote) GetProbability() float32 {
+	if x != nil {
+		return x.Probability
+	}
+	return 0
+}
+
+type CpeEvidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Nats          float32                `protobuf:"fixed32,2,opt,name=nats,proto3" json:"nats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeEvidence) Reset() {
+	*x = CpeEvidence{}
+	mi := &file_local_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeEvidence) ProtoMessage() {}
+
+func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeEvidence.ProtoReflect.Descriptor instead.
+func (*CpeEvidence) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *CpeEvidence) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *CpeEvidence) GetNats() float32 {
+	if x != nil {
+		return x.Nats
+	}
+	return 0
+}
+
+type CpeExplanation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Probability   float32                `protobuf:"fixed32,1,opt,name=probability,proto3" json:"probability,omitempty"` // the mean of the votes by weight
+	Proposed      bool                   `protobuf:"varint,2,opt,name=proposed,proto3" json:"proposed,omitempty"`        // some source named the key; nothing follows when none did
+	Votes         []*CpeVote             `protobuf:"bytes,3,rep,name=votes,proto3" json:"votes,omitempty"`
+	Evidence      []*CpeEvidence         `protobuf:"bytes,4,rep,name=evidence,proto3" json:"evidence,omitempty"` // the strongest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CpeExplanation) Reset() {
+	*x = CpeExplanation{}
+	mi := &file_local_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CpeExplanation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CpeExplanation) ProtoMessage() {}
+
+func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CpeExplanation.ProtoReflect.Descriptor instead.
+func (*CpeExplanation) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{89}
+}
+
+func (x *CpeExplanation) GetProbability() float32 {
+	if x != nil {
+		return x.Probability
+	}
+	return 0
+}
+
+func (x *CpeExplanation) GetProposed() bool {
+	if x != nil {
+		return x.Proposed
+	}
+	return false
+}
+
+func (x *CpeExplanation) GetVotes() []*CpeVote {
+	if x != nil {
+		return x.Votes
+	}
+	return nil
+}
+
+func (x *CpeExplanation) GetEvidence() []*CpeEvidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
 type CpeForgetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PoolId        uint64                 `protobuf:"varint,1,opt,name=pool_id,json=poolId,proto3" json:"pool_id,omitempty"`
@@ -5834,7 +6082,7 @@ type CpeForgetRequest struct {
 
 func (x *CpeForgetRequest) Reset() {
 	*x = CpeForgetRequest{}
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5846,7 +6094,7 @@ func (x *CpeForgetRequest) String() string {
 func (*CpeForgetRequest) ProtoMessage() {}
 
 func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5859,7 +6107,7 @@ func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForgetRequest.ProtoReflect.Descriptor instead.
 func (*CpeForgetRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{86}
+	return file_local_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *CpeForgetRequest) GetPoolId() uint64 {
@@ -5886,7 +6134,7 @@ type CpeStatsRequest struct {
 
 func (x *CpeStatsRequest) Reset() {
 	*x = CpeStatsRequest{}
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5898,7 +6146,7 @@ func (x *CpeStatsRequest) String() string {
 func (*CpeStatsRequest) ProtoMessage() {}
 
 func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5911,7 +6159,7 @@ func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStatsRequest.ProtoReflect.Descriptor instead.
 func (*CpeStatsRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{87}
+	return file_local_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *CpeStatsRequest) GetPoolId() uint64 {
@@ -5943,7 +6191,7 @@ type CpePool struct {
 
 func (x *CpePool) Reset() {
 	*x = CpePool{}
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5955,7 +6203,7 @@ func (x *CpePool) String() string {
 func (*CpePool) ProtoMessage() {}
 
 func (x *CpePool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5968,7 +6216,7 @@ func (x *CpePool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePool.ProtoReflect.Descriptor instead.
 func (*CpePool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{88}
+	return file_local_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *CpePool) GetPoolId() uint64 {
@@ -6037,7 +6285,7 @@ type CpeScores struct {
 
 func (x *CpeScores) Reset() {
 	*x = CpeScores{}
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6049,7 +6297,7 @@ func (x *CpeScores) String() string {
 func (*CpeScores) ProtoMessage() {}
 
 func (x *CpeScores) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6062,7 +6310,7 @@ func (x *CpeScores) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeScores.ProtoReflect.Descriptor instead.
 func (*CpeScores) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{89}
+	return file_local_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *CpeScores) GetEvents() uint64 {
@@ -6141,7 +6389,7 @@ type CpeStats struct {
 
 func (x *CpeStats) Reset() {
 	*x = CpeStats{}
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6153,7 +6401,7 @@ func (x *CpeStats) String() string {
 func (*CpeStats) ProtoMessage() {}
 
 func (x *CpeStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6166,7 +6414,7 @@ func (x *CpeStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStats.ProtoReflect.Descriptor instead.
 func (*CpeStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{90}
+	return file_local_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *CpeStats) GetPools() []*CpePool {
@@ -6693,7 +6941,24 @@ const file_local_proto_rawDesc = "" +
 	"\x03p90\x18\x03 \x01(\x01R\x03p90\x12\x10\n" +
 	"\x03p99\x18\x04 \x01(\x01R\x03p99\"I\n" +
 	"\vCpeForecast\x12:\n" +
-	"\bhorizons\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.CpeHorizonR\bhorizons\"=\n" +
+	"\bhorizons\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.CpeHorizonR\bhorizons\"j\n" +
+	"\x11CpeExplainRequest\x12\x17\n" +
+	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\fR\x06stream\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\rR\x04lane\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\fR\x03key\"[\n" +
+	"\aCpeVote\x12\x16\n" +
+	"\x06expert\x18\x01 \x01(\tR\x06expert\x12\x16\n" +
+	"\x06weight\x18\x02 \x01(\x01R\x06weight\x12 \n" +
+	"\vprobability\x18\x03 \x01(\x02R\vprobability\"9\n" +
+	"\vCpeEvidence\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
+	"\x04nats\x18\x02 \x01(\x02R\x04nats\"\xbe\x01\n" +
+	"\x0eCpeExplanation\x12 \n" +
+	"\vprobability\x18\x01 \x01(\x02R\vprobability\x12\x1a\n" +
+	"\bproposed\x18\x02 \x01(\bR\bproposed\x121\n" +
+	"\x05votes\x18\x03 \x03(\v2\x1b.hypermesh.local.v1.CpeVoteR\x05votes\x12;\n" +
+	"\bevidence\x18\x04 \x03(\v2\x1f.hypermesh.local.v1.CpeEvidenceR\bevidence\"=\n" +
 	"\x10CpeForgetRequest\x12\x17\n" +
 	"\apool_id\x18\x01 \x01(\x04R\x06poolId\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\fR\x03key\"B\n" +
@@ -6737,7 +7002,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -6825,11 +7090,15 @@ var file_local_proto_goTypes = []any{
 	(*CpeForecastRequest)(nil),   // 83: hypermesh.local.v1.CpeForecastRequest
 	(*CpeHorizon)(nil),           // 84: hypermesh.local.v1.CpeHorizon
 	(*CpeForecast)(nil),          // 85: hypermesh.local.v1.CpeForecast
-	(*CpeForgetRequest)(nil),     // 86: hypermesh.local.v1.CpeForgetRequest
-	(*CpeStatsRequest)(nil),      // 87: hypermesh.local.v1.CpeStatsRequest
-	(*CpePool)(nil),              // 88: hypermesh.local.v1.CpePool
-	(*CpeScores)(nil),            // 89: hypermesh.local.v1.CpeScores
-	(*CpeStats)(nil),             // 90: hypermesh.local.v1.CpeStats
+	(*CpeExplainRequest)(nil),    // 86: hypermesh.local.v1.CpeExplainRequest
+	(*CpeVote)(nil),              // 87: hypermesh.local.v1.CpeVote
+	(*CpeEvidence)(nil),          // 88: hypermesh.local.v1.CpeEvidence
+	(*CpeExplanation)(nil),       // 89: hypermesh.local.v1.CpeExplanation
+	(*CpeForgetRequest)(nil),     // 90: hypermesh.local.v1.CpeForgetRequest
+	(*CpeStatsRequest)(nil),      // 91: hypermesh.local.v1.CpeStatsRequest
+	(*CpePool)(nil),              // 92: hypermesh.local.v1.CpePool
+	(*CpeScores)(nil),            // 93: hypermesh.local.v1.CpeScores
+	(*CpeStats)(nil),             // 94: hypermesh.local.v1.CpeStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -6861,13 +7130,15 @@ var file_local_proto_depIdxs = []int32{
 	78, // 26: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
 	81, // 27: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
 	84, // 28: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
-	88, // 29: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
-	89, // 30: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	87, // 29: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
+	88, // 30: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
+	92, // 31: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
+	93, // 32: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -6881,7 +7152,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   91,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

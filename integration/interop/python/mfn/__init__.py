@@ -6,31 +6,42 @@
         assert bytes(32 * [7]) in ifr
 
 Each class is one handle of the C library: free it with `with` or `close()`. Errors of the library are `MfnError`, whose
-`name` is that of mfn/status.h. The library is found as `mfn.library.find()` says; `./make build-ffi` makes it.
+`name` is that of mfn/status.h. `Alm` has a library of its own. The library is found as `mfn.library.find()` says; `./make build-ffi` makes it.
 """
 
-from .client import Client, Reply
-from .cpe import Cpe, CpeExplanation, Horizon, Prediction, Sampled, Scores
+from .alm import Alm, Associate, Link, Path, Together
+from .client import Client, Pool, Reply, Stream
+from .cpe import Cpe, CpeExplanation, CpePoolStats, Horizon, Prediction, Sampled, Scores
 from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
+from .dsr_pools import DsrApplied, DsrPools, DsrPoolStats
 from .ifr import Ifr, IfrStats
 from .library import LibraryError, MfnError
 from .protocol import ContentType, Service, Status
 
 __all__ = [
+    "Alm",
+    "Associate",
     "Client",
     "ContentType",
     "Cpe",
     "CpeExplanation",
+    "CpePoolStats",
     "Detector",
     "Dsr",
+    "DsrApplied",
     "DsrExplanation",
+    "DsrPoolStats",
+    "DsrPools",
     "DsrStats",
     "Horizon",
     "Ifr",
     "IfrStats",
     "LibraryError",
+    "Link",
     "Match",
     "MfnError",
+    "Path",
+    "Pool",
     "Precision",
     "Prediction",
     "Reply",
@@ -38,5 +49,7 @@ __all__ = [
     "Scores",
     "Service",
     "Status",
+    "Stream",
+    "Together",
     "Verdict",
 ]

@@ -9,7 +9,7 @@ from .library import Handle, as_bytes, check, check_version, declare
 from .protocol import Status
 
 #: What this module was written for.
-ABI_VERSION = 0x00010000
+ABI_VERSION = 0x00010001
 ITEMS_MAX = 52
 EXPERTS = 9
 HORIZONS = 4
@@ -94,9 +94,22 @@ class _Forecast(ctypes.Structure):
     ]
 
 
+class _PoolStats(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("streams", ctypes.c_uint64),
+        ("series", ctypes.c_uint64),
+        ("bytes", ctypes.c_uint64),
+        ("bytes_max", ctypes.c_uint64),
+        ("evicted", ctypes.c_uint64),
+    ]
+
+
 #: Sizes of the structs of the header, which a test compares.
 STRUCTS = {
     "mfn_cpe_pool_options": _PoolOptions,
+    "mfn_cpe_pool_stats": _PoolStats,
     "mfn_cpe_item": _Item,
     "mfn_cpe_prediction": _Prediction,
     "mfn_cpe_explanation": _Explanation,
@@ -113,6 +126,8 @@ PROTOTYPES = {
     "mfn_cpe_new": (ctypes.c_int32, [_OUT]),
     "mfn_cpe_free": (None, [_HANDLE]),
     "mfn_cpe_pool_set": (ctypes.c_int32, [_HANDLE, _U32, ctypes.POINTER(_PoolOptions)]),
+    "mfn_cpe_pool_drop": (ctypes.c_int32, [_HANDLE, _U32]),
+    "mfn_cpe_pool_stats_read": (ctypes.c_int32, [_HANDLE, _U32, _OUT]),
     "mfn_cpe_observe": (ctypes.c_int32, [_HANDLE, _U32, _U64, _U32, _U64, _U64]),
     "mfn_cpe_predict": (ctypes.c_int32, [_HANDLE, _U32, _U64, _U32, _U64, _OUT, _SIZE, _OUT, _OUT]),
     "mfn_cpe_explain": (ctypes.c_int32, [_HANDLE, _U32, _U64, _U32, _U64, _OUT]),
@@ -125,6 +140,17 @@ PROTOTYPES = {
     "mfn_cpe_snapshot": (ctypes.c_int32, [_HANDLE, _OUT, _SIZE, _OUT]),
     "mfn_cpe_restore": (ctypes.c_int32, [ctypes.c_char_p, _SIZE, _OUT]),
 }
+
+
+@dataclass(frozen=True)
+class CpePoolStats:
+    """What a pool holds; `evicted` members gave way since it was made."""
+
+    streams: int
+    series: int
+    bytes: int
+    bytes_max: int
+    evicted: int
 
 
 @dataclass(frozen=True)
@@ -236,6 +262,23 @@ class Cpe(Handle):
             change_min=change_min,
         )
         check(self._library.mfn_cpe_pool_set(self.pointer, _number(pool, 32), options), "setting a pool")
+
+    def drop_pool(self, pool: int) -> bool:
+        """Forgets a pool with all its members; whether it was there."""
+        status = self._library.mfn_cpe_pool_drop(self.pointer, _number(pool, 32))
+        if status == Status.NOT_FOUND:
+            return False
+        check(status, "forgetting a pool")
+        return True
+
+    def pool_stats(self, pool: int) -> CpePoolStats | None:
+        """What a pool holds; None: there is none of that number."""
+        raw = _PoolStats(struct_size=ctypes.sizeof(_PoolStats))
+        status = self._library.mfn_cpe_pool_stats_read(self.pointer, _number(pool, 32), ctypes.byref(raw))
+        if status == Status.NOT_FOUND:
+            return None
+        check(status, "reading the statistics of a pool")
+        return CpePoolStats(raw.streams, raw.series, raw.bytes, raw.bytes_max, raw.evicted)
 
     def observe(self, stream: int, symbol: int, time: int, *, pool: int = 0, lane: int = 0) -> None:
         """Learns that a symbol came next in a stream."""

@@ -6,7 +6,7 @@ import ctypes
 from array import array
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Iterable, Sequence
+from typing import Any, Iterable, Sequence
 
 from .library import Handle, MfnError, as_bytes, check_version, declare
 from .protocol import Status
@@ -158,14 +158,7 @@ class Dsr(Handle):
     ) -> None:
         self._library = _declared()
         self.dims = dims
-        options = _Options(
-            struct_size=ctypes.sizeof(_Options),
-            dims=_at_most(dims, 0xFFFFFFFF, "dims"),
-            seed=_at_most(seed, 0xFFFFFFFFFFFFFFFF, "seed"),
-            recall=recall,
-            precision=int(precision),
-            exact=int(exact),
-        )
+        options = _options(dims, seed, recall, precision, exact)
         handle = ctypes.c_void_p()
         self._check(self._library.mfn_dsr_well_new(options, ctypes.byref(handle)), "making a well")
         super().__init__(handle.value or 0, self._library.mfn_dsr_well_free)
@@ -216,8 +209,7 @@ class Dsr(Handle):
         if status == Status.NOT_FOUND:
             return None
         self._check(status, "explaining")
-        named = [None if number == _NONE else number for number in (raw.owner, raw.owner_fired)]
-        return DsrExplanation(raw.similarity, raw.fired, raw.overlap, named[0], named[1], bool(raw.compared))
+        return _explained(raw)
 
     def detector(self, held_out: Iterable[Sequence[float]], neighbours: int = 10, rate: float = 0.05) -> Detector:
         """A threshold of novelty from normal vectors that are not in the well: at least 1 / rate - 1 of them."""
@@ -231,14 +223,7 @@ class Dsr(Handle):
 
     def snapshot(self) -> bytes:
         """All that it holds and has learned."""
-        needed = ctypes.c_size_t()
-        status = self._library.mfn_dsr_snapshot(self.pointer, None, 0, ctypes.byref(needed))
-        if status != Status.NO_SPACE:
-            self._check(status, "measuring a snapshot")
-        buffer = ctypes.create_string_buffer(max(1, needed.value))
-        status = self._library.mfn_dsr_snapshot(self.pointer, buffer, needed.value, ctypes.byref(needed))
-        self._check(status, "taking a snapshot")
-        return buffer.raw[: needed.value]
+        return _snapshot(self._library, self._library.mfn_dsr_snapshot, self.pointer)
 
     def __len__(self) -> int:
         return self.stats().entries
@@ -281,6 +266,33 @@ def _declared() -> ctypes.CDLL:
     library = declare(PROTOTYPES)
     check_version(library.mfn_dsr_abi_version(), ABI_VERSION, "mfn/dsr.h")
     return library
+
+
+def _options(dims: int, seed: int, recall: float, precision: Precision, exact: bool) -> _Options:
+    return _Options(
+        struct_size=ctypes.sizeof(_Options),
+        dims=_at_most(dims, 0xFFFFFFFF, "dims"),
+        seed=_at_most(seed, 0xFFFFFFFFFFFFFFFF, "seed"),
+        recall=recall,
+        precision=int(precision),
+        exact=int(exact),
+    )
+
+
+def _explained(raw: _Explanation) -> DsrExplanation:
+    named = [None if number == _NONE else number for number in (raw.owner, raw.owner_fired)]
+    return DsrExplanation(raw.similarity, raw.fired, raw.overlap, named[0], named[1], bool(raw.compared))
+
+
+def _snapshot(library: ctypes.CDLL, function: Any, pointer: int) -> bytes:
+    needed = ctypes.c_size_t()
+    status = function(pointer, None, 0, ctypes.byref(needed))
+    if status != Status.NO_SPACE:
+        _check(library, status, "measuring a snapshot")
+    buffer = ctypes.create_string_buffer(max(1, needed.value))
+    status = function(pointer, buffer, needed.value, ctypes.byref(needed))
+    _check(library, status, "taking a snapshot")
+    return buffer.raw[: needed.value]
 
 
 def _check(library: ctypes.CDLL, status: int, what: str) -> None:

@@ -10,8 +10,16 @@ from typing import Any
 
 from .protocol import Status
 
-#: The file that `./make build-ffi` makes out of the archives of all layers.
+#: The file that `./make build-ffi` makes out of the archives in Rust and in Zig.
 NAME = "libmfn.so"
+#: Layer 3, with the Go runtime: it is loaded by who asks for it only.
+ALM_NAME = "libmfn_alm.so"
+
+#: What names each file, and what makes it.
+_SOURCES = {
+    NAME: ("MFN_LIBRARY", "./make build-ffi"),
+    ALM_NAME: ("MFN_ALM_LIBRARY", f"go build -C go -tags libalm -buildmode=c-shared -o {ALM_NAME} ./cmd/libalm"),
+}
 
 
 class LibraryError(Exception):
@@ -27,42 +35,43 @@ class MfnError(Exception):
         super().__init__(f"{self.name} ({status}): {text}")
 
 
-def find() -> Path:
-    """The library: $MFN_LIBRARY, or the one beside this package, or the newest that this tree built."""
-    given = os.environ.get("MFN_LIBRARY")
+def find(name: str = NAME) -> Path:
+    """A library: $MFN_LIBRARY ($MFN_ALM_LIBRARY), or the one in this package, or the newest that this tree built."""
+    variable, maker = _SOURCES[name]
+    given = os.environ.get(variable)
     if given:
         return Path(given)
     here = Path(__file__).resolve()
-    beside = here.parent / NAME
+    beside = here.parent / name
     if beside.is_file():
         return beside
     root = here.parents[4]
     target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
-    built = [target / profile / "ffi" / NAME for profile in ("release", "debug")]
+    built = [target / profile / "ffi" / name for profile in ("release", "debug")]
     present = [path for path in built if path.is_file()]
     if not present:
-        raise LibraryError(f"{NAME} was not found; build it with `./make build-ffi`, or name it in MFN_LIBRARY")
+        raise LibraryError(f"{name} was not found; build it with `{maker}`, or name it in {variable}")
     return max(present, key=lambda path: path.stat().st_mtime)
 
 
 @functools.cache
-def load() -> ctypes.CDLL:
-    """The loaded library; one per process."""
-    path = find()
+def load(name: str = NAME) -> ctypes.CDLL:
+    """The loaded library; one per process and name."""
+    path = find(name)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise LibraryError(f"{path} does not load: {error}") from error
 
 
-def declare(prototypes: dict[str, tuple[Any, list[Any]]]) -> ctypes.CDLL:
+def declare(prototypes: dict[str, tuple[Any, list[Any]]], file: str = NAME) -> ctypes.CDLL:
     """Gives functions their types. Without, ctypes would cut pointers to 32 bits."""
-    library = load()
+    library = load(file)
     for name, (result, arguments) in prototypes.items():
         try:
             function = getattr(library, name)
         except AttributeError as error:
-            raise LibraryError(f"{find()} has no {name}: it is of another version") from error
+            raise LibraryError(f"{find(file)} has no {name}: it is of another version") from error
         function.restype = result
         function.argtypes = arguments
     return library
@@ -71,7 +80,7 @@ def declare(prototypes: dict[str, tuple[Any, list[Any]]]) -> ctypes.CDLL:
 def check_version(found: int, wanted: int, header: str) -> None:
     """Refuses another major version."""
     if found >> 16 != wanted >> 16:
-        raise LibraryError(f"{find()} has version {found:#x} of {header}, and this module is for {wanted:#x}")
+        raise LibraryError(f"the library has version {found:#x} of {header}, and this module is for {wanted:#x}")
 
 
 def check(status: int, what: str) -> None:

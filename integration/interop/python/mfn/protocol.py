@@ -286,6 +286,8 @@ class CpeMethod(IntEnum):
     FORGET = 6
     #: Writes a snapshot now and begins a new log; answers when it is on disk.
     SNAPSHOT = 7
+    #: CpeExplainRequest; CpeExplanation: who gives a key its probability now, and on what grounds.
+    EXPLAIN = 8
 
 
 #: The methods of each service.

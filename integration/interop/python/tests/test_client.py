@@ -3,7 +3,7 @@
 import threading
 import unittest
 
-from mfn import Client, ContentType, MfnError, Service
+from mfn import Client, ContentType, MfnError, Pool, Service
 
 from .node import Node
 
@@ -49,6 +49,36 @@ class Sockets(unittest.TestCase):
             self.assertIn("does not decode", str(caught.exception))
             with self.assertRaises(ValueError):
                 client.call("no_such_method")
+
+    def test_a_pool_calls_and_streams_and_says_at_once_what_is_not_served(self) -> None:
+        with Pool(self.node.socket("state"), Service.STATE) as pool:
+            for _ in range(20):
+                self.assertEqual(pool.call("status").content_type, ContentType.PROTOBUF)
+            with self.assertRaises(MfnError) as caught:
+                pool.call("stat", b"\xff\xff\xff")
+            self.assertEqual(caught.exception.name, "BAD_BODY")
+            with self.assertRaises(MfnError) as caught, pool.stream("list", b"\xff\xff\xff") as stream:
+                list(stream)
+            self.assertEqual(caught.exception.name, "BAD_BODY")
+        with Pool(self.node.directory / "none.sock", Service.STATE) as pool:
+            names = []
+            for _ in range(3):
+                with self.assertRaises(MfnError) as caught:
+                    pool.call("status")
+                names.append(caught.exception.name)
+            self.assertEqual(names[0], "UNREACHABLE")
+            self.assertLessEqual(set(names), {"UNREACHABLE", "CIRCUIT_OPEN"})
+
+    def test_a_stream_ends_with_its_reply_and_may_be_left(self) -> None:
+        for kind in (Client, Pool):
+            with self.subTest(kind=kind.__name__), kind(self.node.socket("state"), Service.STATE) as caller:
+                with caller.stream("fsck", credit=1) as stream:
+                    for event in stream:
+                        self.assertEqual(event.content_type, ContentType.PROTOBUF)
+                    self.assertIsNotNone(stream.reply)
+                    self.assertEqual(list(stream), [])
+                caller.stream("fsck").close()
+                self.assertEqual(caller.call("status").content_type, ContentType.PROTOBUF)
 
     def test_another_service_is_refused(self) -> None:
         with self.assertRaises(MfnError):

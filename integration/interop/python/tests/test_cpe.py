@@ -70,6 +70,23 @@ class Series(unittest.TestCase):
             self.assertIsNone(cpe.forecast(6))
 
 
+class Pools(unittest.TestCase):
+    def test_a_pool_has_its_own_budget_and_goes_as_a_whole(self) -> None:
+        with Cpe() as cpe:
+            self.assertIsNone(cpe.pool_stats(3))
+            cpe.set_pool(3, bytes_max=2 << 20, stream_bytes_max=1 << 18)
+            for stream in range(40):
+                for event in range(300):
+                    cpe.observe(stream, event * 0x9E3779B97F4A7C15 % (1 << 64), event, pool=3)
+            stats = cpe.pool_stats(3)
+            self.assertEqual((stats.streams + stats.evicted, stats.series), (40, 0))
+            self.assertGreater(stats.evicted, 0)
+            self.assertLessEqual(stats.bytes, stats.bytes_max)
+            self.assertTrue(cpe.drop_pool(3))
+            self.assertFalse(cpe.drop_pool(3))
+            self.assertIsNone(cpe.predict(39, 0, pool=3))
+
+
 class Refusals(unittest.TestCase):
     def test_what_is_refused(self) -> None:
         with learnt() as cpe:

@@ -3,6 +3,7 @@
 //! Each file is generated in memory first, so `--check` compares and never writes.
 
 mod bindings;
+mod breaker_vectors;
 mod c;
 mod constants;
 mod go;
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     files.extend(header::files(&root)?);
     files.extend(vectors::files(&constants)?);
     files.extend(ifr_vectors::files(&constants)?);
+    files.extend(breaker_vectors::files(&constants)?);
 
     let mut stale = Vec::new();
     for file in &files {
