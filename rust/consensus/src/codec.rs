@@ -31,13 +31,23 @@ pub enum DecodeError {
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn bytes(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or(DecodeError::Short(what))?;
+    pub(crate) fn bytes(
+        &mut self,
+        count: usize,
+        what: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or(DecodeError::Short(what))?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(DecodeError::Short(what))?;
         self.0 = rest;
         Ok(*taken)
@@ -69,7 +79,10 @@ impl<'a> Reader<'a> {
 
     /// A round, or none: one more than the round, 0 for none.
     pub(crate) fn round(&mut self) -> Result<Round, DecodeError> {
-        Ok(self.u32("a round")?.checked_sub(1).map_or(Round::Nil, Round::new))
+        Ok(self
+            .u32("a round")?
+            .checked_sub(1)
+            .map_or(Round::Nil, Round::new))
     }
 
     /// A number of things that follow, each of at least `least` bytes, so that nothing is reserved for what cannot be there.
@@ -94,7 +107,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes with their length before them.
-    pub(crate) fn counted(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn counted(
+        &mut self,
+        most: usize,
+        what: &'static str,
+    ) -> Result<&'a [u8], DecodeError> {
         let count = self.count(most, 1, what)?;
         self.bytes(count, what)
     }

@@ -107,7 +107,10 @@ impl<S: Sign> Engine<S> {
         now: Time,
     ) -> Result<Self, EngineError> {
         let mut engine = Self::new(mesh, signer, (height, voters), timeouts, now);
-        engine.host.events.push_back(Event::Log(Record::Height(height)));
+        engine
+            .host
+            .events
+            .push_back(Event::Log(Record::Height(height)));
         engine.begin(voters, false)?;
         Ok(engine)
     }
@@ -174,15 +177,28 @@ impl<S: Sign> Engine<S> {
         // Without a target time: the core would measure it with the machine's clock.
         let policy = VoteExtensionPolicy::Disabled;
         let height = self.host.height;
-        self.feed(Input::StartHeight(height, voters.clone(), again, None, policy))
+        self.feed(Input::StartHeight(
+            height,
+            voters.clone(),
+            again,
+            None,
+            policy,
+        ))
     }
 
     pub(crate) fn vote(&mut self, now: Time, vote: Signed<Vote>) -> Result<(), EngineError> {
         self.host.now = now;
-        self.feed(Input::Vote(SignedMessage::new(vote.statement, vote.signature)))
+        self.feed(Input::Vote(SignedMessage::new(
+            vote.statement,
+            vote.signature,
+        )))
     }
 
-    pub(crate) fn proposal(&mut self, now: Time, proposal: Signed<Proposal>) -> Result<(), EngineError> {
+    pub(crate) fn proposal(
+        &mut self,
+        now: Time,
+        proposal: Signed<Proposal>,
+    ) -> Result<(), EngineError> {
         self.host.now = now;
         #[cfg(feature = "planted-bug")]
         {
@@ -211,7 +227,9 @@ impl<S: Sign> Engine<S> {
             return false;
         }
         let ahead = round.as_i64() - self.host.round.as_i64().max(0);
-        (round.is_defined() && ahead <= 10 && self.state.get_proposer(self.host.height, round).0 == *from)
+        (round.is_defined()
+            && ahead <= 10
+            && self.state.get_proposer(self.host.height, round).0 == *from)
             || self.proposed(block)
     }
 
@@ -228,7 +246,12 @@ impl<S: Sign> Engine<S> {
     }
 
     /// A block that came, and whether it is good.
-    pub(crate) fn block(&mut self, now: Time, block: BlockMessage, valid: bool) -> Result<(), EngineError> {
+    pub(crate) fn block(
+        &mut self,
+        now: Time,
+        block: BlockMessage,
+        valid: bool,
+    ) -> Result<(), EngineError> {
         self.host.now = now;
         let hash = BlockHash::of(&block.body);
         self.host.bodies.insert(hash, block.body);
@@ -239,22 +262,33 @@ impl<S: Sign> Engine<S> {
             valid_round: block.valid_round,
             proposer,
             value: hash,
-            validity: if valid { Validity::Valid } else { Validity::Invalid },
+            validity: if valid {
+                Validity::Valid
+            } else {
+                Validity::Invalid
+            },
         };
         self.feed(Input::ProposedValue(value, ValueOrigin::Consensus))
     }
 
     /// The block that this node proposes, after [`Event::Propose`].
-    pub(crate) fn propose(&mut self, now: Time, round: Round, body: Bytes) -> Result<(), EngineError> {
+    pub(crate) fn propose(
+        &mut self,
+        now: Time,
+        round: Round,
+        body: Bytes,
+    ) -> Result<(), EngineError> {
         self.host.now = now;
         let hash = BlockHash::of(&body);
         self.host.bodies.insert(hash, body.clone());
-        self.host.events.push_back(Event::Tell(Message::Block(BlockMessage {
-            height: self.host.height,
-            round,
-            valid_round: Round::Nil,
-            body,
-        })));
+        self.host
+            .events
+            .push_back(Event::Tell(Message::Block(BlockMessage {
+                height: self.host.height,
+                round,
+                valid_round: Round::Nil,
+                body,
+            })));
         let value = LocallyProposedValue::new(self.host.height, round, hash);
         self.feed(Input::Propose(value))
     }
@@ -269,7 +303,10 @@ impl<S: Sign> Engine<S> {
         self.host.now = now;
         loop {
             let due = self.host.timers.iter().filter(|(_, (at, _))| *at <= now);
-            let Some(key) = due.min_by_key(|(key, (at, _))| (*at, **key)).map(|(key, _)| *key) else {
+            let Some(key) = due
+                .min_by_key(|(key, (at, _))| (*at, **key))
+                .map(|(key, _)| *key)
+            else {
                 return Ok(());
             };
             if let Some((_, timeout)) = self.host.timers.remove(&key) {
@@ -305,8 +342,7 @@ impl<S: Sign> Engine<S> {
             return Ok(());
         }
         let height = host.height;
-        let result: Result<(), Error<Bft>> =
-            process!(input: input, state: state, metrics: &(), with: effect => host.carry_out(effect));
+        let result: Result<(), Error<Bft>> = process!(input: input, state: state, metrics: &(), with: effect => host.carry_out(effect));
         result.map_err(|error| EngineError {
             height,
             reason: error.to_string(),
@@ -325,7 +361,7 @@ impl<S: Sign> Host<S> {
         self.events.push_back(Event::Tell(message));
     }
 
-    fn carry_out(&mut self, effect: Effect<Bft>) -> Result<Resume<Bft>, Error<Bft>> {
+    fn carry_out(&mut self, effect: Effect<Bft>) -> Result<Resume<Bft>, NotAtOnce> {
         Ok(match effect {
             Effect::CancelAllTimeouts(then) => {
                 self.timers.clear();
@@ -482,7 +518,11 @@ impl<S: Sign> Host<S> {
     fn unlocked(&self, vote: Vote) -> Vote {
         let newest = self.newest.filter(|(round, _)| *round == vote.round);
         match (vote.phase, &vote.block, newest) {
-            (malachite_types::VoteType::Prevote, malachite_types::NilOrVal::Nil, Some((_, block))) => Vote {
+            (
+                malachite_types::VoteType::Prevote,
+                malachite_types::NilOrVal::Nil,
+                Some((_, block)),
+            ) => Vote {
                 block: malachite_types::NilOrVal::Val(block),
                 ..vote
             },
@@ -529,9 +569,15 @@ impl<S: Sign> Host<S> {
                     height: self.height,
                     round,
                     valid_round,
-                    proposer: voters.proposer(self.height, round.as_u32().unwrap_or(0)).node,
+                    proposer: voters
+                        .proposer(self.height, round.as_u32().unwrap_or(0))
+                        .node,
                     value: hash,
-                    validity: if valid { Validity::Valid } else { Validity::Invalid },
+                    validity: if valid {
+                        Validity::Valid
+                    } else {
+                        Validity::Invalid
+                    },
                 };
                 Input::ProposedValue(value, ValueOrigin::Consensus)
             }
@@ -557,10 +603,14 @@ fn timer_key(timeout: &Timeout) -> (u8, Round) {
     (kind, timeout.round)
 }
 
+/// A verdict that did not come at once, as all of ours do.
+#[derive(Debug)]
+struct NotAtOnce;
+
 /// The end of a future that waits for nothing: the verifier's functions are asynchronous in form alone.
-fn at_once<T>(future: impl Future<Output = T>) -> Result<T, Error<Bft>> {
+fn at_once<T>(future: impl Future<Output = T>) -> Result<T, NotAtOnce> {
     match pin!(future).poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(value) => Ok(value),
-        Poll::Pending => Err(Error::UnexpectedResume(Resume::Continue, "a verdict")),
+        Poll::Pending => Err(NotAtOnce),
     }
 }

@@ -183,7 +183,10 @@ impl Pool {
             Statement::Proposal(proposal) if within(proposal.statement.round) => {
                 let said = self.0.entry(proposal.statement.height).or_default();
                 let key = proposal_key(&proposal.statement);
-                let first = said.proposals.entry(key).or_insert_with(|| proposal.clone());
+                let first = said
+                    .proposals
+                    .entry(key)
+                    .or_insert_with(|| proposal.clone());
                 (first.statement != proposal.statement)
                     .then(|| Evidence::Proposals(Box::new([first.clone(), proposal])))
             }

@@ -3,6 +3,7 @@
 
 mod codec;
 mod context;
+mod door;
 mod engine;
 mod evidence;
 mod message;
@@ -12,6 +13,7 @@ mod types;
 mod vote;
 
 pub use codec::DecodeError;
+pub use door::{Config, Fault, Machine, Output, Timeouts};
 pub use engine::{EngineError, Time};
 pub use evidence::{Evidence, EvidenceError, HEIGHTS_KEPT};
 pub use malachite_types::{NilOrVal, Round, VoteType};
@@ -19,7 +21,7 @@ pub use message::{
     BlockMessage, Decided, MESSAGE_BYTES_MAX, Message, PolkaProof, RETOLD_MAX, RoundProof, VERSION,
 };
 pub use record::{LogError, Record};
-pub use replica::{Config, Fault, Machine, Output, Replica, ReplicaError, Timeouts};
+pub use replica::{Replica, ReplicaError};
 pub use types::{
     BLOCK_BYTES_MAX, BlockHash, Height, MeshId, VOTERS_MAX, Voter, Voters, VotersError,
 };

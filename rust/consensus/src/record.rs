@@ -65,7 +65,8 @@ impl Record {
     pub fn read(log: &[u8]) -> Result<(Vec<Self>, usize), LogError> {
         let (mut records, mut offset) = (Vec::new(), 0);
         while let Some(content) = content_at(log, offset)? {
-            let record = Self::decode(content).map_err(|error| LogError::Content { offset, error })?;
+            let record =
+                Self::decode(content).map_err(|error| LogError::Content { offset, error })?;
             if records.is_empty() && !matches!(record, Self::Height(_)) {
                 return Err(LogError::NoHeight);
             }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hypermesh_id::NodeId;
-use malachite_types::{LinearTimeouts, Round};
+use malachite_types::Round;
 
+use crate::door::{Config, Fault, Machine, Output};
 use crate::engine::{Engine, EngineError, Event, Statement, Time};
-use crate::evidence::{Evidence, HEIGHTS_KEPT, Pool};
+use crate::evidence::{HEIGHTS_KEPT, Pool};
 use crate::message::{Decided, Message, RETOLD_MAX};
 use crate::record::Record;
 use crate::types::{BlockHash, Height, MeshId, Voters};
@@ -20,116 +20,6 @@ const EARLY_BYTES_MAX: usize = 2 << 20;
 /// Decisions that are sent to one question, and kept at hand for such.
 const TOLD_AT_ONCE: u64 = 16;
 const AT_HAND: usize = 64;
-
-/// What is ordered. Nothing of it may depend on anything but the decided blocks.
-pub trait Machine {
-    /// Whether a block would have something to say.
-    fn has_work(&self) -> bool;
-    /// A block for this height.
-    fn propose(&mut self, height: Height) -> Bytes;
-    /// Whether a block may follow those that were applied.
-    ///
-    /// # Errors
-    /// Says which rule it breaks.
-    fn check(&self, height: Height, block: &[u8]) -> Result<(), String>;
-    /// Applies a decided block. Answers who votes on the next height.
-    fn apply(&mut self, decided: &Decided) -> Voters;
-}
-
-/// How a replica behaves; the same on all nodes of a mesh, or it decides slower.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub mesh: MeshId,
-    pub timeouts: Timeouts,
-}
-
-/// How long a node waits, and for what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a proposal, and for the rest of the votes once a quorum has voted in different ways; and by how much more in each
-    /// later round.
-    pub propose: Duration,
-    pub vote: Duration,
-    pub more_each_round: Duration,
-    /// Until it says again what it said in this round.
-    pub repeat: Duration,
-    /// Until it begins a height of which nobody has anything to say.
-    pub idle: Duration,
-    /// Between two tellings of the own height.
-    pub heartbeat: Duration,
-    /// For the decisions that it asked for, before it asks another.
-    pub answer: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            propose: Duration::from_millis(1000),
-            vote: Duration::from_millis(500),
-            more_each_round: Duration::from_millis(500),
-            repeat: Duration::from_millis(2000),
-            idle: Duration::from_secs(30),
-            heartbeat: Duration::from_millis(1000),
-            answer: Duration::from_millis(500),
-        }
-    }
-}
-
-impl Timeouts {
-    /// Longest wait of a round, however late.
-    const MOST: Duration = Duration::from_secs(60);
-
-    fn linear(&self) -> LinearTimeouts {
-        LinearTimeouts {
-            propose: self.propose,
-            propose_delta: self.more_each_round,
-            prevote: self.vote,
-            prevote_delta: self.more_each_round,
-            precommit: self.vote,
-            precommit_delta: self.more_each_round,
-            rebroadcast: self.repeat,
-            max_timeout: Self::MOST,
-        }
-    }
-}
-
-/// What the runtime has to do, in this order.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Output {
-    /// Begin the log anew: it is empty from now on. What was decided before is on the disk by now.
-    NewLog,
-    /// Append to the log.
-    Append(Vec<u8>),
-    /// Put the log on the disk before anything that follows.
-    Flush,
-    /// Put this decision on the disk before anything that follows.
-    Decided(Decided),
-    /// Tell all peers of the mesh: the other voters, and who learns from them.
-    Broadcast(Message),
-    /// Tell one.
-    Send(NodeId, Message),
-    /// Send decisions from this height on that are no longer at hand, from the disk.
-    SendDecided(NodeId, Height),
-    /// A proof against a voter.
-    Evidence(Evidence),
-    /// A peer did what no honest one does.
-    Fault(NodeId, Fault),
-}
-
-/// What no honest node does, as seen by who is told: a reason to distrust the connection, no proof for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Fault {
-    #[error("a signature that is not by whom it names")]
-    Forged,
-    #[error("a block that nobody proposed")]
-    UnaskedBlock,
-    #[error("a block that breaks the rules")]
-    BadBlock,
-    #[error("a decision that nobody asked for, or whose proof is none")]
-    BadDecision,
-}
 
 /// Why a replica stops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -289,7 +179,10 @@ impl<M: Machine, S: Sign> Replica<M, S> {
             None => Some(self.begin_at),
         };
         let asked = self.asked.map(|asked| asked.until);
-        [engine, asked].into_iter().flatten().fold(self.heartbeat_at, Time::min)
+        [engine, asked]
+            .into_iter()
+            .flatten()
+            .fold(self.heartbeat_at, Time::min)
     }
 
     /// Lets time pass.
@@ -309,7 +202,8 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         }
         if self.heartbeat_at <= now {
             self.heartbeat_at = after(now, self.config.timeouts.heartbeat);
-            self.outputs.push_back(Output::Broadcast(Message::Status(self.height)));
+            self.outputs
+                .push_back(Output::Broadcast(Message::Status(self.height)));
             if let Some(engine) = &mut self.engine
                 && engine.deadline().is_none()
             {
@@ -336,7 +230,12 @@ impl<M: Machine, S: Sign> Replica<M, S> {
     ///
     /// # Errors
     /// When this node cannot go on. What a peer does is never an error.
-    pub fn message(&mut self, now: Time, from: NodeId, message: Message) -> Result<(), ReplicaError> {
+    pub fn message(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        message: Message,
+    ) -> Result<(), ReplicaError> {
         match message {
             Message::Status(height) => {
                 self.saw(now, from, height);
@@ -405,7 +304,8 @@ impl<M: Machine, S: Sign> Replica<M, S> {
                     return Ok(());
                 }
                 if !engine.expects(&from, block.round, &hash) {
-                    self.outputs.push_back(Output::Fault(from, Fault::UnaskedBlock));
+                    self.outputs
+                        .push_back(Output::Fault(from, Fault::UnaskedBlock));
                     return Ok(());
                 }
                 let good = self.machine.check(self.height, &block.body);
@@ -425,9 +325,10 @@ impl<M: Machine, S: Sign> Replica<M, S> {
 
     /// Carries out what the engine wants, until it wants nothing.
     fn carry_out(&mut self, now: Time, from: Option<NodeId>) -> Result<(), ReplicaError> {
+        let mut decision = None;
         while let Some(engine) = &mut self.engine {
             let Some(event) = engine.poll() else {
-                return Ok(());
+                break;
             };
             match event {
                 Event::Log(record) => {
@@ -454,11 +355,15 @@ impl<M: Machine, S: Sign> Replica<M, S> {
                         let height = self.height;
                         return Err(EngineError { height, reason }.into());
                     };
-                    self.finish(now, Decided { certificate, body })?;
+                    // After what follows: the own vote that decided it here may decide it elsewhere.
+                    decision = Some(Decided { certificate, body });
                 }
             }
         }
-        Ok(())
+        match decision {
+            Some(decided) => self.finish(now, decided),
+            None => Ok(()),
+        }
     }
 
     fn pooled(&mut self, statement: Statement) {
@@ -511,7 +416,8 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         let nodes: Vec<NodeId> = self.voters.nodes().collect();
         for step in 1..=(self.voters.faults() + 1).min(nodes.len() - 1) {
             let to = nodes[(usize::from(place) + step) % nodes.len()];
-            self.outputs.push_back(Output::Send(to, Message::Retold(votes.clone())));
+            self.outputs
+                .push_back(Output::Send(to, Message::Retold(votes.clone())));
         }
     }
 
@@ -567,7 +473,8 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         }
         peer.helped = (height, now);
         if let Some(decided) = self.at_hand(height) {
-            self.outputs.push_back(Output::Send(to, Message::Decided(decided)));
+            self.outputs
+                .push_back(Output::Send(to, Message::Decided(decided)));
         }
     }
 
@@ -580,14 +487,17 @@ impl<M: Machine, S: Sign> Replica<M, S> {
     /// Answers a question for decisions.
     fn tell(&mut self, to: NodeId, from: Height) {
         if from >= self.height {
-            return self.outputs.push_back(Output::Send(to, Message::Status(self.height)));
+            return self
+                .outputs
+                .push_back(Output::Send(to, Message::Status(self.height)));
         }
         if self.at_hand(from).is_none() {
             return self.outputs.push_back(Output::SendDecided(to, from));
         }
         for height in from.0..from.0.saturating_add(TOLD_AT_ONCE) {
             if let Some(decided) = self.at_hand(Height(height)) {
-                self.outputs.push_back(Output::Send(to, Message::Decided(decided)));
+                self.outputs
+                    .push_back(Output::Send(to, Message::Decided(decided)));
             }
         }
     }
@@ -608,7 +518,10 @@ impl<M: Machine, S: Sign> Replica<M, S> {
     fn surely(&self) -> Height {
         let mut heights: Vec<Height> = self.peers.values().map(|peer| peer.height).collect();
         heights.sort_unstable_by(|a, b| b.cmp(a));
-        heights.get(self.voters.faults()).copied().unwrap_or_default()
+        heights
+            .get(self.voters.faults())
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Asks for the decision of the present height if somebody says that it has it. One height ahead is where others are
@@ -635,18 +548,29 @@ impl<M: Machine, S: Sign> Replica<M, S> {
             peer: Some(peer),
             until,
         });
-        self.outputs.push_back(Output::Send(peer, Message::Ask(self.height)));
+        self.outputs
+            .push_back(Output::Send(peer, Message::Ask(self.height)));
     }
 
-    fn decided_elsewhere(&mut self, now: Time, from: NodeId, decided: Decided) -> Result<(), ReplicaError> {
+    fn decided_elsewhere(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        decided: Decided,
+    ) -> Result<(), ReplicaError> {
         let height = decided.certificate.height;
         if height != self.height {
             return Ok(());
         }
-        let good = proves(&decided.certificate, &self.config.mesh, &self.voters, &self.signer)
-            && BlockHash::of(&decided.body) == decided.certificate.block;
+        let good = proves(
+            &decided.certificate,
+            &self.config.mesh,
+            &self.voters,
+            &self.signer,
+        ) && BlockHash::of(&decided.body) == decided.certificate.block;
         if !good {
-            self.outputs.push_back(Output::Fault(from, Fault::BadDecision));
+            self.outputs
+                .push_back(Output::Fault(from, Fault::BadDecision));
             // It answered, badly: somebody else is asked now.
             if self.asked.is_some_and(|asked| asked.peer == Some(from)) {
                 self.asked = None;

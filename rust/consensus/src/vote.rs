@@ -205,7 +205,11 @@ impl Signed<Vote> {
     /// Whether its voter, who is one of these, signed it for this mesh.
     pub fn verifies(&self, mesh: &MeshId, voters: &Voters, by: &impl Verify) -> bool {
         voters.get(&self.statement.voter.0).is_some_and(|voter| {
-            by.verify(&voter.key, &self.statement.sign_bytes(mesh), &self.signature)
+            by.verify(
+                &voter.key,
+                &self.statement.sign_bytes(mesh),
+                &self.signature,
+            )
         })
     }
 }
@@ -214,7 +218,11 @@ impl Signed<Proposal> {
     /// Whether its proposer, who is one of these, signed it for this mesh.
     pub fn verifies(&self, mesh: &MeshId, voters: &Voters, by: &impl Verify) -> bool {
         voters.get(&self.statement.proposer.0).is_some_and(|voter| {
-            by.verify(&voter.key, &self.statement.sign_bytes(mesh), &self.signature)
+            by.verify(
+                &voter.key,
+                &self.statement.sign_bytes(mesh),
+                &self.signature,
+            )
         })
     }
 }
@@ -274,7 +282,11 @@ impl Certificate {
         by: &impl Verify,
     ) -> Result<(), CertificateError> {
         let mut nodes = self.signatures.iter().map(|(node, _)| node);
-        if !nodes.clone().zip(nodes.by_ref().skip(1)).all(|(a, b)| a < b) {
+        if !nodes
+            .clone()
+            .zip(nodes.by_ref().skip(1))
+            .all(|(a, b)| a < b)
+        {
             return Err(CertificateError::Order);
         }
         if self.signatures.len() < voters.quorum() {

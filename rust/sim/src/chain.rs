@@ -25,7 +25,10 @@ impl Membership {
 
     pub(crate) fn voters(&self, height: Height) -> Voters {
         let voting = (0..self.nodes).filter(|node| !self.rests(*node, height));
-        #[expect(clippy::expect_used, reason = "a simulation of no voters is a defect of the simulator")]
+        #[expect(
+            clippy::expect_used,
+            reason = "a simulation of no voters is a defect of the simulator"
+        )]
         Voters::new(voting.map(|node| SimKey::voter(node).clone())).expect("keys of the simulator")
     }
 }
@@ -85,6 +88,7 @@ impl Machine for Chain {
 
     fn apply(&mut self, decided: &Decided) -> Voters {
         self.tip = decided.certificate.block;
-        self.membership.voters(Height(decided.certificate.height.0 + 1))
+        self.membership
+            .voters(Height(decided.certificate.height.0 + 1))
     }
 }

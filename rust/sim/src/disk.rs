@@ -29,7 +29,8 @@ impl Disk {
     /// The power goes: of what was not flushed, any number of bytes came to the disk.
     pub(crate) fn crash(&mut self, random: &mut Random) {
         let loose = (self.log.len() - self.durable) as u64;
-        self.log.truncate(self.durable + random.between(0, loose) as usize);
+        self.log
+            .truncate(self.durable + random.between(0, loose) as usize);
     }
 
     pub(crate) fn log(&self) -> &[u8] {

@@ -54,25 +54,39 @@ impl Watch {
     }
 
     fn is_honest(&self, node: &NodeId) -> bool {
-        (0..self.honest.len()).any(|number| SimKey::of(number).node() == *node && self.honest[number])
+        (0..self.honest.len())
+            .any(|number| SimKey::of(number).node() == *node && self.honest[number])
     }
 
     /// An honest node decided.
-    pub(crate) fn decided(&mut self, node: usize, before: usize, decided: &Decided) -> Result<(), Violation> {
+    pub(crate) fn decided(
+        &mut self,
+        node: usize,
+        before: usize,
+        decided: &Decided,
+    ) -> Result<(), Violation> {
         let certificate = &decided.certificate;
         let height = certificate.height;
         if height.0 != before as u64 + 1 {
-            return Err(Violation(format!("node {node} decided {height} after {before}")));
+            return Err(Violation(format!(
+                "node {node} decided {height} after {before}"
+            )));
         }
         let voters = self.membership.voters(height);
         if let Err(error) = certificate.verify(&self.mesh, &voters, &SimKey::of(node)) {
-            return Err(Violation(format!("certificate of {height} at node {node}: {error}")));
+            return Err(Violation(format!(
+                "certificate of {height} at node {node}: {error}"
+            )));
         }
         if BlockHash::of(&decided.body) != certificate.block {
-            return Err(Violation(format!("node {node} has another block for {height}")));
+            return Err(Violation(format!(
+                "node {node} has another block for {height}"
+            )));
         }
         if decided.body.last() == Some(&crate::chain::FORBIDDEN) {
-            return Err(Violation(format!("a forbidden block was decided at {height}")));
+            return Err(Violation(format!(
+                "a forbidden block was decided at {height}"
+            )));
         }
         let first = self.decided.entry(height).or_insert(certificate.block);
         if *first != certificate.block {
@@ -87,9 +101,11 @@ impl Watch {
     /// An honest node tells its own vote.
     pub(crate) fn voted(&mut self, node: usize, vote: &Vote) -> Result<(), Violation> {
         let key = (node, vote.height, vote.round, vote.phase);
-        let first = self.votes.entry(key).or_insert_with(|| vote.block.clone());
+        let first = self.votes.entry(key).or_insert_with(|| vote.block);
         if *first != vote.block {
-            return Err(Violation(format!("honest node {node} voted twice: {vote:?} and {first:?}")));
+            return Err(Violation(format!(
+                "honest node {node} voted twice: {vote:?} and {first:?}"
+            )));
         }
         Ok(())
     }
@@ -97,9 +113,14 @@ impl Watch {
     /// An honest node tells its own proposal.
     pub(crate) fn proposed(&mut self, node: usize, proposal: &Proposal) -> Result<(), Violation> {
         let key = (node, proposal.height, proposal.round);
-        let first = self.proposals.entry(key).or_insert_with(|| proposal.clone());
+        let first = self
+            .proposals
+            .entry(key)
+            .or_insert_with(|| proposal.clone());
         if first != proposal {
-            return Err(Violation(format!("honest node {node} proposed twice: {proposal:?}")));
+            return Err(Violation(format!(
+                "honest node {node} proposed twice: {proposal:?}"
+            )));
         }
         Ok(())
     }
@@ -114,7 +135,7 @@ impl Watch {
         }
         let voter = vote.voter.0;
         let key = (instance, voter, vote.height, vote.round, vote.phase);
-        let first = self.heard.entry(key).or_insert_with(|| vote.block.clone());
+        let first = self.heard.entry(key).or_insert_with(|| vote.block);
         if *first != vote.block {
             self.exposed.insert((instance, voter));
         }
@@ -127,14 +148,22 @@ impl Watch {
     }
 
     /// An honest node says that it has a proof.
-    pub(crate) fn evidence(&mut self, instance: usize, evidence: &Evidence) -> Result<(), Violation> {
+    pub(crate) fn evidence(
+        &mut self,
+        instance: usize,
+        evidence: &Evidence,
+    ) -> Result<(), Violation> {
         let voters = self.membership.voters(evidence.height());
         if let Err(error) = evidence.verify(&self.mesh, &voters, &SimKey::of(0)) {
-            return Err(Violation(format!("evidence that proves nothing: {error}: {evidence:?}")));
+            return Err(Violation(format!(
+                "evidence that proves nothing: {error}: {evidence:?}"
+            )));
         }
         let culprit = evidence.culprit();
         if self.is_honest(&culprit) {
-            return Err(Violation(format!("evidence against an honest node: {evidence:?}")));
+            return Err(Violation(format!(
+                "evidence against an honest node: {evidence:?}"
+            )));
         }
         self.proved.insert((instance, culprit));
         Ok(())

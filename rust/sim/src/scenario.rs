@@ -39,10 +39,18 @@ pub struct Scenario {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// A node loses power after it has done so much more.
-    Crash { node: usize, after: u64 },
-    Restart { node: usize },
+    Crash {
+        node: usize,
+        after: u64,
+    },
+    Restart {
+        node: usize,
+    },
     /// Messages from these to those are lost.
-    Cut { from: Vec<usize>, to: Vec<usize> },
+    Cut {
+        from: Vec<usize>,
+        to: Vec<usize>,
+    },
     /// All ways are open again.
     Mend,
 }
@@ -125,7 +133,7 @@ impl Scenario {
     }
 
     fn partition(&mut self, random: &mut Random) {
-        let side = random.next();
+        let side = random.number();
         let (from, to): (Vec<usize>, Vec<usize>) =
             (0..self.nodes.len()).partition(|node| side >> node & 1 == 1);
         let at = random.below(self.heals);

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
 use hypermesh_consensus::{
-    Config, Decided, Fault, Height, LogError, MeshId, Message, Output, Record, Replica, ReplicaError,
-    Round, Sign, Voters,
+    Config, Decided, Fault, Height, LogError, MeshId, Message, Output, Record, Replica,
+    ReplicaError, Round, Sign, Voters,
 };
 use hypermesh_id::NodeId;
 
@@ -52,8 +52,14 @@ pub type Follow<'a> = &'a mut dyn FnMut(u64, &str);
 
 #[derive(Debug)]
 enum Event {
-    Arrive { to: usize, from: usize, bytes: Bytes },
-    Wake { instance: usize },
+    Arrive {
+        to: usize,
+        from: usize,
+        bytes: Bytes,
+    },
+    Wake {
+        instance: usize,
+    },
     Trouble(Trouble),
     Heal,
 }
@@ -183,12 +189,18 @@ impl<'a> World<'a> {
         self.report.heights = self.heights();
         self.report.time = self.now;
         let proved = self.watch.proved.iter().map(|(_, node)| *node);
-        let number = |node: NodeId| (0..self.scenario.nodes.len()).find(|at| SimKey::of(*at).node() == node);
+        let number =
+            |node: NodeId| (0..self.scenario.nodes.len()).find(|at| SimKey::of(*at).node() == node);
         self.report.proved = proved.filter_map(number).collect();
-        let honest = self.instances.iter().find(|instance| self.scenario.nodes[instance.node].is_none());
+        let honest = self
+            .instances
+            .iter()
+            .find(|instance| self.scenario.nodes[instance.node].is_none());
         self.report.first_round = honest.map_or(0, |honest| {
             let decided = honest.disk.decided.iter();
-            decided.filter(|decided| decided.certificate.round == Round::ZERO).count() as u64
+            decided
+                .filter(|decided| decided.certificate.round == Round::ZERO)
+                .count() as u64
         });
         self.report.trace = *self.trace.finalize().as_bytes();
         Ok(self.report)
@@ -313,7 +325,13 @@ impl<'a> World<'a> {
         };
         if honest && let Message::Vote(vote) = &message {
             let at = (replica.height(), replica.round());
-            if good(vote, replica.height(), replica.voters(), &self.scenario.nodes, self.scenario.changes) {
+            if good(
+                vote,
+                replica.height(),
+                replica.voters(),
+                &self.scenario.nodes,
+                self.scenario.changes,
+            ) {
                 self.watch.heard(to, at, &vote.statement);
             }
         }
@@ -330,10 +348,10 @@ impl<'a> World<'a> {
         let Some(replica) = &mut self.instances[index].replica else {
             return Ok(());
         };
-        if replica.deadline() <= now {
-            if let Err(error) = replica.elapsed(now) {
-                return self.stopped(index, &error);
-            }
+        if replica.deadline() <= now
+            && let Err(error) = replica.elapsed(now)
+        {
+            return self.stopped(index, &error);
         }
         self.drain(index)
     }
@@ -376,26 +394,43 @@ impl<'a> World<'a> {
                     self.watch.decided(node, disk.decided.len(), &decided)?;
                 }
                 disk.decided.push(decided.clone());
-                let what = format!("{node} decides {} in {}", decided.certificate.height, decided.certificate.round);
-                self.note(&what, &decided.certificate.block.0, [index as u64, decided.certificate.height.0]);
+                let what = format!(
+                    "{node} decides {} in {}",
+                    decided.certificate.height, decided.certificate.round
+                );
+                self.note(
+                    &what,
+                    &decided.certificate.block.0,
+                    [index as u64, decided.certificate.height.0],
+                );
             }
             Output::Broadcast(message) => {
                 if honest {
                     self.said(node, &message)?;
                 }
-                let others: Vec<usize> = (0..self.scenario.nodes.len()).filter(|other| *other != node).collect();
+                let others: Vec<usize> = (0..self.scenario.nodes.len())
+                    .filter(|other| *other != node)
+                    .collect();
                 self.tell(index, &others, &message);
             }
             Output::Send(to, message) => {
-                let to = (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
+                let to =
+                    (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
                 if let Some(to) = to {
                     self.tell(index, &[to], &message);
                 }
             }
             Output::SendDecided(to, height) => {
-                let to = (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
+                let to =
+                    (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
                 let from = height.0.saturating_sub(1) as usize;
-                let decided: Vec<Decided> = disk.decided.iter().skip(from).take(FROM_DISK).cloned().collect();
+                let decided: Vec<Decided> = disk
+                    .decided
+                    .iter()
+                    .skip(from)
+                    .take(FROM_DISK)
+                    .cloned()
+                    .collect();
                 for decided in decided {
                     if let Some(to) = to {
                         self.tell(index, &[to], &Message::Decided(decided));
@@ -409,11 +444,15 @@ impl<'a> World<'a> {
             }
             Output::Fault(peer, fault) => {
                 self.report.faults += 1;
-                let number = (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == peer);
-                let honest_peer = number.is_some_and(|number| self.scenario.nodes[number].is_none());
+                let number = (0..self.scenario.nodes.len())
+                    .find(|number| SimKey::of(*number).node() == peer);
+                let honest_peer =
+                    number.is_some_and(|number| self.scenario.nodes[number].is_none());
                 // An honest node may pass on a block whose proposal is lost on the way to this one.
                 if honest && honest_peer && fault != Fault::UnaskedBlock {
-                    return Err(Violation(format!("node {node} holds against honest {number:?}: {fault}")));
+                    return Err(Violation(format!(
+                        "node {node} holds against honest {number:?}: {fault}"
+                    )));
                 }
             }
             other => return Err(Violation(format!("the simulator does not know {other:?}"))),
@@ -425,7 +464,9 @@ impl<'a> World<'a> {
     fn said(&mut self, node: usize, message: &Message) -> Result<(), Violation> {
         let me = SimKey::of(node).node();
         match message {
-            Message::Vote(vote) if vote.statement.voter.0 == me => self.watch.voted(node, &vote.statement),
+            Message::Vote(vote) if vote.statement.voter.0 == me => {
+                self.watch.voted(node, &vote.statement)
+            }
             Message::Proposal(proposal) if proposal.statement.proposer.0 == me => {
                 self.watch.proposed(node, &proposal.statement)
             }
@@ -466,7 +507,8 @@ impl<'a> World<'a> {
                 continue;
             }
             self.report.messages += 1;
-            let lost = self.cut.contains(&(from, to)) || (!self.healed && self.random.chance(self.scenario.loss));
+            let lost = self.cut.contains(&(from, to))
+                || (!self.healed && self.random.chance(self.scenario.loss));
             if lost {
                 continue;
             }
@@ -567,11 +609,17 @@ fn brief(message: &Message) -> String {
     match message {
         Message::Vote(vote) => {
             let vote = &vote.statement;
-            format!("{:?} {}/{} {:?}", vote.phase, vote.height, vote.round, vote.block)
+            format!(
+                "{:?} {}/{} {:?}",
+                vote.phase, vote.height, vote.round, vote.block
+            )
         }
         Message::Proposal(proposal) => {
             let proposal = &proposal.statement;
-            format!("proposal {}/{} {:?}", proposal.height, proposal.round, proposal.block)
+            format!(
+                "proposal {}/{} {:?}",
+                proposal.height, proposal.round, proposal.block
+            )
         }
         Message::Block(block) => format!("block {}/{}", block.height, block.round),
         Message::Polka(_) => "polka".into(),

@@ -66,17 +66,25 @@ fn proposal() -> impl Strategy<Value = Signed<Proposal>> {
 
 fn decided() -> impl Strategy<Value = Decided> {
     let signatures = proptest::collection::btree_map(any::<[u8; 32]>(), sig(), 0..9);
-    (any::<u64>(), round(), hash(), signatures, vec(any::<u8>(), 0..99)).prop_map(
-        |(height, round, block, signatures, body)| Decided {
+    (
+        any::<u64>(),
+        round(),
+        hash(),
+        signatures,
+        vec(any::<u8>(), 0..99),
+    )
+        .prop_map(|(height, round, block, signatures, body)| Decided {
             certificate: Certificate {
                 height: Height(height),
                 round,
                 block,
-                signatures: signatures.into_iter().map(|(node, sig)| (NodeId(node), sig)).collect(),
+                signatures: signatures
+                    .into_iter()
+                    .map(|(node, sig)| (NodeId(node), sig))
+                    .collect(),
             },
             body: body.into(),
-        },
-    )
+        })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -218,8 +226,14 @@ fn counts_that_lie_reserve_nothing() {
     let mut bytes = Message::Retold(Vec::new()).encode(&MESH).to_vec();
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&1000u32.to_le_bytes());
-    assert_eq!(Message::decode(&bytes, &MESH), Err(DecodeError::Short("votes")));
+    assert_eq!(
+        Message::decode(&bytes, &MESH),
+        Err(DecodeError::Short("votes"))
+    );
     bytes[end - 4..].copy_from_slice(&u32::MAX.to_le_bytes());
     let refused = Message::decode(&bytes, &MESH);
-    assert!(matches!(refused, Err(DecodeError::TooMany { what: "votes", .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(DecodeError::TooMany { what: "votes", .. })),
+        "{refused:?}"
+    );
 }

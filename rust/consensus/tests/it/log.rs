@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use hypermesh_consensus::{
-    BlockHash, BlockMessage, Height, Message, NilOrVal, Output, Proposal, Record, ReplicaError, Round,
-    Sign, Signed, Signer, Vote, VoteType, Voters,
+    BlockHash, BlockMessage, Height, Message, NilOrVal, Output, Proposal, Record, ReplicaError,
+    Round, Sign, Signed, Signer, Vote, VoteType, Voters,
 };
 
 use super::small::replica;
@@ -79,7 +79,10 @@ impl Runtime {
             Output::Broadcast(Message::Vote(vote)) => {
                 let vote = vote.statement;
                 assert_eq!(vote.voter.0, key(ME).node());
-                let first = self.said.entry((vote.round, vote.phase)).or_insert(vote.block.clone());
+                let first = self
+                    .said
+                    .entry((vote.round, vote.phase))
+                    .or_insert(vote.block);
                 self.twice |= *first != vote.block;
             }
             _ => {}
@@ -93,9 +96,11 @@ fn first_story() -> Vec<(u8, Message)> {
     let body = Bytes::from([&1u64.to_le_bytes()[..], b"first"].concat());
     let block = NilOrVal::Val(BlockHash::of(&body));
     let proposer = number(&voters, Height(1), 0);
-    let mut story: Vec<(u8, Message)> = proposal(proposer, 0, &body).map(|message| (proposer, message)).into();
+    let mut story: Vec<(u8, Message)> = proposal(proposer, 0, &body)
+        .map(|message| (proposer, message))
+        .into();
     for by in [0, 2, 3] {
-        story.push((by, signed_vote(by, VoteType::Prevote, 0, block.clone())));
+        story.push((by, signed_vote(by, VoteType::Prevote, 0, block)));
     }
     // The round ends without a decision.
     for by in [0, 2, 3] {
@@ -115,7 +120,7 @@ fn second_story() -> Vec<(u8, Message)> {
         story.extend(proposal(proposer, round, &body).map(|message| (proposer, message)));
         for phase in [VoteType::Prevote, VoteType::Precommit] {
             for by in [0, 2] {
-                story.push((by, signed_vote(by, phase, round, block.clone())));
+                story.push((by, signed_vote(by, phase, round, block)));
             }
             story.push((3, signed_vote(3, phase, round, NilOrVal::Nil)));
         }
@@ -216,7 +221,14 @@ fn a_log_ahead_of_the_decisions_stops_the_node() {
         voters: voters(4),
         tag: 0,
     };
-    let refused = hypermesh_consensus::Replica::new(config, key(0), machine, (Height(3), voters(4)), records, 0);
+    let refused = hypermesh_consensus::Replica::new(
+        config,
+        key(0),
+        machine,
+        (Height(3), voters(4)),
+        records,
+        0,
+    );
     let expected = ReplicaError::Missing {
         log: Height(9),
         decided: 2,

@@ -1,4 +1,5 @@
 //! Tests of the public face of agreement.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod codec;
 mod log;

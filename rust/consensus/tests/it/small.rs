@@ -49,7 +49,15 @@ pub(super) fn replica(number: u8, count: u8, work: u64, log: Vec<Record>) -> Rep
         mesh: MESH,
         timeouts: Timeouts::default(),
     };
-    Replica::new(config, key(number), machine, (Height(1), voters(count)), log, 0).unwrap()
+    Replica::new(
+        config,
+        key(number),
+        machine,
+        (Height(1), voters(count)),
+        log,
+        0,
+    )
+    .unwrap()
 }
 
 #[test]
@@ -59,7 +67,10 @@ fn one_alone_decides_what_it_has_and_then_rests() {
     while decided.len() < 3 {
         while let Some(output) = alone.poll_output() {
             if let Output::Decided(block) = output {
-                block.certificate.verify(&MESH, &voters(1), &key(0)).unwrap();
+                block
+                    .certificate
+                    .verify(&MESH, &voters(1), &key(0))
+                    .unwrap();
                 decided.push(block.certificate.height);
             }
         }
@@ -70,7 +81,10 @@ fn one_alone_decides_what_it_has_and_then_rests() {
     // No work, nothing begins before the idle time, but for the telling of its height.
     while now < 29_000_000_000 {
         while let Some(output) = alone.poll_output() {
-            assert!(matches!(output, Output::Broadcast(Message::Status(Height(4)))), "{output:?}");
+            assert!(
+                matches!(output, Output::Broadcast(Message::Status(Height(4)))),
+                "{output:?}"
+            );
         }
         now = alone.deadline().max(now);
         alone.elapsed(now).unwrap();
@@ -80,7 +94,9 @@ fn one_alone_decides_what_it_has_and_then_rests() {
 
 #[test]
 fn four_decide_the_same() {
-    let mut replicas: Vec<_> = (0..4).map(|number| replica(number, 4, 2, Vec::new())).collect();
+    let mut replicas: Vec<_> = (0..4)
+        .map(|number| replica(number, 4, 2, Vec::new()))
+        .collect();
     let nodes: Vec<NodeId> = (0..4).map(|number| key(number).node()).collect();
     let mut decided: Vec<Vec<Decided>> = vec![Vec::new(); 4];
     let mut mail: VecDeque<(usize, usize, Bytes)> = VecDeque::new();
@@ -109,15 +125,28 @@ fn four_decide_the_same() {
                 replicas[to].message(now, nodes[from], message).unwrap();
             }
             None => {
-                now = replicas.iter().map(Replica::deadline).min().unwrap().max(now);
-                replicas.iter_mut().for_each(|replica| replica.elapsed(now).unwrap());
+                now = replicas
+                    .iter()
+                    .map(Replica::deadline)
+                    .min()
+                    .unwrap()
+                    .max(now);
+                replicas
+                    .iter_mut()
+                    .for_each(|replica| replica.elapsed(now).unwrap());
             }
         }
     }
     assert!(decided.iter().all(|blocks| {
-        blocks.iter().zip(&decided[0]).all(|(one, other)| one.certificate.block == other.certificate.block)
+        blocks
+            .iter()
+            .zip(&decided[0])
+            .all(|(one, other)| one.certificate.block == other.certificate.block)
     }));
-    decided[3][1].certificate.verify(&MESH, &voters(4), &key(0)).unwrap();
+    decided[3][1]
+        .certificate
+        .verify(&MESH, &voters(4), &key(0))
+        .unwrap();
     let mut few = decided[0][0].certificate.clone();
     few.signatures.truncate(2);
     assert!(few.verify(&MESH, &voters(4), &key(0)).is_err());

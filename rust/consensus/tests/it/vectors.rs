@@ -20,12 +20,21 @@ fn hex(bytes: &[u8]) -> String {
 fn ours() -> String {
     let key = key(0);
     let hash = BlockHash::of(b"a block");
-    let mut text = format!("block 6120626c6f636b\nhash {}\nsigner {}\n", hex(&hash.0), hex(&key.node().0));
+    let mut text = format!(
+        "block 6120626c6f636b\nhash {}\nsigner {}\n",
+        hex(&hash.0),
+        hex(&key.node().0)
+    );
     let votes = [
         (VoteType::Prevote, 1, Round::new(0), NilOrVal::Val(hash)),
         (VoteType::Prevote, 1, Round::new(0), NilOrVal::Nil),
         (VoteType::Precommit, 1, Round::new(0), NilOrVal::Val(hash)),
-        (VoteType::Precommit, u64::MAX, Round::new(u32::MAX - 1), NilOrVal::Nil),
+        (
+            VoteType::Precommit,
+            u64::MAX,
+            Round::new(u32::MAX - 1),
+            NilOrVal::Nil,
+        ),
     ];
     for (phase, height, round, block) in votes {
         let vote = Vote {
@@ -47,7 +56,12 @@ fn ours() -> String {
             proposer: Signer(key.node()),
         };
         let bytes = proposal.sign_bytes(&MESH);
-        let _ = writeln!(text, "proposal {} {}", hex(&bytes), hex(&key.sign(&bytes).0));
+        let _ = writeln!(
+            text,
+            "proposal {} {}",
+            hex(&bytes),
+            hex(&key.sign(&bytes).0)
+        );
     }
     text
 }
@@ -66,7 +80,10 @@ fn what_is_signed_stays() {
 fn no_statement_is_another() {
     // The same bytes after the label would be a vote here and a proposal there.
     let lines: Vec<String> = ours().lines().map(str::to_owned).collect();
-    let signed: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    let signed: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.split(' ').nth(1))
+        .collect();
     for (number, one) in signed.iter().enumerate() {
         assert!(signed[number + 1..].iter().all(|other| one != other));
     }

@@ -24,7 +24,13 @@ impl Actor for DoubleProposals {
                 Message::Block(block) => {
                     let body = other_body(&block.body).into();
                     let block = block.clone();
-                    desk.send(*to, Message::Block(BlockMessage { body, ..block.clone() }));
+                    desk.send(
+                        *to,
+                        Message::Block(BlockMessage {
+                            body,
+                            ..block.clone()
+                        }),
+                    );
                     desk.send(*to, Message::Block(block));
                 }
                 Message::Proposal(proposal) => {

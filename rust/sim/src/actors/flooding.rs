@@ -24,9 +24,15 @@ impl Actor for Flooding {
             voter: Signer(desk.key.node()),
         };
         let signature = desk.key.sign(&statement.sign_bytes(&desk.mesh));
-        desk.pass(to, &Message::Vote(Signed { statement, signature }));
+        desk.pass(
+            to,
+            &Message::Vote(Signed {
+                statement,
+                signature,
+            }),
+        );
         let round = Round::new(desk.random.below(3) as u32);
-        let noise = desk.random.next().to_le_bytes().to_vec();
+        let noise = desk.random.number().to_le_bytes().to_vec();
         desk.pass(
             to,
             &Message::Block(BlockMessage {

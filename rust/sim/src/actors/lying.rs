@@ -10,7 +10,7 @@ pub(crate) struct Lying;
 impl Actor for Lying {
     fn tells(&mut self, desk: &mut Desk<'_>, to: &[usize], message: &Message) {
         let lie = match message.clone() {
-            Message::Status(_) => Message::Status(Height(desk.random.next() >> 8)),
+            Message::Status(_) => Message::Status(Height(desk.random.number() >> 8)),
             Message::Decided(decided) => Message::Decided(changed(desk, decided)),
             other => other,
         };

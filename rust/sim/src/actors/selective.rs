@@ -14,7 +14,7 @@ pub(crate) struct Selective {
 impl Selective {
     pub(crate) fn new(random: &mut Random) -> Self {
         Self {
-            victims: random.next(),
+            victims: random.number(),
             by: random.chance(0.5).then(|| random.between(50, 500) * MS),
         }
     }

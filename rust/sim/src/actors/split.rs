@@ -15,7 +15,14 @@ impl Actor for Split {
                 let contrary = Message::Vote(contrary(desk, vote));
                 for to in to {
                     let even = to % 2 == 0;
-                    desk.send(*to, if even { message.clone() } else { contrary.clone() });
+                    desk.send(
+                        *to,
+                        if even {
+                            message.clone()
+                        } else {
+                            contrary.clone()
+                        },
+                    );
                 }
             }
             // Would retell the own double vote.
