@@ -1,0 +1,94 @@
+//! What the simulated mesh orders: a chain of blocks that name their predecessors, with voters that change by a rule.
+
+use bytes::Bytes;
+use hypermesh_consensus::{BlockHash, Decided, Height, Machine, Voters};
+
+use crate::keys::SimKey;
+
+/// Heights between two changes of the voters.
+const CHANGE_EVERY: u64 = 5;
+/// Byte of a block that breaks the rules, whatever else it says.
+pub(crate) const FORBIDDEN: u8 = 0xff;
+
+/// Who votes on which height.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    /// All nodes, and whether one of them rests while the others vote.
+    pub(crate) nodes: usize,
+    pub(crate) changes: bool,
+}
+
+impl Membership {
+    pub(crate) fn rests(&self, node: usize, height: Height) -> bool {
+        self.changes && (height.0 / CHANGE_EVERY) % self.nodes as u64 == node as u64
+    }
+
+    pub(crate) fn voters(&self, height: Height) -> Voters {
+        let voting = (0..self.nodes).filter(|node| !self.rests(*node, height));
+        #[expect(
+            clippy::expect_used,
+            reason = "a simulation of no voters is a defect of the simulator"
+        )]
+        Voters::new(voting.map(|node| SimKey::voter(node).clone())).expect("keys of the simulator")
+    }
+}
+
+/// A chain: each block is its height, the hash of the one before, and some bytes of its proposer's.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) membership: Membership,
+    pub(crate) node: usize,
+    pub(crate) tip: BlockHash,
+    /// Blocks proposed, so that no two are the same.
+    pub(crate) proposed: u64,
+}
+
+impl Chain {
+    pub(crate) fn new(membership: Membership, node: usize) -> Self {
+        Self {
+            membership,
+            node,
+            tip: BlockHash([0; 32]),
+            proposed: 0,
+        }
+    }
+
+    pub(crate) fn block(&mut self, height: Height) -> Vec<u8> {
+        self.proposed += 1;
+        let mut block = height.0.to_le_bytes().to_vec();
+        block.extend(self.tip.0);
+        block.push(self.node as u8);
+        block.extend(self.proposed.to_le_bytes());
+        block
+    }
+}
+
+impl Machine for Chain {
+    fn has_work(&self) -> bool {
+        true
+    }
+
+    fn propose(&mut self, height: Height) -> Bytes {
+        self.block(height).into()
+    }
+
+    fn check(&self, height: Height, block: &[u8]) -> Result<(), String> {
+        let (head, rest) = block.split_at_checked(40).ok_or("it is too short")?;
+        if head[..8] != height.0.to_le_bytes() {
+            return Err("it is of another height".into());
+        }
+        if head[8..] != self.tip.0 {
+            return Err("it does not follow the last one".into());
+        }
+        match rest.last() {
+            Some(&FORBIDDEN) | None => Err("it says what is forbidden".into()),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, decided: &Decided) -> Voters {
+        self.tip = decided.certificate.block;
+        self.membership
+            .voters(Height(decided.certificate.height.0 + 1))
+    }
+}

@@ -1,0 +1,181 @@
+//! What must never be, checked at every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use hypermesh_consensus::{
+    BlockHash, Decided, Evidence, Height, MeshId, NilOrVal, Proposal, Round, Sign, Vote, VoteType,
+};
+use hypermesh_id::NodeId;
+
+use crate::chain::Membership;
+use crate::keys::SimKey;
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+type Said<K, V> = BTreeMap<K, V>;
+
+/// Watches a run.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    mesh: MeshId,
+    membership: Membership,
+    honest: Vec<bool>,
+    decided: BTreeMap<Height, BlockHash>,
+    votes: Said<(usize, Height, Round, VoteType), NilOrVal<BlockHash>>,
+    proposals: Said<(usize, Height, Round), Proposal>,
+    /// Double votes that came to an honest node, by instance and culprit, and those that were proved.
+    heard: BTreeMap<(usize, NodeId, Height, Round, VoteType), NilOrVal<BlockHash>>,
+    exposed: BTreeSet<(usize, NodeId)>,
+    pub(crate) proved: BTreeSet<(usize, NodeId)>,
+}
+
+impl Watch {
+    pub(crate) fn new(mesh: MeshId, membership: Membership, honest: Vec<bool>) -> Self {
+        Self {
+            mesh,
+            membership,
+            honest,
+            decided: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            proposals: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            exposed: BTreeSet::new(),
+            proved: BTreeSet::new(),
+        }
+    }
+
+    fn is_honest(&self, node: &NodeId) -> bool {
+        (0..self.honest.len())
+            .any(|number| SimKey::of(number).node() == *node && self.honest[number])
+    }
+
+    /// An honest node decided.
+    pub(crate) fn decided(
+        &mut self,
+        node: usize,
+        before: usize,
+        decided: &Decided,
+    ) -> Result<(), Violation> {
+        let certificate = &decided.certificate;
+        let height = certificate.height;
+        if height.0 != before as u64 + 1 {
+            return Err(Violation(format!(
+                "node {node} decided {height} after {before}"
+            )));
+        }
+        let voters = self.membership.voters(height);
+        if let Err(error) = certificate.verify(&self.mesh, &voters, &SimKey::of(node)) {
+            return Err(Violation(format!(
+                "certificate of {height} at node {node}: {error}"
+            )));
+        }
+        if BlockHash::of(&decided.body) != certificate.block {
+            return Err(Violation(format!(
+                "node {node} has another block for {height}"
+            )));
+        }
+        if decided.body.last() == Some(&crate::chain::FORBIDDEN) {
+            return Err(Violation(format!(
+                "a forbidden block was decided at {height}"
+            )));
+        }
+        let first = self.decided.entry(height).or_insert(certificate.block);
+        if *first != certificate.block {
+            return Err(Violation(format!(
+                "two decisions of {height}: {first} and {}",
+                certificate.block
+            )));
+        }
+        Ok(())
+    }
+
+    /// An honest node tells its own vote.
+    pub(crate) fn voted(&mut self, node: usize, vote: &Vote) -> Result<(), Violation> {
+        let key = (node, vote.height, vote.round, vote.phase);
+        let first = self.votes.entry(key).or_insert_with(|| vote.block);
+        if *first != vote.block {
+            return Err(Violation(format!(
+                "honest node {node} voted twice: {vote:?} and {first:?}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// An honest node tells its own proposal.
+    pub(crate) fn proposed(&mut self, node: usize, proposal: &Proposal) -> Result<(), Violation> {
+        let key = (node, proposal.height, proposal.round);
+        let first = self
+            .proposals
+            .entry(key)
+            .or_insert_with(|| proposal.clone());
+        if first != proposal {
+            return Err(Violation(format!(
+                "honest node {node} proposed twice: {proposal:?}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A good vote came to a node that is at this height and round.
+    pub(crate) fn heard(&mut self, instance: usize, at: (Height, Round), vote: &Vote) {
+        let (height, round) = at;
+        let now = vote.height == height && vote.round.as_i64() <= round.as_i64().max(0) + 5;
+        let lately = vote.height < height && vote.height.0 + 8 > height.0;
+        if !(now || lately) || vote.round.as_i64() > 14 {
+            return;
+        }
+        let voter = vote.voter.0;
+        let key = (instance, voter, vote.height, vote.round, vote.phase);
+        let first = self.heard.entry(key).or_insert_with(|| vote.block);
+        if *first != vote.block {
+            self.exposed.insert((instance, voter));
+        }
+    }
+
+    /// A node lost its memory: what it had heard and not yet proved is gone.
+    pub(crate) fn crashed(&mut self, instance: usize) {
+        self.heard.retain(|key, _| key.0 != instance);
+        self.exposed.retain(|key| key.0 != instance);
+    }
+
+    /// An honest node says that it has a proof.
+    pub(crate) fn evidence(
+        &mut self,
+        instance: usize,
+        evidence: &Evidence,
+    ) -> Result<(), Violation> {
+        let voters = self.membership.voters(evidence.height());
+        if let Err(error) = evidence.verify(&self.mesh, &voters, &SimKey::of(0)) {
+            return Err(Violation(format!(
+                "evidence that proves nothing: {error}: {evidence:?}"
+            )));
+        }
+        let culprit = evidence.culprit();
+        if self.is_honest(&culprit) {
+            return Err(Violation(format!(
+                "evidence against an honest node: {evidence:?}"
+            )));
+        }
+        self.proved.insert((instance, culprit));
+        Ok(())
+    }
+
+    /// At the end: whoever lied to one node's face is proved to have.
+    pub(crate) fn end(&self) -> Result<(), Violation> {
+        match self.exposed.difference(&self.proved).next() {
+            Some((instance, culprit)) => Err(Violation(format!(
+                "instance {instance} saw {culprit} vote twice and has no proof"
+            ))),
+            None => Ok(()),
+        }
+    }
+}

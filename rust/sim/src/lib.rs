@@ -1,0 +1,37 @@
+//! A mesh that orders, in virtual time: any number of things go wrong, some nodes lie, and what must never be is checked at
+//! every step. The same seed gives the same run.
+#![forbid(unsafe_code)]
+
+mod actors;
+mod chain;
+mod disk;
+mod invariants;
+mod keys;
+mod random;
+mod scenario;
+mod world;
+
+pub use actors::Behaviour;
+pub use invariants::Violation;
+pub use keys::{NODES_MAX, SimKey};
+pub use random::Random;
+pub use scenario::{Scenario, Trouble};
+pub use world::{Follow, Report};
+
+use world::World;
+
+/// Runs a scenario to its end.
+///
+/// # Errors
+/// What must never be, and was.
+pub fn run(scenario: &Scenario) -> Result<Report, Violation> {
+    World::new(scenario, None).run()
+}
+
+/// The same, telling each thing that happens.
+///
+/// # Errors
+/// As [`run`].
+pub fn retell(scenario: &Scenario, mut follow: impl FnMut(u64, &str)) -> Result<Report, Violation> {
+    World::new(scenario, Some(&mut follow)).run()
+}

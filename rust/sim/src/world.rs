@@ -1,0 +1,633 @@
+//! The mesh in virtual time: nodes, their disks, and a network between them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+
+use bytes::Bytes;
+use hypermesh_consensus::{
+    Config, Decided, Fault, Height, LogError, MeshId, Message, Output, Record, Replica,
+    ReplicaError, Round, Sign, Voters,
+};
+use hypermesh_id::NodeId;
+
+use crate::actors::{Actor, Behaviour, Desk, MS};
+use crate::chain::{Chain, Membership};
+use crate::disk::Disk;
+use crate::invariants::{Violation, Watch};
+use crate::keys::SimKey;
+use crate::random::Random;
+use crate::scenario::{Scenario, Trouble};
+
+/// The mesh of all simulations.
+const MESH: MeshId = MeshId(*b"the mesh of the simulator, no 01");
+/// Steps of one run at most: what needs more has run wild.
+const STEPS_MAX: u64 = 20_000_000;
+/// Decisions that a node sends from its disk at once.
+const FROM_DISK: usize = 16;
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub seed: u64,
+    /// Least and most heights that honest nodes decided.
+    pub heights: (u64, u64),
+    /// How many of the heights were decided in round 0.
+    pub first_round: u64,
+    /// Virtual nanoseconds, steps, messages sent.
+    pub time: u64,
+    pub steps: u64,
+    pub messages: u64,
+    /// Numbers of the nodes that were proved to have lied.
+    pub proved: BTreeSet<usize>,
+    /// What honest nodes held against connections.
+    pub faults: u64,
+    /// How often agreement stood still without a timer.
+    pub nudges: u64,
+    /// Of all that happened, in order.
+    pub trace: [u8; 32],
+}
+
+/// One thing that happened, for those who want to follow a run.
+pub type Follow<'a> = &'a mut dyn FnMut(u64, &str);
+
+#[derive(Debug)]
+enum Event {
+    Arrive {
+        to: usize,
+        from: usize,
+        bytes: Bytes,
+    },
+    Wake {
+        instance: usize,
+    },
+    Trouble(Trouble),
+    Heal,
+}
+
+/// A running copy of a node: one each, two of twins.
+#[derive(Debug)]
+struct Instance {
+    node: usize,
+    replica: Option<Replica<Chain, SimKey>>,
+    disk: Disk,
+    actor: Option<Box<dyn Actor>>,
+    /// The earliest wake-up that is planned.
+    wakes: u64,
+    /// Outputs until the power goes.
+    crashes: Option<u64>,
+}
+
+/// A run under way.
+pub(crate) struct World<'a> {
+    scenario: &'a Scenario,
+    now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    events: Vec<Option<Event>>,
+    instances: Vec<Instance>,
+    cut: BTreeSet<(usize, usize)>,
+    healed: bool,
+    random: Random,
+    watch: Watch,
+    report: Report,
+    trace: blake3::Hasher,
+    follow: Option<Follow<'a>>,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(scenario: &'a Scenario, follow: Option<Follow<'a>>) -> Self {
+        let mut random = Random::new(scenario.seed, 2);
+        let membership = Membership {
+            nodes: scenario.nodes.len(),
+            changes: scenario.changes,
+        };
+        let honest: Vec<bool> = scenario.nodes.iter().map(Option::is_none).collect();
+        let mut instances = Vec::new();
+        for (node, behaviour) in scenario.nodes.iter().enumerate() {
+            let copies = 1 + usize::from(*behaviour == Some(Behaviour::Twins));
+            for _ in 0..copies {
+                instances.push(Instance {
+                    node,
+                    replica: None,
+                    disk: Disk::default(),
+                    actor: behaviour.and_then(|behaviour| behaviour.actor(&mut random)),
+                    wakes: u64::MAX,
+                    crashes: None,
+                });
+            }
+        }
+        Self {
+            now: 0,
+            queue: BinaryHeap::new(),
+            events: Vec::new(),
+            instances,
+            cut: BTreeSet::new(),
+            healed: false,
+            random,
+            watch: Watch::new(MESH, membership, honest),
+            report: Report {
+                seed: scenario.seed,
+                heights: (0, 0),
+                first_round: 0,
+                time: 0,
+                steps: 0,
+                messages: 0,
+                proved: BTreeSet::new(),
+                faults: 0,
+                nudges: 0,
+                trace: [0; 32],
+            },
+            trace: blake3::Hasher::new(),
+            scenario,
+            follow,
+        }
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(mut self) -> Result<Report, Violation> {
+        for instance in 0..self.instances.len() {
+            self.start(instance)?;
+        }
+        for (at, trouble) in self.scenario.faults.clone() {
+            self.plan(at, Event::Trouble(trouble));
+        }
+        self.plan(self.scenario.heals, Event::Heal);
+        let mut goal = u64::MAX;
+        while let Some(Reverse((at, number))) = self.queue.pop() {
+            self.now = at;
+            self.report.steps += 1;
+            if self.report.steps > STEPS_MAX {
+                return Err(Violation("it has run wild: too many steps".into()));
+            }
+            let event = self.events.get_mut(number as usize).and_then(Option::take);
+            match event {
+                Some(Event::Arrive { to, from, bytes }) => self.arrive(to, from, &bytes)?,
+                Some(Event::Wake { instance }) => self.wake(instance)?,
+                Some(Event::Trouble(trouble)) => self.trouble(&trouble)?,
+                Some(Event::Heal) => {
+                    self.heal()?;
+                    goal = self.heights().1 + self.scenario.more;
+                }
+                None => {}
+            }
+            if self.healed && self.heights().0 >= goal {
+                return self.end();
+            }
+            if self.healed && self.now > self.scenario.heals + self.scenario.within {
+                return Err(Violation(format!(
+                    "not live: {:?} of {goal} heights {} ms after it healed; {}",
+                    self.heights(),
+                    self.scenario.within / MS,
+                    self.standing()
+                )));
+            }
+        }
+        Err(Violation("nothing happens any more".into()))
+    }
+
+    fn end(mut self) -> Result<Report, Violation> {
+        self.watch.end()?;
+        self.report.heights = self.heights();
+        self.report.time = self.now;
+        let proved = self.watch.proved.iter().map(|(_, node)| *node);
+        let number =
+            |node: NodeId| (0..self.scenario.nodes.len()).find(|at| SimKey::of(*at).node() == node);
+        self.report.proved = proved.filter_map(number).collect();
+        let honest = self
+            .instances
+            .iter()
+            .find(|instance| self.scenario.nodes[instance.node].is_none());
+        self.report.first_round = honest.map_or(0, |honest| {
+            let decided = honest.disk.decided.iter();
+            decided
+                .filter(|decided| decided.certificate.round == Round::ZERO)
+                .count() as u64
+        });
+        self.report.trace = *self.trace.finalize().as_bytes();
+        Ok(self.report)
+    }
+
+    /// Least and most heights that honest nodes decided.
+    fn heights(&self) -> (u64, u64) {
+        let honest = self
+            .instances
+            .iter()
+            .filter(|instance| self.scenario.nodes[instance.node].is_none())
+            .map(|instance| instance.disk.decided.len() as u64);
+        (honest.clone().min().unwrap_or(0), honest.max().unwrap_or(0))
+    }
+
+    fn standing(&self) -> String {
+        let at = |instance: &Instance| match &instance.replica {
+            Some(replica) => format!("{}@{}/{}", instance.node, replica.height(), replica.round()),
+            None => format!("{} is down", instance.node),
+        };
+        self.instances.iter().map(at).collect::<Vec<_>>().join(", ")
+    }
+
+    fn plan(&mut self, at: u64, event: Event) {
+        let number = self.events.len() as u64;
+        self.events.push(Some(event));
+        self.queue.push(Reverse((at.max(self.now), number)));
+    }
+
+    fn note(&mut self, what: &str, bytes: &[u8], numbers: [u64; 2]) {
+        self.trace.update(&self.now.to_le_bytes());
+        for number in numbers {
+            self.trace.update(&number.to_le_bytes());
+        }
+        self.trace.update(bytes);
+        if let Some(follow) = &mut self.follow {
+            follow(self.now, what);
+        }
+    }
+
+    fn follows(&self) -> bool {
+        self.follow.is_some()
+    }
+
+    /// The clock of a node: nanoseconds since it was, by its own count.
+    fn local(&self, node: usize) -> u64 {
+        let fast = self.scenario.clocks[node];
+        (i128::from(self.now) * i128::from(1000 + fast) / 1000) as u64
+    }
+
+    fn global(&self, node: usize, local: u64) -> u64 {
+        let fast = self.scenario.clocks[node];
+        let at = i128::from(local) * 1000 / i128::from(1000 + fast) + 1;
+        u64::try_from(at).unwrap_or(u64::MAX)
+    }
+
+    fn start(&mut self, index: usize) -> Result<(), Violation> {
+        let instance = &mut self.instances[index];
+        let node = instance.node;
+        if self.scenario.nodes[node] == Some(Behaviour::Amnesiac) {
+            instance.disk.new_log();
+        }
+        let (records, whole) = Record::read(instance.disk.log()).map_err(|error: LogError| {
+            Violation(format!("node {node} cannot read what it logged: {error}"))
+        })?;
+        instance.disk.cut(whole);
+        let mut chain = Chain::new(
+            Membership {
+                nodes: self.scenario.nodes.len(),
+                changes: self.scenario.changes,
+            },
+            node,
+        );
+        // Twins are two: they propose different blocks.
+        chain.proposed = index as u64 * 1000;
+        let mut voters = chain.membership.voters(Height(1));
+        for decided in &instance.disk.decided {
+            voters = hypermesh_consensus::Machine::apply(&mut chain, decided);
+        }
+        let height = Height(instance.disk.decided.len() as u64 + 1);
+        let config = Config {
+            mesh: MESH,
+            timeouts: self.scenario.timeouts,
+        };
+        let now = self.local(node);
+        let key = SimKey::of(node);
+        let replica = Replica::new(config, key, chain, (height, voters), records, now);
+        match replica {
+            Ok(replica) => self.instances[index].replica = Some(replica),
+            Err(error) => return self.stopped(index, &error),
+        }
+        self.note("starts", b"start", [index as u64, height.0]);
+        self.drain(index)
+    }
+
+    /// A replica cannot go on: of an honest node that is a defect.
+    fn stopped(&mut self, index: usize, error: &ReplicaError) -> Result<(), Violation> {
+        let node = self.instances[index].node;
+        self.instances[index].replica = None;
+        match self.scenario.nodes[node] {
+            None => Err(Violation(format!("honest node {node} stopped: {error}"))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn arrive(&mut self, to: usize, from: usize, bytes: &Bytes) -> Result<(), Violation> {
+        let node = self.instances[to].node;
+        let now = self.local(node);
+        let honest = self.scenario.nodes[node].is_none();
+        let sender = SimKey::of(from).node();
+        let Ok(message) = Message::decode(bytes, &MESH) else {
+            return Err(Violation("a message that was sent cannot be read".into()));
+        };
+        let what = if self.follows() {
+            format!("{from} -> {node}: {}", brief(&message))
+        } else {
+            String::new()
+        };
+        self.note(&what, bytes, [from as u64, to as u64]);
+        let Some(replica) = &mut self.instances[to].replica else {
+            return Ok(());
+        };
+        if honest && let Message::Vote(vote) = &message {
+            let at = (replica.height(), replica.round());
+            if good(
+                vote,
+                replica.height(),
+                replica.voters(),
+                &self.scenario.nodes,
+                self.scenario.changes,
+            ) {
+                self.watch.heard(to, at, &vote.statement);
+            }
+        }
+        if let Err(error) = replica.message(now, sender, message) {
+            return self.stopped(to, &error);
+        }
+        self.drain(to)
+    }
+
+    fn wake(&mut self, index: usize) -> Result<(), Violation> {
+        let node = self.instances[index].node;
+        let now = self.local(node);
+        self.instances[index].wakes = u64::MAX;
+        let Some(replica) = &mut self.instances[index].replica else {
+            return Ok(());
+        };
+        if replica.deadline() <= now
+            && let Err(error) = replica.elapsed(now)
+        {
+            return self.stopped(index, &error);
+        }
+        self.drain(index)
+    }
+
+    /// Does what a replica wants done, and plans its next wake-up.
+    fn drain(&mut self, index: usize) -> Result<(), Violation> {
+        while let Some(replica) = &mut self.instances[index].replica {
+            let Some(output) = replica.poll_output() else {
+                let at = replica.deadline();
+                self.report.nudges = self.report.nudges.max(replica.nudges());
+                let node = self.instances[index].node;
+                let at = self.global(node, at).max(self.now + 1);
+                if at < self.instances[index].wakes {
+                    self.instances[index].wakes = at;
+                    self.plan(at, Event::Wake { instance: index });
+                }
+                return Ok(());
+            };
+            self.carry_out(index, output)?;
+            if let Some(left) = &mut self.instances[index].crashes {
+                match left.checked_sub(1) {
+                    Some(less) => *left = less,
+                    None => self.crash(index),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, index: usize, output: Output) -> Result<(), Violation> {
+        let node = self.instances[index].node;
+        let honest = self.scenario.nodes[node].is_none();
+        let disk = &mut self.instances[index].disk;
+        match output {
+            Output::NewLog => disk.new_log(),
+            Output::Append(bytes) => disk.append(&bytes),
+            Output::Flush => disk.flush(),
+            Output::Decided(decided) => {
+                if honest {
+                    self.watch.decided(node, disk.decided.len(), &decided)?;
+                }
+                disk.decided.push(decided.clone());
+                let what = format!(
+                    "{node} decides {} in {}",
+                    decided.certificate.height, decided.certificate.round
+                );
+                self.note(
+                    &what,
+                    &decided.certificate.block.0,
+                    [index as u64, decided.certificate.height.0],
+                );
+            }
+            Output::Broadcast(message) => {
+                if honest {
+                    self.said(node, &message)?;
+                }
+                let others: Vec<usize> = (0..self.scenario.nodes.len())
+                    .filter(|other| *other != node)
+                    .collect();
+                self.tell(index, &others, &message);
+            }
+            Output::Send(to, message) => {
+                let to =
+                    (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
+                if let Some(to) = to {
+                    self.tell(index, &[to], &message);
+                }
+            }
+            Output::SendDecided(to, height) => {
+                let to =
+                    (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
+                let from = height.0.saturating_sub(1) as usize;
+                let decided: Vec<Decided> = disk
+                    .decided
+                    .iter()
+                    .skip(from)
+                    .take(FROM_DISK)
+                    .cloned()
+                    .collect();
+                for decided in decided {
+                    if let Some(to) = to {
+                        self.tell(index, &[to], &Message::Decided(decided));
+                    }
+                }
+            }
+            Output::Evidence(evidence) => {
+                if honest {
+                    self.watch.evidence(index, &evidence)?;
+                }
+            }
+            Output::Fault(peer, fault) => {
+                self.report.faults += 1;
+                let number = (0..self.scenario.nodes.len())
+                    .find(|number| SimKey::of(*number).node() == peer);
+                let honest_peer =
+                    number.is_some_and(|number| self.scenario.nodes[number].is_none());
+                // An honest node may pass on a block whose proposal is lost on the way to this one.
+                if honest && honest_peer && fault != Fault::UnaskedBlock {
+                    return Err(Violation(format!(
+                        "node {node} holds against honest {number:?}: {fault}"
+                    )));
+                }
+            }
+            other => return Err(Violation(format!("the simulator does not know {other:?}"))),
+        }
+        Ok(())
+    }
+
+    /// What an honest node says of itself.
+    fn said(&mut self, node: usize, message: &Message) -> Result<(), Violation> {
+        let me = SimKey::of(node).node();
+        match message {
+            Message::Vote(vote) if vote.statement.voter.0 == me => {
+                self.watch.voted(node, &vote.statement)
+            }
+            Message::Proposal(proposal) if proposal.statement.proposer.0 == me => {
+                self.watch.proposed(node, &proposal.statement)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, index: usize, to: &[usize], message: &Message) {
+        let instance = &mut self.instances[index];
+        let node = instance.node;
+        let sent = match &mut instance.actor {
+            None => to.iter().map(|to| (*to, 0, message.clone())).collect(),
+            Some(actor) => {
+                let height = instance.replica.as_ref().map_or(Height(0), Replica::height);
+                let mut desk = Desk {
+                    me: node,
+                    nodes: self.scenario.nodes.len(),
+                    key: SimKey::of(node),
+                    mesh: MESH,
+                    height,
+                    random: &mut self.random,
+                    sent: Vec::new(),
+                };
+                actor.tells(&mut desk, to, message);
+                desk.sent
+            }
+        };
+        let whole = instance.actor.is_none().then(|| message.encode(&MESH));
+        for (to, later, message) in sent {
+            let bytes = whole.clone().unwrap_or_else(|| message.encode(&MESH));
+            self.send(node, to, later, bytes);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, later: u64, bytes: Bytes) {
+        for target in 0..self.instances.len() {
+            if self.instances[target].node != to {
+                continue;
+            }
+            self.report.messages += 1;
+            let lost = self.cut.contains(&(from, to))
+                || (!self.healed && self.random.chance(self.scenario.loss));
+            if lost {
+                continue;
+            }
+            let copies = 1 + u64::from(!self.healed && self.random.chance(self.scenario.twice));
+            for _ in 0..copies {
+                let storm = if self.healed { 0 } else { self.scenario.storm };
+                let mean = (self.scenario.jitter + storm) as f64;
+                let jitter = self.random.exponential(mean) as u64;
+                let at = self.now + later + self.scenario.delays[from][to] + jitter;
+                self.plan(
+                    at,
+                    Event::Arrive {
+                        to: target,
+                        from,
+                        bytes: bytes.clone(),
+                    },
+                );
+            }
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        let instance = &mut self.instances[index];
+        instance.crashes = None;
+        instance.replica = None;
+        instance.disk.crash(&mut self.random);
+        self.watch.crashed(index);
+        self.note("crashes", b"crash", [index as u64, 0]);
+    }
+
+    fn trouble(&mut self, trouble: &Trouble) -> Result<(), Violation> {
+        if self.healed {
+            return Ok(());
+        }
+        match trouble {
+            Trouble::Crash { node, after } => {
+                for instance in &mut self.instances {
+                    if instance.node == *node && instance.replica.is_some() {
+                        instance.crashes = Some(*after);
+                    }
+                }
+            }
+            Trouble::Restart { node } => self.restart(*node)?,
+            Trouble::Cut { from, to } => {
+                for from in from {
+                    self.cut.extend(to.iter().map(|to| (*from, *to)));
+                }
+            }
+            Trouble::Mend => self.cut.clear(),
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, node: usize) -> Result<(), Violation> {
+        for index in 0..self.instances.len() {
+            if self.instances[index].node == node && self.instances[index].replica.is_none() {
+                self.start(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Result<(), Violation> {
+        self.healed = true;
+        self.cut.clear();
+        for index in 0..self.instances.len() {
+            self.instances[index].crashes = None;
+        }
+        for node in 0..self.scenario.nodes.len() {
+            self.restart(node)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a vote is by a voter of its height, and signed.
+fn good(
+    vote: &hypermesh_consensus::Signed<hypermesh_consensus::Vote>,
+    at: Height,
+    voters: &Voters,
+    nodes: &[Option<Behaviour>],
+    changes: bool,
+) -> bool {
+    let key = SimKey::of(0);
+    let height = vote.statement.height;
+    if height == at {
+        return vote.verifies(&MESH, voters, &key);
+    }
+    let membership = Membership {
+        nodes: nodes.len(),
+        changes,
+    };
+    vote.verifies(&MESH, &membership.voters(height), &key)
+}
+
+/// A message in a few words.
+fn brief(message: &Message) -> String {
+    match message {
+        Message::Vote(vote) => {
+            let vote = &vote.statement;
+            format!(
+                "{:?} {}/{} {:?}",
+                vote.phase, vote.height, vote.round, vote.block
+            )
+        }
+        Message::Proposal(proposal) => {
+            let proposal = &proposal.statement;
+            format!(
+                "proposal {}/{} {:?}",
+                proposal.height, proposal.round, proposal.block
+            )
+        }
+        Message::Block(block) => format!("block {}/{}", block.height, block.round),
+        Message::Polka(_) => "polka".into(),
+        Message::RoundEnd(_) => "round end".into(),
+        Message::Retold(votes) => format!("{} votes retold", votes.len()),
+        Message::Status(height) => format!("at {height}"),
+        Message::Ask(height) => format!("asks for {height}"),
+        Message::Decided(decided) => format!("decision {}", decided.certificate.height),
+        other => format!("{other:?}"),
+    }
+}
