@@ -19,6 +19,7 @@ const RUNNERS: &[(&str, &str)] = &[
     ("rust", "test-rust"),
     ("ffi", "test-ffi"),
     ("python", "test-python"),
+    ("sim", "sim"),
     ("matrix", "test-matrix"),
     ("integration", "test-integration"),
 ];
