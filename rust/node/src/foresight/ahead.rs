@@ -1,9 +1,7 @@
 //! Fetches what is likely to be read next.
 
 use std::collections::HashMap;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -115,24 +113,13 @@ impl Foresight {
         let Some(inner) = self.0.clone() else { return };
         let saved = blocking(move || {
             let bytes = inner.reads().save();
-            if let Err(error) = replace(&inner.file, &bytes) {
+            if let Err(error) = files::keep(&inner.file, &bytes) {
                 tracing::warn!(%error, file = %inner.file.display(), "what was learned of reads was not saved");
             }
             Ok(())
         });
         drop(saved.await);
     }
-}
-
-/// Replaces the file; its directory is the layers', which may all be switched off.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-    }
-    files::replace(file, bytes)
 }
 
 fn load(file: &Path) -> Option<Reads> {
