@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::adviser::{Adviser, Link};
 use crate::answer::{blocking, store_failure};
 use crate::arriving::Arriving;
+use crate::older::{Recent, path_beside};
 use crate::progress::ProgressSink;
 use crate::serving::End;
 
@@ -30,6 +31,8 @@ pub(crate) struct Fetcher {
     pub(crate) peer_wait: Duration,
     /// Whether blocks may come as deltas.
     pub(crate) deltas: bool,
+    /// Trees that were read, beside which paths are fetched.
+    pub(crate) recent: Recent,
 }
 
 /// What a fetch is to get, and who is told of it.
@@ -85,6 +88,15 @@ impl Fetcher {
         let store = self.store.clone();
         let here = blocking(move || Ok(matches!(closure.poll(&store, 1)?, Wanted::Done)));
         here.await.map_err(store_failure)
+    }
+
+    /// What a path needs; as deltas against what is here of it, where that is wanted.
+    pub(crate) async fn path(&self, root: Root, path: &[u8]) -> Result<Closure, Failure> {
+        if self.deltas {
+            path_beside(&self.store, &self.recent, root, path).await
+        } else {
+            Closure::path(root, path).map_err(store_failure)
+        }
     }
 
     /// Keeps `gc` away until it is dropped.

@@ -26,6 +26,7 @@ use crate::identity::{self, IdentityError};
 use crate::membership::Membership;
 use crate::memory::Layers;
 use crate::metrics::{MetricsService, Views};
+use crate::older::Recent;
 use crate::peers::{PeerBook, PeersError};
 use crate::scheduler::SchedulerService;
 use crate::state::StateService;
@@ -125,6 +126,7 @@ impl Node {
                         adviser: adviser.clone(),
                         peer_wait: config.peer_wait,
                         deltas: config.transfer_deltas,
+                        recent: Recent::default(),
                     });
                     let service = SchedulerService {
                         store,

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hypermesh_blocks::{
-    Closure, DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError,
-};
+use hypermesh_blocks::{DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError};
 use mfn_local::{BoxFuture, Call, EventSink, Failure, Handler, Reply};
 use mfn_wire::{ContentType, Service, Status, method, pb};
 use prost::Message;
@@ -139,6 +137,7 @@ impl StateService {
             match self.go_on(result.end, &call).await? {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(()) => {
+                    self.fetcher.recent.note(root);
                     return Ok(Reply::message(&pb::ListReply { entries: sent }));
                 }
             }
@@ -158,7 +157,7 @@ impl StateService {
             && !self.fetcher.is_here(root, &request.path).await?
         {
             // The whole file is wanted: many blocks at once, not one after the other.
-            let closure = Closure::path(root, &request.path).map_err(store_failure)?;
+            let closure = self.fetcher.path(root, &request.path).await?;
             match self
                 .fetcher
                 .fetch_quietly(closure, root.0, call.cancelled())
@@ -187,7 +186,10 @@ impl StateService {
             sent += result.bytes;
             match self.go_on(result.end, &call).await? {
                 ControlFlow::Continue(()) => {}
-                ControlFlow::Break(()) => return Ok(Reply::message(&pb::CatReply { bytes: sent })),
+                ControlFlow::Break(()) => {
+                    self.fetcher.recent.note(root);
+                    return Ok(Reply::message(&pb::CatReply { bytes: sent }));
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hypermesh_testkit::{Mesh, Node, Random, Result, at};
 
-use crate::{Outcome, put};
+use crate::{Outcome, counter, put};
 
 /// Files that are read, one after the other in the same order of every version.
 const FILES: u64 = 60;
@@ -35,18 +35,6 @@ fn tour(node: &Node, root: &str, tree: &Path) -> Outcome {
         assert!(read == there, "{name} of {root} is wrong");
     }
     Ok(())
-}
-
-/// A counter of the node.
-fn counter(node: &Node, name: &str) -> Result<u64> {
-    let scraped = node.ok(&["ipc", "call", "metrics", "scrape"])?;
-    let value = scraped
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
-    match value {
-        None => Ok(0),
-        Some(value) => value.parse().map_err(|_| format!("{name} is {value}")),
-    }
 }
 
 fn foreseen(config: &str) -> Result<(u64, u64)> {

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hypermesh_blocks::Closure;
 use hypermesh_id::Root;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::reads::{Reads, plain};
-use crate::answer::{blocking, store_failure};
+use crate::answer::blocking;
 use crate::config::Config;
 use crate::fetch::{Fetcher, Order};
 use crate::files;
@@ -236,7 +235,7 @@ impl Inner {
         }
         let order = Order {
             budget: Some(budget),
-            ..Order::new(Closure::path(root, path).map_err(store_failure)?, root.0)
+            ..Order::new(self.fetcher.path(root, path).await?, root.0)
         };
         let (report, _) = self.fetcher.fetch(order, None).await?;
         Ok((
