@@ -15,7 +15,7 @@ use crate::answer::{
     Answer, blocking, boxed, entry_message, parse_path, parse_root, store_failure, unsupported,
 };
 use crate::fetch::Fetcher;
-use crate::foresight::Foresight;
+use crate::foresight::{Foresight, Reader};
 use crate::progress::ProgressSink;
 
 /// Items that blocking work may be ahead of the caller.
@@ -149,7 +149,8 @@ impl StateService {
         let root = parse_root(&request.root)?;
         let mut sent = 0u64;
         if request.offset == 0 {
-            self.foresight.read(root, &request.path).await;
+            let reader = Reader::of(request.reader, call.peer);
+            self.foresight.read(reader, root, &request.path).await;
         }
         if request.offset == 0
             && request.length == 0
