@@ -14,7 +14,9 @@
  * Do not fork without exec.
  *
  * Broken invariants are caught at this border and answered with MFN_PANIC, then and by every later call; close the handle then.
- * Its memory is not freed, and its directory stays locked until the process ends. */
+ * Its memory is not freed. Its directory can be opened again, unless the panic left a lock of the journal's held: then it stays
+ * locked until the process ends. What the Go runtime calls fatal nobody can catch, and it ends the process: no memory left, a
+ * stack of 1 GB, a map that two threads write at once. */
 #ifndef MFN_ALM_H
 #define MFN_ALM_H
 

@@ -35,6 +35,8 @@ const (
 	setAside    = 2
 	bodyMax     = protocol.FrameBytesMax
 	snapshots   = time.Minute
+	// closing is how long the end of a broken memory is waited for.
+	closing = time.Second
 )
 
 // memory is one open service with what keeps it.
@@ -62,6 +64,25 @@ func caught(status *C.int32_t) {
 		slog.Error("layer 3 panicked; close the handle", "reason", reason)
 		*status = C.int32_t(protocol.StatusPanic)
 	}
+}
+
+// keep writes snapshots. Nobody else would catch its panic, and one of any goroutine ends the process.
+func (m *memory) keep(ctx context.Context) {
+	defer close(m.kept)
+	var status C.int32_t
+	defer func() {
+		if status != 0 {
+			m.breaks()
+		}
+	}()
+	defer caught(&status)
+	m.service.Keep(ctx, snapshots)
+}
+
+// breaks says that a call panicked.
+func (m *memory) breaks() {
+	m.broken.Store(true)
+	m.service.Abandon()
 }
 
 //export mfn_alm_open
@@ -95,10 +116,7 @@ func mfn_alm_open(directory *C.char, flags C.uint32_t, bytesMax C.uint64_t, hand
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	m := &memory{service: service, stop: stop, kept: make(chan struct{})}
-	go func() {
-		defer close(m.kept)
-		service.Keep(ctx, snapshots)
-	}()
+	go m.keep(ctx)
 	*handle = C.uint64_t(open.Add(m))
 	return C.int32_t(protocol.StatusOK)
 }
@@ -127,7 +145,7 @@ func mfn_alm_call(
 	whole := false
 	defer func() {
 		if !whole {
-			m.broken.Store(true)
+			m.breaks()
 		}
 	}()
 	ctx := context.Background()
@@ -170,8 +188,12 @@ func mfn_alm_close(handle C.uint64_t) (status C.int32_t) {
 		return C.int32_t(protocol.StatusClosed)
 	}
 	if m.broken.Load() {
-		// Without a snapshot: the log has what was acknowledged.
+		// Without a snapshot: the log has what was acknowledged. Its lock is let go, unless the panic left it held.
 		m.stop()
+		select {
+		case <-m.kept:
+		case <-time.After(closing):
+		}
 		return C.int32_t(protocol.StatusPanic)
 	}
 	m.using.Lock()

@@ -82,6 +82,9 @@ type Service struct {
 	snapshots atomic.Uint64
 	last      atomic.Int64
 	requests  func() uint64
+
+	// abandoned says that a call ended in the middle of a change.
+	abandoned atomic.Bool
 }
 
 // New makes the service over what the directory has.
@@ -267,6 +270,9 @@ func (s *Service) Keep(ctx context.Context, interval time.Duration) {
 		case <-ticker.C:
 		case <-ctx.Done():
 		}
+		if s.abandoned.Load() {
+			continue
+		}
 		if ctx.Err() == nil && time.Now().Before(due) && s.journal.Size() < logBytesMax {
 			continue
 		}
@@ -276,10 +282,18 @@ func (s *Service) Keep(ctx context.Context, interval time.Duration) {
 			s.log.Error("the snapshot could not be written; it is tried again", "error", err)
 		}
 	}
-	if err := s.journal.Close(); err != nil {
+	end := s.journal.Close
+	if s.abandoned.Load() {
+		end = s.journal.Abandon
+	}
+	if err := end(); err != nil {
 		s.log.Error("the journal could not be closed", "error", err)
 	}
 }
+
+// Abandon says that a call panicked: locks may be held for ever, and what is in memory may be half of a change. No snapshot is
+// written any more; the log has all that was acknowledged.
+func (s *Service) Abandon() { s.abandoned.Store(true) }
 
 // strength is the product of strengths that a cost stands for; never 0, since a path that is there has one.
 func strength(cost float64) float64 {

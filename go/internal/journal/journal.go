@@ -350,7 +350,18 @@ func (j *Journal) writeSnapshot(generation uint64, write func(emit func(record [
 }
 
 // Close makes durable what is queued and ends.
-func (j *Journal) Close() error {
+func (j *Journal) Close() error { return j.end() }
+
+// Abandon ends without writing what is queued, of which nobody was told that it is kept: for an owner whose state is not to be
+// trusted any more.
+func (j *Journal) Abandon() error {
+	j.mu.Lock()
+	j.queue = nil
+	j.mu.Unlock()
+	return j.end()
+}
+
+func (j *Journal) end() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.writing || j.turning {

@@ -82,25 +82,55 @@ pub(crate) fn later_versions(
 ) -> Result<(), BenchError> {
     let mut mesh = Mesh::new().map_err(BenchError::new)?;
     let nodes = Nodes::new(&mut mesh)?;
-    let (mut with, mut without, mut deltas, mut blocks) = (0.0, 0.0, 0.0, 0.0);
+    let mut moves = (Vec::new(), Vec::new());
+    let (mut deltas, mut delta_bytes, mut blocks) = (0.0, 0.0, 0.0);
     for (number, tree) in trees.iter().enumerate() {
         let gets = nodes.get(&put(&nodes.source, tree)?)?;
         if number > 0 {
-            with += moved(&gets.with)? / MB;
-            without += moved(&gets.without)? / MB;
+            moves.0.push(moved(&gets.with)? / MB);
+            moves.1.push(moved(&gets.without)? / MB);
             deltas += number_of(&gets.with, "delta_blocks")?;
+            delta_bytes += number_of(&gets.with, "delta_bytes")?;
             blocks += number_of(&gets.with, "fetched_blocks")?;
         }
     }
+    let each = |moves: &[f64]| {
+        let each: Vec<String> = moves.iter().map(|moved| format!("{moved:.1}")).collect();
+        each.join(", ")
+    };
+    let peer_name = "ours, transfer.deltas = false";
     let note = format!(
         "{what} into one node; another gets each of them, and this is what all but the first move, in frames of both \
-         directions; {deltas} of {blocks} blocks come as deltas"
+         directions: {} MB, and {} without deltas; {deltas} of {blocks} blocks come as deltas, {:.0} bytes each",
+        each(&moves.0),
+        each(&moves.1),
+        delta_bytes / deltas.max(1.0)
     );
-    let peer = Samples::from(without);
-    let peer = Some(("ours, transfer.deltas = false", &peer));
-    let ours = Samples::from(with);
+    let peer = Samples::from(moves.1.iter().sum::<f64>());
+    let ours = Samples::from(moves.0.iter().sum::<f64>());
     let metric = "later versions, bytes moved";
-    ctx.row(metric, "MB", &ours, peer, Must::Report, &note)
+    let peer = Some((peer_name, &peer));
+    ctx.row(metric, "MB", &ours, peer, Must::Report, &note)?;
+    let (ours, peer) = (stored(&nodes.with)?, stored(&nodes.without)?);
+    ctx.row(
+        "all versions, store of who got them",
+        "MB",
+        &ours.into(),
+        Some((peer_name, &peer.into())),
+        Must::Report,
+        "what came as a delta is stored as one where that is clearly short; the rest goes the way of a put, which finds similar \
+         blocks by their sketches in both",
+    )
+}
+
+/// Megabytes that a node's store has written.
+fn stored(node: &Node) -> Result<f64, BenchError> {
+    let status = node.json(&["status"]).map_err(BenchError::new)?;
+    let bytes = status.pointer("/store/stored_bytes");
+    let bytes = bytes.and_then(Value::as_f64);
+    bytes
+        .map(|bytes| bytes / MB)
+        .ok_or_else(|| BenchError::new(format!("no stored bytes in {status}")))
 }
 
 /// One node that has everything, and two that get it from there, the second without deltas.
@@ -174,11 +204,12 @@ fn rows(
     let note = format!(
         "every frame that asks for blocks or answers with them, manifests and the names of bases included, beside the chunks that changed \
          as they are: a line into the middle of {} of {} files that have {from} bytes or more, got by a node that has the \
-         first version; {deltas} of {} blocks come as deltas, {:.3} MB are asked and {:.3} MB answered; QUIC makes of it \
+         first version; {deltas} of {} blocks come as deltas, {:.0} bytes each, {:.3} MB are asked and {:.3} MB answered; QUIC makes of it \
          {udp:.3} MB of datagrams, all else between the two nodes included",
         changed.files,
         changed.of,
         number_of(&with, "fetched_blocks")?,
+        number_of(&with, "delta_bytes")? / deltas.max(1.0),
         number_of(&with, "asked_bytes")? / MB,
         number_of(&with, "answered_bytes")? / MB,
     );

@@ -1,4 +1,4 @@
-// Generated from ffi/include/mfn/alm.h (headers e9a656bdc4f414950f49b2cb3a1e8cb89b1158d9e52149eb2760d92ad92663d8) by `./make gen`; do not edit.
+// Generated from ffi/include/mfn/alm.h (headers f0423342f4ebde92ede5ac85f5667f48b280fc35a98effaf973b5eaf3e5e5479) by `./make gen`; do not edit.
 pub const MFN_ALM_ABI_VERSION: u32 = 65536;
 pub const MFN_ALM_DURABLE_NONE: u32 = 1;
 pub const MFN_ALM_SET_ASIDE: u32 = 2;

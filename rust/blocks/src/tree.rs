@@ -142,6 +142,16 @@ impl Store {
         })
     }
 
+    /// Whether a file is at `path` and its top block is here: its bytes, or the index of them.
+    pub fn has_top(&self, root: &Root, path: &[u8]) -> bool {
+        match self.reader().find(root, path) {
+            Ok((found, _)) => {
+                matches!(found.target, Target::File(content) if self.contains(&content.id))
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Calls `each` with the bytes of the file at `path` from `offset`, in order; `length` 0 is to
     /// the end. Parts are at most 256 KiB.
     pub fn cat(

@@ -165,25 +165,19 @@ pub unsafe extern "C" fn mfn_client_call(
     timeout_ms: u64,
     reply: *mut *mut mfn_reply,
 ) -> i32 {
-    guarded(|| {
-        if client.is_null() || reply.is_null() {
-            let text = "client and reply must not be NULL";
-            return Err(problem(Status::INVALID_ARGUMENT, text));
-        }
-        // SAFETY: the caller promises that many bytes.
-        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
-        // SAFETY: not NULL; the caller promises a live handle.
-        let client = unsafe { &*client };
-        let made = mfn_reply {
-            reply: client
-                .client
-                .call(tag, method, &request)
-                .map_err(Problem::from)?,
-        };
-        // SAFETY: not NULL; the caller promises room for a pointer.
-        unsafe { reply.write(Box::into_raw(Box::new(made))) };
-        Ok(())
-    })
+    let asked = Asked {
+        content_type,
+        body,
+        body_bytes,
+        timeout_ms,
+    };
+    // SAFETY: what the caller promises.
+    unsafe {
+        asked.of(client, reply, "client and reply", |client, request| {
+            let reply = client.client.call(tag, method, request)?;
+            Ok(mfn_reply { reply })
+        })
+    }
 }
 
 impl From<CallError> for Problem {
@@ -192,39 +186,83 @@ impl From<CallError> for Problem {
     }
 }
 
-/// A request as C gives it.
-///
-/// # Safety
-/// `body` points to `body_bytes` bytes, or is NULL when there are none.
-unsafe fn request(
+/// A request as C gives it: `body` points to `body_bytes` bytes, or is NULL when there are none.
+struct Asked {
     content_type: u8,
     body: *const u8,
     body_bytes: usize,
     timeout_ms: u64,
-) -> Result<Request, Problem> {
-    if body.is_null() && body_bytes > 0 {
-        let text = "body must not be NULL";
-        return Err(problem(Status::INVALID_ARGUMENT, text));
+}
+
+impl Asked {
+    /// Asks what a handle leads to, and hands out a new handle of what comes of it.
+    ///
+    /// # Safety
+    /// The body is as said above; `handle` is NULL or live; `place` is NULL or has room for a pointer.
+    unsafe fn of<H, T>(
+        self,
+        handle: *const H,
+        place: *mut *mut T,
+        names: &str,
+        ask: impl FnOnce(&H, &Request) -> Result<T, Problem>,
+    ) -> i32 {
+        guarded(|| {
+            if handle.is_null() || place.is_null() {
+                let text = format!("{names} must not be NULL");
+                return Err(problem(Status::INVALID_ARGUMENT, text));
+            }
+            // SAFETY: the caller promises that many bytes.
+            let request = unsafe { self.request() }?;
+            // SAFETY: not NULL; the caller promises a live handle.
+            let made = ask(unsafe { &*handle }, &request)?;
+            // SAFETY: not NULL; the caller promises room for a pointer.
+            unsafe { place.write(Box::into_raw(Box::new(made))) };
+            Ok(())
+        })
     }
-    if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
-        let text = "the body is longer than a frame may be";
-        return Err(problem(Status::FRAME_TOO_LARGE, text));
+
+    /// # Safety
+    /// The body is as said above.
+    unsafe fn request(&self) -> Result<Request, Problem> {
+        let Self {
+            content_type,
+            body,
+            body_bytes,
+            timeout_ms,
+        } = *self;
+        if body.is_null() && body_bytes > 0 {
+            let text = "body must not be NULL";
+            return Err(problem(Status::INVALID_ARGUMENT, text));
+        }
+        if body_bytes > mfn_wire::limits::FRAME_BYTES_MAX as usize {
+            let text = "the body is longer than a frame may be";
+            return Err(problem(Status::FRAME_TOO_LARGE, text));
+        }
+        let content_type = ContentType::try_from(content_type).map_err(|number| {
+            let text = format!("content type {number} is unknown");
+            problem(Status::BAD_CONTENT_TYPE, text)
+        })?;
+        let body = if body_bytes == 0 {
+            Bytes::new()
+        } else {
+            // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
+            Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
+        };
+        let request = Request::new(content_type, body);
+        Ok(match timeout_ms {
+            0 => request,
+            ms => request.within(Duration::from_millis(ms)),
+        })
     }
-    let content_type = ContentType::try_from(content_type).map_err(|number| {
-        let text = format!("content type {number} is unknown");
-        problem(Status::BAD_CONTENT_TYPE, text)
-    })?;
-    let body = if body_bytes == 0 {
-        Bytes::new()
-    } else {
-        // SAFETY: not NULL; the caller promises that many bytes, fewer than isize::MAX by the check above.
-        Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(body, body_bytes) })
-    };
-    let request = Request::new(content_type, body);
-    Ok(match timeout_ms {
-        0 => request,
-        ms => request.within(Duration::from_millis(ms)),
-    })
+}
+
+/// What a cancellation comes to that found so many calls.
+fn cancelled(calls: usize, tag: u64) -> Result<(), Problem> {
+    if calls > 0 {
+        return Ok(());
+    }
+    let text = format!("no call with tag {tag} is in flight");
+    Err(problem(Status::NOT_FOUND, text))
 }
 
 /// Calls a method that streams, as mfn_client_call; mfn_stream_next gives its events and its end.
@@ -247,23 +285,20 @@ pub unsafe extern "C" fn mfn_client_stream(
     credit: u32,
     stream: *mut *mut mfn_stream,
 ) -> i32 {
-    guarded(|| {
-        if client.is_null() || stream.is_null() {
-            let text = "client and stream must not be NULL";
-            return Err(problem(Status::INVALID_ARGUMENT, text));
-        }
-        // SAFETY: the caller promises that many bytes.
-        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
-        // SAFETY: not NULL; the caller promises a live handle.
-        let client = unsafe { &*client };
-        let streaming = client.client.stream(tag, method, &request, credit)?;
-        let made = mfn_stream {
-            streaming: Stream::One(streaming),
-        };
-        // SAFETY: not NULL; the caller promises room for a pointer.
-        unsafe { stream.write(Box::into_raw(Box::new(made))) };
-        Ok(())
-    })
+    let asked = Asked {
+        content_type,
+        body,
+        body_bytes,
+        timeout_ms,
+    };
+    // SAFETY: what the caller promises.
+    unsafe {
+        asked.of(client, stream, "client and stream", |client, request| {
+            let streaming = client.client.stream(tag, method, request, credit)?;
+            let streaming = Stream::One(streaming);
+            Ok(mfn_stream { streaming })
+        })
+    }
 }
 
 /// Makes a pool of at most connections_max connections (at least one) to the socket at a path, without connecting: calls do,
@@ -321,22 +356,19 @@ pub unsafe extern "C" fn mfn_pool_call(
     timeout_ms: u64,
     reply: *mut *mut mfn_reply,
 ) -> i32 {
-    guarded(|| {
-        if pool.is_null() || reply.is_null() {
-            let text = "pool and reply must not be NULL";
-            return Err(problem(Status::INVALID_ARGUMENT, text));
-        }
-        // SAFETY: the caller promises that many bytes.
-        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
-        // SAFETY: not NULL; the caller promises a live handle.
-        let pool = unsafe { &*pool };
-        let made = mfn_reply {
-            reply: pool.pool.call(tag, method, &request)?,
-        };
-        // SAFETY: not NULL; the caller promises room for a pointer.
-        unsafe { reply.write(Box::into_raw(Box::new(made))) };
-        Ok(())
-    })
+    let asked = Asked {
+        content_type,
+        body,
+        body_bytes,
+        timeout_ms,
+    };
+    // SAFETY: what the caller promises.
+    unsafe {
+        asked.of(pool, reply, "pool and reply", |pool, request| {
+            let reply = pool.pool.call(tag, method, request)?;
+            Ok(mfn_reply { reply })
+        })
+    }
 }
 
 /// Calls a method that streams, as mfn_client_stream, over one of the pool's connections. Errors: those of mfn_pool_call.
@@ -356,23 +388,20 @@ pub unsafe extern "C" fn mfn_pool_stream(
     credit: u32,
     stream: *mut *mut mfn_stream,
 ) -> i32 {
-    guarded(|| {
-        if pool.is_null() || stream.is_null() {
-            let text = "pool and stream must not be NULL";
-            return Err(problem(Status::INVALID_ARGUMENT, text));
-        }
-        // SAFETY: the caller promises that many bytes.
-        let request = unsafe { request(content_type, body, body_bytes, timeout_ms) }?;
-        // SAFETY: not NULL; the caller promises a live handle.
-        let pool = unsafe { &*pool };
-        let streaming = pool.pool.stream(tag, method, &request, credit)?;
-        let made = mfn_stream {
-            streaming: Stream::Pooled(streaming),
-        };
-        // SAFETY: not NULL; the caller promises room for a pointer.
-        unsafe { stream.write(Box::into_raw(Box::new(made))) };
-        Ok(())
-    })
+    let asked = Asked {
+        content_type,
+        body,
+        body_bytes,
+        timeout_ms,
+    };
+    // SAFETY: what the caller promises.
+    unsafe {
+        asked.of(pool, stream, "pool and stream", |pool, request| {
+            let streaming = pool.pool.stream(tag, method, request, credit)?;
+            let streaming = Stream::Pooled(streaming);
+            Ok(mfn_stream { streaming })
+        })
+    }
 }
 
 /// Cancels the calls with that tag that are in flight, as mfn_client_cancel.
@@ -386,13 +415,7 @@ pub unsafe extern "C" fn mfn_pool_cancel(pool: *const mfn_pool, tag: u64) -> i32
             return Err(problem(Status::INVALID_ARGUMENT, "pool must not be NULL"));
         }
         // SAFETY: not NULL; the caller promises a live handle.
-        match unsafe { &*pool }.pool.cancel(tag) {
-            0 => Err(problem(
-                Status::NOT_FOUND,
-                format!("no call with tag {tag} is in flight"),
-            )),
-            _ => Ok(()),
-        }
+        cancelled(unsafe { &*pool }.pool.cancel(tag), tag)
     })
 }
 
@@ -475,13 +498,7 @@ pub unsafe extern "C" fn mfn_client_cancel(client: *const mfn_client, tag: u64) 
             return Err(problem(Status::INVALID_ARGUMENT, "client must not be NULL"));
         }
         // SAFETY: not NULL; the caller promises a live handle.
-        match unsafe { &*client }.client.cancel(tag) {
-            0 => Err(problem(
-                Status::NOT_FOUND,
-                format!("no call with tag {tag} is in flight"),
-            )),
-            _ => Ok(()),
-        }
+        cancelled(unsafe { &*client }.client.cancel(tag), tag)
     })
 }
 

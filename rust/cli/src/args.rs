@@ -413,6 +413,9 @@ pub(crate) struct Cat {
     /// Number of bytes [default: to the end]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) length: Option<u64>,
+    /// Whose order of reads this belongs to, for fetching ahead [default: the process that runs this command]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) reader: Option<u64>,
 }
 
 #[derive(Debug, Args)]

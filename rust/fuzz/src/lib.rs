@@ -136,6 +136,24 @@ pub const TARGETS: &[Target] = &[
         seeds: seeds::cpe_operation,
         seal: seal::cpe_operation,
     },
+    Target {
+        name: "cpe_stream",
+        run: targets::cpe_stream,
+        seeds: seeds::cpe_changes,
+        seal: seal::cpe_snapshot,
+    },
+    Target {
+        name: "cpe_series",
+        run: targets::cpe_series,
+        seeds: seeds::cpe_changes,
+        seal: seal::cpe_snapshot,
+    },
+    Target {
+        name: "cpe_engine",
+        run: targets::cpe_engine,
+        seeds: seeds::cpe_changes,
+        seal: seal::cpe_snapshot,
+    },
 ];
 
 /// The target of that name.

@@ -13,7 +13,7 @@ use hypermesh_blocks::record;
 use hypermesh_id::BlockId;
 use stoq_proto::{FRAME_HEADER_BYTES, TOKEN_BYTES};
 
-use crate::seeds::key;
+use crate::seeds::{CHANGE_BYTES, key};
 
 /// `bytes` as Bech32m text of any length, with a right checksum.
 pub(crate) fn bech32_text(hrp: &str, bytes: &[u8]) -> String {
@@ -253,4 +253,10 @@ pub(crate) fn dsr_registry(data: &mut Vec<u8>) {
 /// The version.
 pub(crate) fn cpe_operation(data: &mut Vec<u8>) {
     put(data, 0, &[1]);
+}
+
+/// Whole changes, so that the snapshot keeps its length.
+pub(crate) fn cpe_snapshot(data: &mut Vec<u8>) {
+    let changes = data.len().saturating_sub(1) / CHANGE_BYTES;
+    data.truncate(1 + changes * CHANGE_BYTES);
 }

@@ -444,10 +444,10 @@ pub(crate) fn dsr_registry() -> Vec<Vec<u8>> {
 }
 
 /// Operations of layer 4, of every kind.
-pub(crate) fn cpe_operation() -> Vec<Vec<u8>> {
+pub(crate) fn cpe_operations() -> Vec<mfn_cpe::Op> {
     use mfn_cpe::{Op, PoolOptions};
     let (pool, lane, time) = (1, 2, 3);
-    let operations = [
+    vec![
         Op::Pool {
             pool,
             options: PoolOptions::default(),
@@ -469,13 +469,106 @@ pub(crate) fn cpe_operation() -> Vec<Vec<u8>> {
         Op::Forget { pool, id: 4 },
         Op::Expire { now: 9 },
         Op::DropPool { pool },
-    ];
-    operations
-        .iter()
-        .map(|operation| {
-            let mut out = Vec::new();
-            operation.encode(&mut out);
-            out
+    ]
+}
+
+pub(crate) fn cpe_operation() -> Vec<Vec<u8>> {
+    let encoded = |operation: &mfn_cpe::Op| {
+        let mut out = Vec::new();
+        operation.encode(&mut out);
+        out
+    };
+    cpe_operations().iter().map(encoded).collect()
+}
+
+/// Bytes of one change of a snapshot: where, and what is turned over there.
+pub(crate) const CHANGE_BYTES: usize = 5;
+
+/// Snapshots of layer 4 are long and almost all of them is numbers, and whatever moves one of their bytes is refused at the next
+/// count. So an input says what to change: the number of a snapshot, then changes; an end that is no whole change says where the
+/// snapshot is cut.
+pub(crate) fn cpe_changes() -> Vec<Vec<u8>> {
+    // Places all over, where nothing is turned over yet.
+    let change = |at: u32| {
+        let [a, b, c, d] = at.wrapping_mul(0x9e37_79b9).to_le_bytes();
+        [a, b, c, d, 0]
+    };
+    let input = |number: u32| {
+        let changes = (0..2 + number).flat_map(|at| change(16 * number + at));
+        std::iter::once((number % 5) as u8).chain(changes).collect()
+    };
+    (0..10).map(input).collect()
+}
+
+/// One of some snapshots, changed as an input says.
+pub(crate) fn changed(snapshots: &[Vec<u8>], data: &[u8]) -> Vec<u8> {
+    let (which, changes) = data.split_first().unwrap_or((&0, &[]));
+    let mut snapshot = snapshots
+        .get(usize::from(*which) % snapshots.len().max(1))
+        .cloned()
+        .unwrap_or_default();
+    let length = snapshot.len().max(1);
+    let (changes, cut) = changes.as_chunks::<CHANGE_BYTES>();
+    for [a, b, c, d, over] in changes {
+        let at = u32::from_le_bytes([*a, *b, *c, *d]) as usize % length;
+        if let Some(byte) = snapshot.get_mut(at) {
+            *byte ^= over;
+        }
+    }
+    if !cut.is_empty() {
+        let mut end = [0; 4];
+        end[..cut.len()].copy_from_slice(cut);
+        snapshot.truncate(u32::from_le_bytes(end) as usize % length);
+    }
+    snapshot
+}
+
+/// Streams with few and with some events, of several lanes.
+pub(crate) fn cpe_stream() -> Vec<Vec<u8>> {
+    let options = mfn_cpe::StreamOptions {
+        bytes_max: mfn_cpe::STREAM_BYTES_MIN,
+        lanes_max: 3,
+        claim_min: 0.2,
+    };
+    [0_u64, 3, 40, 400]
+        .into_iter()
+        .filter_map(|count| {
+            let mut stream = mfn_cpe::Stream::new(options).ok()?;
+            for event in 0..count {
+                stream.observe((event % 4) as u32, event * event % 23, 2 * event);
+            }
+            Some(stream.snapshot())
+        })
+        .collect()
+}
+
+/// Series with few and with some samples, gaps and steps.
+pub(crate) fn cpe_series() -> Vec<Vec<u8>> {
+    [0_u64, 2, 30, 300]
+        .into_iter()
+        .filter_map(|count| {
+            let mut series = mfn_cpe::Series::new(mfn_cpe::SeriesOptions::default()).ok()?;
+            for sample in 0..count {
+                let step = if sample > 100 { 40.0 } else { 0.0 };
+                let value = 20.0 + step + (sample * 7 % 5) as f64;
+                let time = 10 * sample + 50 * (sample / 20);
+                series.sample((sample % 2) as u32, time, value).ok()?;
+            }
+            Some(series.snapshot())
+        })
+        .collect()
+}
+
+/// Engines after more and more operations.
+pub(crate) fn cpe_engine() -> Vec<Vec<u8>> {
+    let operations = cpe_operations();
+    (0..5)
+        .map(|count| {
+            let mut engine = mfn_cpe::Engine::new();
+            for operation in operations.iter().take(count) {
+                drop(engine.apply(operation));
+            }
+            engine.snapshot()
         })
         .collect()
 }

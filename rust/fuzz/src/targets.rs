@@ -1,5 +1,7 @@
 //! The decoders, and what each promises.
 
+use std::sync::LazyLock;
+
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use stoq_proto::{FRAME_HEADER_BYTES, Frame, Invitation, Message, SignedError, To
 
 use crate::Depth::{self, Accepted, Entered, Refused};
 use crate::seal::bech32_text;
-use crate::seeds::{HOLDER, token_key};
+use crate::seeds::{self, HOLDER, token_key};
 
 /// A frame of the local wire.
 pub(crate) fn local_frame(data: &[u8]) -> Depth {
@@ -369,4 +371,78 @@ pub(crate) fn cpe_operation(data: &[u8]) -> Depth {
         Err(_) if matches!(data, [1, 1..=6, ..]) => Entered,
         Err(_) => Refused,
     }
+}
+
+/// Of another version or cut short, which is seen first; or wrong inside.
+fn cpe_depth(error: &mfn_cpe::CpeError) -> Depth {
+    match error {
+        mfn_cpe::CpeError::Version { .. } | mfn_cpe::CpeError::Truncated { .. } => Refused,
+        _ => Entered,
+    }
+}
+
+/// A changed snapshot of a stream; what is restored predicts and learns, and goes on to be itself.
+pub(crate) fn cpe_stream(data: &[u8]) -> Depth {
+    static SNAPSHOTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(seeds::cpe_stream);
+    let snapshot = seeds::changed(&SNAPSHOTS, data);
+    let mut stream = match mfn_cpe::Stream::restore(&snapshot) {
+        Ok(stream) => stream,
+        Err(error) => return cpe_depth(&error),
+    };
+    for symbol in 0..8 {
+        let next = stream.predict(1, 4, symbol);
+        for item in &next.items {
+            assert!((0.0..=1.001).contains(&item.probability), "{next:?}");
+        }
+        stream.observe(1, symbol % 3, symbol);
+    }
+    let snapshot = stream.snapshot();
+    match mfn_cpe::Stream::restore(&snapshot) {
+        Ok(again) => assert!(again.snapshot() == snapshot, "a snapshot has two forms"),
+        Err(error) => unreachable!("a restored stream makes a bad snapshot: {error}"),
+    }
+    Accepted
+}
+
+/// A changed snapshot of a series; what is restored forecasts and learns.
+pub(crate) fn cpe_series(data: &[u8]) -> Depth {
+    static SNAPSHOTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(seeds::cpe_series);
+    let snapshot = seeds::changed(&SNAPSHOTS, data);
+    let mut series = match mfn_cpe::Series::restore(&snapshot) {
+        Ok(series) => series,
+        Err(error) => return cpe_depth(&error),
+    };
+    for step in 0..8 {
+        // A time that is older than the last one is an error, and no more.
+        drop(series.sample(1, u64::MAX / 2 + step, step as f64));
+        if let Some(forecasts) = series.forecast(1) {
+            let all = forecasts.iter().flat_map(|one| one.quantiles);
+            assert!(!{ all }.any(f64::is_nan), "{forecasts:?}");
+        }
+    }
+    let snapshot = series.snapshot();
+    match mfn_cpe::Series::restore(&snapshot) {
+        Ok(again) => assert!(again.snapshot() == snapshot, "a snapshot has two forms"),
+        Err(error) => unreachable!("a restored series makes a bad snapshot: {error}"),
+    }
+    Accepted
+}
+
+/// A changed snapshot of all pools of layer 4; what is restored takes operations.
+pub(crate) fn cpe_engine(data: &[u8]) -> Depth {
+    static SNAPSHOTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(seeds::cpe_engine);
+    let snapshot = seeds::changed(&SNAPSHOTS, data);
+    let mut engine = match mfn_cpe::Engine::restore(&snapshot) {
+        Ok(engine) => engine,
+        Err(error) => return cpe_depth(&error),
+    };
+    for operation in seeds::cpe_operations() {
+        drop(engine.apply(&operation));
+    }
+    let snapshot = engine.snapshot();
+    match mfn_cpe::Engine::restore(&snapshot) {
+        Ok(again) => assert!(again.snapshot() == snapshot, "a snapshot has two forms"),
+        Err(error) => unreachable!("a restored engine makes a bad snapshot: {error}"),
+    }
+    Accepted
 }

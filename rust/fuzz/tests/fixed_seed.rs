@@ -9,6 +9,8 @@ use hypermesh_fuzz::{Depth, TARGETS};
 const ROUNDS: usize = 10_000;
 /// Signing, verifying and wells take most of the time.
 const SIGNED_ROUNDS: usize = 4_000;
+/// Snapshots are long, and taken again of what was read.
+const SNAPSHOT_ROUNDS: usize = 2_000;
 const CHANGES_MAX: usize = 4;
 /// At least this share of the inputs gets past the first layer.
 const ENTERED_MIN: f64 = 0.25;
@@ -47,6 +49,7 @@ fn changed_bytes_get_deep_and_no_target_panics() {
         let seeds = (target.seeds)();
         let rounds = match target.name {
             "invitation" | "stoq_frame" | "dsr_well" => SIGNED_ROUNDS,
+            "cpe_stream" | "cpe_engine" => SNAPSHOT_ROUNDS,
             _ => ROUNDS,
         };
         let (mut refused, mut accepted) = (0, 0);

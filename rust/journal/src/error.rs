@@ -37,3 +37,11 @@ pub enum JournalError {
     #[error("an earlier write failed; open the journal again to go on from what is on disk")]
     Failed,
 }
+
+impl JournalError {
+    /// Whether the disk, a quota or a limit leaves no room: it works again when there is some.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { error, .. } if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
+}

@@ -6,9 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use mfn_wire::Service;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 
 use crate::error::JournalError;
-use crate::format::{FILE_HEADER_BYTES, FileKind, RECORD_BYTES_MAX, file_header, record_header};
+use crate::format::{
+    FILE_HEADER_BYTES, FileKind, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, file_header, record_header,
+};
 use crate::read::{self, Record, io_error};
 
 /// Whether a commit waits for the disk.
@@ -49,6 +53,12 @@ pub struct Journal {
     generation: u64,
     log_bytes: u64,
     recovered: Recovered,
+    /// Up to here the disk has room for the log; 0 while that is not known.
+    reserved: u64,
+    /// Whether the file system can promise room.
+    can_reserve: bool,
+    /// A write failed for want of room, and none has gone well since.
+    short: bool,
     /// A write failed in a way that leaves the end of the log unknown.
     failed: bool,
     /// Held while this lives, and let go by the system when the process ends, however it ends.
@@ -74,68 +84,87 @@ impl Journal {
             .map_err(|error| io_error(directory, error))?;
         // Before anything is read: who has it open writes.
         let lock = lock(&directory.join(LOCK))?;
-        let service = options.service;
-        let log_path = directory.join(LOG);
-        let snapshot = read::snapshot(&directory.join(SNAPSHOT), service, &mut take)?;
-        let log = read::log_generation(&log_path, service)?;
-        let generation = snapshot.unwrap_or(0);
-        let mut recovered = Recovered::default();
-        let mut log_bytes = FILE_HEADER_BYTES as u64;
-        match log {
-            Some(found) if found > generation => {
-                return Err(JournalError::Corrupt {
-                    path: log_path,
-                    offset: 0,
-                    what: "the snapshot that this log continues is missing",
-                });
-            }
-            Some(found) if found == generation => {
-                let found = read::log(&log_path, &mut take)?;
-                recovered = Recovered {
-                    log_records: found.records,
-                    torn_bytes: found.torn_bytes,
-                };
-                log_bytes = found.good_bytes;
-            }
-            // The process ended between the new snapshot and its log: all that the old log holds is in the snapshot.
-            Some(_) => new_log(directory, service, generation)?,
-            None if snapshot.is_none() => new_log(directory, service, generation)?,
-            // A log is only ever replaced, so it was taken away.
-            None => {
-                return Err(JournalError::Corrupt {
-                    path: log_path,
-                    offset: 0,
-                    what: "the log that follows the snapshot is missing",
-                });
-            }
-        }
+        let found = load(directory, options.service, &mut take)?;
         remove(&directory.join(SNAPSHOT_NEW))?;
         remove(&directory.join(LOG_NEW))?;
-        let log = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&log_path)
-            .map_err(|error| io_error(&log_path, error))?;
-        if recovered.torn_bytes > 0 {
-            tracing::warn!(
-                log = %log_path.display(),
-                bytes = recovered.torn_bytes,
-                "cut off a record that was being written when the process ended; it was never acknowledged"
-            );
-            log.set_len(log_bytes)
-                .and_then(|()| log.sync_all())
-                .map_err(|error| io_error(&log_path, error))?;
-        }
+        let (log, recovered) = (open_log(directory, &found)?, found.recovered);
         Ok(Self {
             directory: directory.to_owned(),
             options,
             log,
-            generation,
-            log_bytes,
+            generation: found.generation,
+            log_bytes: found.log_bytes,
             recovered,
+            reserved: 0,
+            can_reserve: true,
+            short: false,
             failed: false,
             _lock: lock,
         })
+    }
+
+    /// Reads everything again, as [`Journal::open`] does, for a caller whose memory is ahead of what is kept: after a commit
+    /// that failed.
+    ///
+    /// # Errors
+    /// As those of opening. [`JournalError::Failed`] where nobody knows what is kept.
+    pub fn read_again(
+        &mut self,
+        mut take: impl FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<(), JournalError> {
+        if self.failed {
+            return Err(JournalError::Failed);
+        }
+        let found = load(&self.directory, self.options.service, &mut take)?;
+        if (found.generation, found.log_bytes) != (self.generation, self.log_bytes) {
+            // Nobody else writes here.
+            self.failed = true;
+            return Err(JournalError::Failed);
+        }
+        Ok(())
+    }
+
+    /// Makes sure, before anything is changed, that the next record, of at most so many bytes, will find room, as far as the
+    /// file system can promise that.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] when the disk is full. Nothing is changed, and it may be tried again.
+    pub fn reserve(&mut self, bytes: u64) -> Result<(), JournalError> {
+        if self.failed {
+            return Err(JournalError::Failed);
+        }
+        let bytes = bytes + RECORD_HEADER_BYTES as u64;
+        let end = self.log_bytes + bytes;
+        let failed = |error| Err(io_error(&self.directory.join(LOG), error));
+        if self.can_reserve && end > self.reserved {
+            // Ahead, so that it is seldom asked; where that is too much, what is needed.
+            for ahead in [RESERVED_BYTES, 0] {
+                match allocate(&self.log, self.log_bytes, bytes + ahead) {
+                    Ok(()) => {
+                        self.reserved = end + ahead;
+                        break;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                        self.can_reserve = false;
+                        break;
+                    }
+                    Err(error) if ahead == 0 => return failed(error),
+                    Err(_) => {}
+                }
+            }
+        }
+        if self.short {
+            // A promise was not kept, or there was none: it is tried, with bytes that are no record.
+            let zeros = vec![0; usize::try_from(bytes).unwrap_or(RECORD_BYTES_MAX)];
+            let tried = write_at_end(&self.log, self.log_bytes, &[&zeros[..], &[]]);
+            if let Err(error) = self.log.set_len(self.log_bytes) {
+                self.failed = true;
+                return failed(error);
+            }
+            self.reserved = 0;
+            return tried.or_else(failed);
+        }
+        Ok(())
     }
 
     /// What was found when it was opened.
@@ -151,7 +180,8 @@ impl Journal {
     /// Adds one record. When this returns it is kept, as [`Durability`] says.
     ///
     /// # Errors
-    /// After [`JournalError::Io`] the record is not kept and the journal can be used; where that cannot be made sure,
+    /// After [`JournalError::Io`] the record is not kept and the journal can be used ([`JournalError::is_full`] says whether
+    /// it is room that it wants); where that cannot be made sure,
     /// every later call answers [`JournalError::Failed`].
     pub fn commit(&mut self, record: &[u8]) -> Result<(), JournalError> {
         if self.failed {
@@ -165,6 +195,7 @@ impl Journal {
         if let Err(error) = write_at_end(&self.log, self.log_bytes, &parts) {
             // A full disk: what got there must not stand in the way of the next record.
             self.failed = self.log.set_len(self.log_bytes).is_err();
+            (self.short, self.reserved) = (true, 0);
             return Err(io_error(&self.directory.join(LOG), error));
         }
         if self.options.durability == Durability::Sync
@@ -175,6 +206,7 @@ impl Journal {
             return Err(io_error(&self.directory.join(LOG), error));
         }
         self.log_bytes += (header.len() + record.len()) as u64;
+        self.short = false;
         Ok(())
     }
 
@@ -205,11 +237,15 @@ impl Journal {
             // It would be removed at the next opening as well.
             let _ = fs::remove_file(&new);
         })?;
+        // Both are on disk before the first is renamed: that takes no room, so a full disk leaves the old state.
+        prepare_log(&self.directory, self.options.service, generation).inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })?;
         fs::rename(&new, &path).map_err(|error| io_error(&path, error))?;
         // From here on the old log does not count: a failure must not let records go there.
         self.failed = true;
         sync_directory(&self.directory)?;
-        new_log(&self.directory, self.options.service, generation)?;
+        use_log(&self.directory)?;
         let log = self.directory.join(LOG);
         self.log = OpenOptions::new()
             .read(true)
@@ -218,9 +254,84 @@ impl Journal {
             .map_err(|error| io_error(&log, error))?;
         self.generation = generation;
         self.log_bytes = FILE_HEADER_BYTES as u64;
+        self.reserved = 0;
         self.failed = false;
         Ok(())
     }
+}
+
+/// What a directory holds.
+struct Found {
+    generation: u64,
+    log_bytes: u64,
+    recovered: Recovered,
+}
+
+fn load(
+    directory: &Path,
+    service: Service,
+    take: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<Found, JournalError> {
+    let log_path = directory.join(LOG);
+    let snapshot = read::snapshot(&directory.join(SNAPSHOT), service, take)?;
+    let log = read::log_generation(&log_path, service)?;
+    let generation = snapshot.unwrap_or(0);
+    let mut recovered = Recovered::default();
+    let mut log_bytes = FILE_HEADER_BYTES as u64;
+    match log {
+        Some(found) if found > generation => {
+            return Err(JournalError::Corrupt {
+                path: log_path,
+                offset: 0,
+                what: "the snapshot that this log continues is missing",
+            });
+        }
+        Some(found) if found == generation => {
+            let found = read::log(&log_path, take)?;
+            recovered = Recovered {
+                log_records: found.records,
+                torn_bytes: found.torn_bytes,
+            };
+            log_bytes = found.good_bytes;
+        }
+        // The process ended between the new snapshot and its log: all that the old log holds is in the snapshot.
+        Some(_) => new_log(directory, service, generation)?,
+        None if snapshot.is_none() => new_log(directory, service, generation)?,
+        // A log is only ever replaced, so it was taken away.
+        None => {
+            return Err(JournalError::Corrupt {
+                path: log_path,
+                offset: 0,
+                what: "the log that follows the snapshot is missing",
+            });
+        }
+    }
+    Ok(Found {
+        generation,
+        log_bytes,
+        recovered,
+    })
+}
+
+/// The log, to write to, without the record that was being written when the process ended.
+fn open_log(directory: &Path, found: &Found) -> Result<File, JournalError> {
+    let path = directory.join(LOG);
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| io_error(&path, error))?;
+    if found.recovered.torn_bytes > 0 {
+        tracing::warn!(
+            log = %path.display(),
+            bytes = found.recovered.torn_bytes,
+            "cut off a record that was being written when the process ended; it was never acknowledged"
+        );
+        log.set_len(found.log_bytes)
+            .and_then(|()| log.sync_all())
+            .map_err(|error| io_error(&path, error))?;
+    }
+    Ok(log)
 }
 
 fn write_at_end(log: &File, offset: u64, parts: &[&[u8]; 2]) -> io::Result<()> {
@@ -262,13 +373,35 @@ fn write_snapshot(
 
 /// Makes an empty log the journal's log, durably.
 fn new_log(directory: &Path, service: Service, generation: u64) -> Result<(), JournalError> {
-    let (path, new) = (directory.join(LOG), directory.join(LOG_NEW));
+    prepare_log(directory, service, generation)?;
+    use_log(directory)
+}
+
+fn prepare_log(directory: &Path, service: Service, generation: u64) -> Result<(), JournalError> {
+    let new = directory.join(LOG_NEW);
     let mut file = create(&new)?;
     file.write_all(&file_header(FileKind::Log, service, generation))
         .and_then(|()| file.sync_all())
-        .map_err(|error| io_error(&new, error))?;
+        .map_err(|error| io_error(&new, error))
+}
+
+fn use_log(directory: &Path) -> Result<(), JournalError> {
+    let (path, new) = (directory.join(LOG), directory.join(LOG_NEW));
     fs::rename(&new, &path).map_err(|error| io_error(&path, error))?;
     sync_directory(directory)
+}
+
+/// Room on the disk behind the end of a file, which stays where it is.
+fn allocate(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    loop {
+        return match fallocate(file, FallocateFlags::KEEP_SIZE, from, bytes) {
+            Err(Errno::INTR) => continue,
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            other => other.map_err(io::Error::from),
+        };
+    }
 }
 
 fn create(path: &Path) -> Result<File, JournalError> {
@@ -319,5 +452,7 @@ const SNAPSHOT_NEW: &str = "snapshot.tmp";
 const LOG: &str = "log";
 const LOG_NEW: &str = "log.tmp";
 
+/// Room that is taken ahead of the log's end.
+const RESERVED_BYTES: u64 = 256 << 10;
 /// A shorter log is never replaced: reading it back is quick.
 const LOG_BYTES_MIN: u64 = 16 << 20;

@@ -6,6 +6,9 @@ use prost::Message;
 
 use crate::share::KEY_BYTES_MAX;
 
+/// Most items of one answer: with the longest keys they fit a frame.
+const K_MAX: u32 = 1_024;
+
 /// The body as the method's message.
 pub(crate) fn decode<M: Message + Default>(body: &[u8]) -> Result<M, Failure> {
     M::decode(body).map_err(|error| {
@@ -40,6 +43,15 @@ pub(crate) fn key<'a>(what: &str, key: &'a [u8]) -> Result<&'a [u8], Failure> {
         "a {what} of {} bytes: 1 to {KEY_BYTES_MAX} are taken",
         key.len()
     )))
+}
+
+/// How many items an answer may have: what was asked for, or what is usual.
+pub(crate) fn k(asked: u32, usual: u32) -> Result<usize, Failure> {
+    match asked {
+        0 => Ok(usual as usize),
+        k if k <= K_MAX => Ok(k as usize),
+        k => Err(invalid(format!("k is {k}: {K_MAX} at most"))),
+    }
 }
 
 /// A method that is none of the layer's.

@@ -6,15 +6,15 @@ use mfn_cpe::{CpeError, Engine, Op, PoolOptions, Scores, Stream};
 use mfn_local::{Failure, Reply};
 use mfn_wire::{Service, Status, method, pb};
 
-use crate::body::{decode, invalid, key, not_found, pool, reply, too_many_pools, unsupported};
+use crate::body::{
+    self, decode, invalid, key, not_found, pool, reply, too_many_pools, unsupported,
+};
 use crate::interner::Interner;
 use crate::layer::{JournalFacts, Layer};
 use crate::record::{Reader, begin_snapshot, put_bytes, put_u32, put_u64};
 use crate::share::{self, BYTES_MAX_LEAST, POOLS_MAX};
 
 const K_DEFAULT: u32 = 5;
-/// Most items of one answer: with the longest keys they fit a frame.
-const K_MAX: u32 = 1_024;
 /// Most keys of one observation.
 const OBSERVED_MAX: usize = 4_096;
 /// Most that one stream may take.
@@ -380,18 +380,14 @@ impl Cpe {
         now: u64,
     ) -> Result<pb::CpePrediction, Failure> {
         let pool = pool(request.pool_id)?;
-        let k = match request.k {
-            0 => K_DEFAULT,
-            k if k <= K_MAX => k,
-            k => return Err(invalid(format!("k is {k}: {K_MAX} at most"))),
-        };
+        let k = body::k(request.k, K_DEFAULT)?;
         let time = if request.time == 0 { now } else { request.time };
         let id = self.named(pool, &request.stream)?.0;
         let stream = self
             .engine
             .stream(pool, id)
             .map_err(|error| failure(&error))?;
-        let next = stream.predict(request.lane, k as usize, time);
+        let next = stream.predict(request.lane, k, time);
         let items: Vec<_> = next
             .items
             .iter()

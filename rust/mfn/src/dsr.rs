@@ -6,7 +6,9 @@ use mfn_dsr::{DsrError, Op, Options, PoolOptions, Registry, Scratch, Spike, Well
 use mfn_local::{Failure, Reply};
 use mfn_wire::{Service, Status, method, pb};
 
-use crate::body::{decode, invalid, key, not_found, pool, reply, too_many_pools, unsupported};
+use crate::body::{
+    self, decode, invalid, key, not_found, pool, reply, too_many_pools, unsupported,
+};
 use crate::interner::Interner;
 use crate::layer::{JournalFacts, Layer};
 use crate::record::{Reader, begin_snapshot, put_bytes, put_u32};
@@ -15,8 +17,6 @@ use crate::share::{self, BYTES_MAX_LEAST, POOLS_MAX};
 /// Each pool has one well.
 const WELL: u32 = 0;
 const K_DEFAULT: u32 = 10;
-/// Most matches of one answer: with the longest keys they fit a frame.
-const K_MAX: u32 = 1_024;
 
 /// Pools of vectors, with keys for ids.
 #[derive(Debug)]
@@ -272,11 +272,7 @@ impl Dsr {
     ) -> Result<pb::DsrMatches, Failure> {
         let pool = pool(request.pool_id)?;
         let (well, keys) = self.well(pool)?;
-        let k = match request.k {
-            0 => K_DEFAULT,
-            k if k <= K_MAX => k,
-            k => return Err(invalid(format!("k is {k}: {K_MAX} at most"))),
-        } as usize;
+        let k = body::k(request.k, K_DEFAULT)?;
         let least = if request.least == 0.0 {
             -1.0
         } else {

@@ -294,15 +294,20 @@ impl<L: Layer> Host<L> {
     }
 
     /// Applies a change before it is kept: the layer itself says whether it is accepted, and a refused one changes
-    /// nothing and is not written. Nobody sees the new state before it is on disk, because this thread alone reads it;
-    /// where the commit fails, memory is ahead of the disk and the layer answers nothing more.
+    /// nothing and is not written. Nobody sees the new state before it is on disk, because this thread alone reads it. A full
+    /// disk is met before the change, where the file system can promise room; else, and where the commit fails, memory is
+    /// ahead of the disk and is read back from it.
     fn change(
         &mut self,
         job: Job,
         record: &mut Vec<u8>,
     ) -> Option<(oneshot::Sender<Answer>, Reply)> {
+        let bytes = record.len() + ENTRY_BYTES + job.body.len();
         let done = match self.shared.failed() {
             Some(text) => Err(Failure::new(Status::IO, text)),
+            None if let Err(error) = self.journal.reserve(bytes as u64) => {
+                Err(refused::<L>(&error))
+            }
             None => self.layer.change(job.method, job.time, &job.body),
         };
         match done {
@@ -326,7 +331,7 @@ impl<L: Layer> Host<L> {
         let committed = self
             .journal
             .commit(record)
-            .map_err(|error| self.fail(&error));
+            .map_err(|error| self.go_back(&error));
         for (answer, reply) in accepted {
             // Who asked may be gone; what they asked is done or not all the same.
             let _ = answer.send(committed.clone().map(|()| reply));
@@ -379,6 +384,26 @@ impl<L: Layer> Host<L> {
         }
     }
 
+    /// After a commit that failed: the layer as the disk has it, so that it goes on answering. Where nobody knows what the
+    /// disk has, it answers nothing more.
+    fn go_back(&mut self, error: &JournalError) -> Failure {
+        let start = Instant::now();
+        let mut reading = Reading::default();
+        let read = self.journal.read_again(|record| reading.take(record));
+        let layer = read.map_err(|error| error.to_string());
+        match layer.and_then(|()| reading.end()) {
+            Ok(layer) => {
+                self.layer = layer;
+                self.applying = start.elapsed();
+                refused::<L>(error)
+            }
+            Err(text) => {
+                tracing::error!(layer = L::SERVICE.name(), text, "what is kept was not read");
+                self.fail(error)
+            }
+        }
+    }
+
     fn fail(&mut self, error: &JournalError) -> Failure {
         let text = format!(
             "{} does not answer since its journal could not be written: {error}; make room, then start the node again: all \
@@ -411,26 +436,61 @@ fn open<L: Layer>(directory: &Path) -> Result<(L, Journal), MemoryError> {
         directory: directory.to_owned(),
         text,
     };
-    let mut snapshot: Vec<u8> = Vec::new();
-    let mut layer: Option<L> = None;
-    let journal = Journal::open(directory, options, |record| {
+    let mut reading = Reading::default();
+    let journal = Journal::open(directory, options, |record| reading.take(record))?;
+    let layer = reading.end().map_err(unreadable)?;
+    Ok((layer, journal))
+}
+
+/// A layer that is being read from its journal.
+struct Reading<L> {
+    snapshot: Vec<u8>,
+    layer: Option<L>,
+}
+
+impl<L> Default for Reading<L> {
+    fn default() -> Self {
+        Self {
+            snapshot: Vec::new(),
+            layer: None,
+        }
+    }
+}
+
+impl<L: Layer> Reading<L> {
+    fn take(&mut self, record: Record<'_>) -> Result<(), String> {
         match record {
-            Record::Snapshot(bytes) => snapshot.extend_from_slice(bytes),
+            Record::Snapshot(bytes) => self.snapshot.extend_from_slice(bytes),
             Record::Log(bytes) => {
-                let known = match layer.take() {
+                let known = match self.layer.take() {
                     Some(known) => known,
-                    None => restore(&std::mem::take(&mut snapshot))?,
+                    None => restore(&std::mem::take(&mut self.snapshot))?,
                 };
-                replay(layer.insert(known), bytes)?;
+                replay(self.layer.insert(known), bytes)?;
             }
         }
         Ok(())
-    })?;
-    let layer = match layer {
-        Some(layer) => layer,
-        None => restore(&snapshot).map_err(unreadable)?,
-    };
-    Ok((layer, journal))
+    }
+
+    fn end(self) -> Result<L, String> {
+        match self.layer {
+            Some(layer) => Ok(layer),
+            None => restore(&self.snapshot),
+        }
+    }
+}
+
+/// A change that was not made, because it could not be kept.
+fn refused<L: Layer>(error: &JournalError) -> Failure {
+    let name = L::SERVICE.name();
+    if error.is_full() {
+        let text = format!(
+            "{name} has no room for its journal: {error}; nothing was changed: make room, and try again"
+        );
+        return Failure::new(Status::QUOTA, text);
+    }
+    let text = format!("{name} could not write its journal: {error}; nothing was changed");
+    Failure::new(Status::IO, text)
 }
 
 /// Nothing was ever written: an empty layer.

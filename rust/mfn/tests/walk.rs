@@ -76,6 +76,16 @@ fn run(case: &Case, mode: Mode, estimates: &Estimates) -> (Ended, Walk) {
     (ended, walk)
 }
 
+fn measured(layer: LayerId, took: Duration, value: f32) -> Measured {
+    let sure = value >= 0.5;
+    Measured {
+        layer,
+        took,
+        value,
+        sure,
+    }
+}
+
 fn surest(found: &[(LayerId, f32)]) -> Option<LayerId> {
     let most = found.iter().map(|(_, sure)| *sure).fold(f32::MIN, f32::max);
     let first = found.iter().find(|(_, sure)| *sure == most);
@@ -223,7 +233,7 @@ fn history() -> impl Strategy<Value = Estimates> {
         let mut estimates = Estimates::default();
         for (layer, nanos, tenths) in questions {
             let (took, value) = (Duration::from_nanos(nanos), f32::from(tenths) / 10.0);
-            estimates.record(0, &[Measured { layer, took, value }]);
+            estimates.record(0, &[measured(layer, took, value)]);
         }
         estimates
     })
@@ -287,11 +297,7 @@ proptest! {
 fn a_layer_that_turns_slow_is_overtaken() {
     let mut estimates = Estimates::default();
     for _ in 0..50 {
-        let measured = |layer, micros, value| Measured {
-            layer,
-            took: Duration::from_micros(micros),
-            value,
-        };
+        let measured = |layer, micros, value| measured(layer, Duration::from_micros(micros), value);
         estimates.record(
             0,
             &[
@@ -415,22 +421,7 @@ fn on_a_real_stream_the_layer_that_pays_is_found() {
                 answered += 1;
                 worked_ns += ended.worked_ns;
             }
-            let measured: Vec<Measured> = walk
-                .order()
-                .iter()
-                .filter_map(|layer| match walk.place(*layer) {
-                    Place::Ended { took_ns, outcome } => Some(Measured {
-                        layer: *layer,
-                        took: Duration::from_nanos(took_ns),
-                        value: match outcome {
-                            Outcome::Found(sure) => sure,
-                            _ => 0.0,
-                        },
-                    }),
-                    _ => None,
-                })
-                .collect();
-            estimates.record(0, &measured);
+            estimates.record(0, &walk.measured());
         }
         (answered, worked_ns / answered as u64)
     };

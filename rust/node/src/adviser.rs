@@ -1,8 +1,8 @@
 //! The node's use of layer 3: which provider to ask first, and what is read together. Advice only; without it,
 //! round-trip time decides.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,10 @@ use mfn_alm::{
 };
 use stoq::ProviderBytes;
 
+use crate::answer::{blocking, unix_ns};
 use crate::config::Config;
-use crate::programs;
+use crate::serving::{End, Serving};
+use crate::{files, programs};
 
 /// How often measured links are told to the adviser.
 pub(crate) const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -27,42 +29,6 @@ const READS_BYTES_MAX: u64 = 8 << 20;
 /// Paths that are asked for, and what makes one worth its bytes: its share of the belief.
 const READS_MAX: u32 = 6;
 const READS_SHARE_MIN: f64 = 0.05;
-
-/// What a stall, a failure or a refusal costs at first, as if it were round trip, and when it is half forgiven.
-const TROUBLE: f64 = 1.0;
-const TROUBLE_HALF_LIFE: Duration = Duration::from_secs(300);
-/// Wrong bytes count as so many.
-const DROPPED_TROUBLES: f64 = 32.0;
-/// Most that is held against a provider: it may be the only one that has a block.
-const TROUBLES_MAX: f64 = 64.0;
-/// What is asked for at once; less than this says nothing of a provider's rate.
-const REQUEST_BYTES: u64 = 1 << 20;
-/// Share of a new measurement in what is known of a provider's rate.
-const RATE_WEIGHT: f64 = 0.5;
-/// Providers that are remembered; the one that served longest ago makes room.
-const SERVICES_MAX: usize = 4_096;
-
-/// How a provider has served.
-#[derive(Clone, Copy, Debug)]
-struct Service {
-    /// Seconds that it takes over [`REQUEST_BYTES`]; 0 while unknown.
-    request_time: f64,
-    /// Troubles as they count at `at`.
-    troubles: f64,
-    at: Instant,
-}
-
-impl Service {
-    fn troubles(&self, now: Instant) -> f64 {
-        let since = now.saturating_duration_since(self.at).as_secs_f64();
-        self.troubles * (-since / TROUBLE_HALF_LIFE.as_secs_f64()).exp2()
-    }
-
-    /// Seconds beside the round trip that a request to it is expected to take.
-    fn cost(&self, now: Instant) -> f64 {
-        self.request_time + TROUBLE * self.troubles(now)
-    }
-}
 
 /// A measured link to a connected peer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +45,9 @@ pub(crate) struct Adviser {
     /// Why there is none, when it was not started.
     absent: &'static str,
     supervisor: Arc<Mutex<Option<Supervisor>>>,
-    services: Arc<Mutex<BTreeMap<NodeId, Service>>>,
+    /// Kept in `file`: a link's strength is told anew after a restart, so what is beside its round trip must be known.
+    serving: Arc<Mutex<Serving>>,
+    file: PathBuf,
 }
 
 /// The `almd` program: configured, beside this program, or on the PATH.
@@ -88,19 +56,22 @@ pub fn find_almd(config: &Config) -> Option<PathBuf> {
 }
 
 impl Adviser {
-    /// Starts `almd` if it is wanted and found. Needs the runtime on which it is watched.
+    /// Starts `almd` if it is wanted and found. Needs the runtime on which it is watched. What an earlier run learned of
+    /// providers in `file` is known; a damaged file is forgotten.
     pub(crate) fn start(
         me: NodeId,
         config: &Config,
-        directory: &std::path::Path,
-        run_dir: &std::path::Path,
+        (directory, file): (&Path, PathBuf),
+        run_dir: &Path,
     ) -> Self {
+        let serving = Arc::new(Mutex::new(load(&file)));
         let without = |absent| Self {
             me,
             alm: None,
             absent,
             supervisor: Arc::default(),
-            services: Arc::default(),
+            serving: Arc::clone(&serving),
+            file: file.clone(),
         };
         if !config.alm_enabled {
             return without("switched off in config.toml");
@@ -131,54 +102,42 @@ impl Adviser {
             alm: Some(SocketAlm::new(&socket)),
             absent: "",
             supervisor: Arc::new(Mutex::new(Some(supervisor))),
-            services: Arc::default(),
+            serving,
+            file,
         }
     }
 
     /// Learns from a transfer who serves well: it counts like a longer or shorter round trip from now on.
-    pub(crate) fn served(&self, providers: &[ProviderBytes], now: Instant) {
-        let mut services = self.services();
-        for provider in providers {
-            let troubles = f64::from(provider.strikes)
-                + if provider.dropped {
-                    DROPPED_TROUBLES
-                } else {
-                    0.0
-                };
-            if provider.bytes < REQUEST_BYTES && troubles == 0.0 {
-                continue;
-            }
-            let service = services.entry(provider.node).or_insert(Service {
-                request_time: 0.0,
-                troubles: 0.0,
-                at: now,
-            });
-            service.troubles = (service.troubles(now) + troubles).min(TROUBLES_MAX);
-            service.at = now;
-            if provider.bytes >= REQUEST_BYTES && provider.rate > 0 {
-                let time = REQUEST_BYTES as f64 / provider.rate as f64;
-                let known = service.request_time > 0.0;
-                let old = if known { service.request_time } else { time };
-                service.request_time = old + RATE_WEIGHT * (time - old);
-            }
-        }
-        while services.len() > SERVICES_MAX {
-            let oldest = services.iter().min_by_key(|(_, service)| service.at);
-            let Some(oldest) = oldest.map(|(node, _)| *node) else {
-                return;
-            };
-            services.remove(&oldest);
-        }
+    pub(crate) fn served(&self, providers: &[ProviderBytes], end: End) {
+        self.serving().learn(providers, end, Instant::now());
     }
 
-    fn services(&self) -> MutexGuard<'_, BTreeMap<NodeId, Service>> {
-        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    fn serving(&self) -> MutexGuard<'_, Serving> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves what providers have done, if there is something new.
+    pub(crate) async fn keep(&self) {
+        let this = self.clone();
+        let saved = blocking(move || {
+            let bytes = {
+                let mut serving = this.serving();
+                if !serving.take_news() {
+                    return Ok(());
+                }
+                serving.save(Instant::now(), unix())
+            };
+            if let Err(error) = files::keep(&this.file, &bytes) {
+                tracing::warn!(%error, file = %this.file.display(), "what providers did was not saved");
+            }
+            Ok(())
+        });
+        drop(saved.await);
     }
 
     /// Seconds that a request over a link is expected to take; `None` while nothing was measured.
     fn cost(&self, link: &Link, now: Instant) -> Option<f64> {
-        let service = self.services().get(&link.peer).copied();
-        let beside = service.map_or(0.0, |service| service.cost(now));
+        let beside = self.serving().cost(&link.peer, now);
         Some(link.round_trip?.as_secs_f64() + beside)
     }
 
@@ -301,8 +260,9 @@ impl Adviser {
         }
     }
 
-    /// Ends the daemon; it writes its last snapshot.
+    /// Ends the daemon; it writes its last snapshot, and what providers did is saved.
     pub(crate) async fn stop(&self) {
+        self.keep().await;
         let supervisor = self
             .supervisor
             .lock()
@@ -312,6 +272,23 @@ impl Adviser {
             supervisor.stop().await;
         }
     }
+}
+
+fn load(file: &Path) -> Serving {
+    let saved = files::read_bounded(file, Serving::SAVED_BYTES_MAX);
+    let known = saved.as_deref().ok();
+    if let Some(serving) = known.and_then(|saved| Serving::load(saved, Instant::now(), unix())) {
+        return serving;
+    }
+    if !matches!(&saved, Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        tracing::warn!(file = %file.display(), "what is known of providers cannot be used; it is learned again");
+    }
+    Serving::default()
+}
+
+/// Since the Unix epoch.
+fn unix() -> Duration {
+    Duration::from_nanos(unix_ns())
 }
 
 #[cfg(test)]
@@ -325,7 +302,8 @@ mod tests {
             alm: None,
             absent: "a test",
             supervisor: Arc::default(),
-            services: Arc::default(),
+            serving: Arc::default(),
+            file: PathBuf::new(),
         };
         let link = |node, round_trip: Option<u64>| Link {
             peer: NodeId([node; 32]),

@@ -10,14 +10,16 @@ use hypermesh_blocks::{Closure, IngestError, Lease, RootInfo, Sent, Store, Store
 use hypermesh_id::{BlockId, NodeId, Root};
 use mfn_local::{Cancelled, Failure};
 use mfn_wire::{Status, pb};
-use stoq::{BlockSink, Endpoint, Fetch, FetchError, FetchReport, SinkError, Wants};
+use stoq::{BlockSink, Endpoint, Fetch, FetchError, FetchReport, ProviderBytes, SinkError, Wants};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::adviser::{Adviser, Link};
 use crate::answer::{blocking, store_failure};
 use crate::arriving::Arriving;
+use crate::older::{Recent, path_beside};
 use crate::progress::ProgressSink;
+use crate::serving::End;
 
 /// Fetches; one for all components.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct Fetcher {
     pub(crate) peer_wait: Duration,
     /// Whether blocks may come as deltas.
     pub(crate) deltas: bool,
+    /// Trees that were read, beside which paths are fetched.
+    pub(crate) recent: Recent,
 }
 
 /// What a fetch is to get, and who is told of it.
@@ -86,6 +90,15 @@ impl Fetcher {
         here.await.map_err(store_failure)
     }
 
+    /// What a path needs; as deltas against what is here of it, where that is wanted.
+    pub(crate) async fn path(&self, root: Root, path: &[u8]) -> Result<Closure, Failure> {
+        if self.deltas {
+            path_beside(&self.store, &self.recent, root, path).await
+        } else {
+            Closure::path(root, path).map_err(store_failure)
+        }
+    }
+
     /// Keeps `gc` away until it is dropped.
     pub(crate) async fn lease(&self) -> Result<Lease, Failure> {
         let store = self.store.clone();
@@ -137,14 +150,9 @@ impl Fetcher {
                 progress.report(fetch_progress(report, totals));
             }
         };
-        let fetched = tokio::select! {
-            fetched = self.endpoint.fetch(fetch, observe) => {
-                fetched.map_err(|error| fetch_failure(error, &local))
-            }
-            () = gone(cancelled.as_ref()) => {
-                Err(Failure::new(Status::CANCELLED, "cancelled; what arrived is kept"))
-            }
-        };
+        let fetched = self
+            .transfer(fetch, observe, cancelled.as_ref(), &local)
+            .await;
         let store = self.store.clone();
         let synced = blocking(move || store.sync()).await;
         let recording = recording
@@ -158,7 +166,6 @@ impl Fetcher {
             None => Ok(()),
         };
         let report = fetched?;
-        self.adviser.served(&report.providers, Instant::now());
         synced.and(recorded).map_err(store_failure)?;
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
         Ok((report, totals))
@@ -192,12 +199,42 @@ impl Fetcher {
             }),
             sink: Arc::new(StoreSink::new(&self.store, &local, None)),
         };
-        tokio::select! {
-            fetched = self.endpoint.fetch(fetch, |_| {}) => {
-                fetched.map(drop).map_err(|error| fetch_failure(error, &local))
+        self.transfer(fetch, |_| {}, Some(&cancelled), &local)
+            .await
+            .map(drop)
+    }
+
+    /// Carries out a transfer. However it ends, the adviser learns what the providers did.
+    async fn transfer(
+        &self,
+        fetch: Fetch,
+        observe: impl Fn(&FetchReport) + Send,
+        cancelled: Option<&Cancelled>,
+        local: &LocalFailure,
+    ) -> Result<FetchReport, Failure> {
+        let mut learning = Learning {
+            adviser: &self.adviser,
+            providers: Mutex::default(),
+            end: End::Cancelled,
+        };
+        let fetched = {
+            let seen = &learning;
+            let observe = move |report: &FetchReport| {
+                observe(report);
+                seen.saw(&report.providers);
+            };
+            tokio::select! {
+                fetched = self.endpoint.fetch(fetch, observe) => fetched,
+                () = gone(cancelled) => {
+                    return Err(Failure::new(Status::CANCELLED, "cancelled; what arrived is kept"));
+                }
             }
-            () = cancelled.cancelled() => Err(Failure::new(Status::CANCELLED, "cancelled")),
-        }
+        };
+        learning.end = End::Ended;
+        drop(learning);
+        // At once: who asks next is not to be sent to a liar again.
+        self.adviser.tell(&self.links(&[])).await;
+        fetched.map_err(|error| fetch_failure(error, local))
     }
 
     /// Peers that have the block, the one to prefer first.
@@ -229,6 +266,18 @@ impl Fetcher {
         Ok(self.adviser.rank(having).await)
     }
 
+    /// Links to the connected peers among the chosen ones, or to all.
+    fn links(&self, chosen: &[NodeId]) -> Vec<Link> {
+        let peers = self.endpoint.peers().into_iter();
+        peers
+            .filter(|peer| peer.connected && (chosen.is_empty() || chosen.contains(&peer.node)))
+            .map(|peer| Link {
+                peer: peer.node,
+                round_trip: peer.rtt,
+            })
+            .collect()
+    }
+
     /// Connected peers among the chosen ones, or among all. Waits for a first one: a node that just started is still
     /// connecting.
     async fn connected(
@@ -239,18 +288,11 @@ impl Fetcher {
         let until = Instant::now() + self.peer_wait;
         let mut changes = self.endpoint.changes();
         loop {
-            let peers = self.endpoint.peers();
-            let links: Vec<Link> = peers
-                .iter()
-                .filter(|peer| peer.connected && (chosen.is_empty() || chosen.contains(&peer.node)))
-                .map(|peer| Link {
-                    peer: peer.node,
-                    round_trip: peer.rtt,
-                })
-                .collect();
+            let links = self.links(chosen);
             if !links.is_empty() {
                 return Ok(links);
             }
+            let peers = self.endpoint.peers();
             if !peers
                 .iter()
                 .any(|peer| chosen.is_empty() || chosen.contains(&peer.node))
@@ -272,6 +314,34 @@ impl Fetcher {
                 return Err(Failure::new(Status::UNREACHABLE, text));
             }
         }
+    }
+}
+
+/// Tells the adviser what providers did when it is dropped: a fetch whose caller goes away ends without a word.
+struct Learning<'a> {
+    adviser: &'a Adviser,
+    providers: Mutex<Vec<ProviderBytes>>,
+    end: End,
+}
+
+impl Learning<'_> {
+    fn saw(&self, providers: &[ProviderBytes]) {
+        let mut seen = self
+            .providers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        seen.clear();
+        seen.extend_from_slice(providers);
+    }
+}
+
+impl Drop for Learning<'_> {
+    fn drop(&mut self) {
+        let providers = self
+            .providers
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.adviser.served(providers, self.end);
     }
 }
 

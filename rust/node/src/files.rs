@@ -1,8 +1,8 @@
 //! Writes small files so that a crash leaves the old or the new content, never a mixture.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Replaces `path` by `content`, on disk when this returns. Mode 0600.
@@ -10,6 +10,17 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = write_beside(path, content)?;
     fs::rename(&temporary, path).inspect_err(|_| discard(&temporary))?;
     sync_parent(path)
+}
+
+/// As [`replace`], and makes the directory: that of the layers, say, which may all be switched off.
+pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+    }
+    replace(path, content)
 }
 
 /// Writes `path`, which must not exist yet, on disk when this returns. Mode 0600.

@@ -31,6 +31,7 @@ mod peers;
 mod programs;
 mod progress;
 mod scheduler;
+mod serving;
 mod state;
 mod store;
 mod transport;

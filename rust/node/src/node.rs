@@ -26,6 +26,7 @@ use crate::identity::{self, IdentityError};
 use crate::membership::Membership;
 use crate::memory::Layers;
 use crate::metrics::{MetricsService, Views};
+use crate::older::Recent;
 use crate::peers::{PeerBook, PeersError};
 use crate::scheduler::SchedulerService;
 use crate::state::StateService;
@@ -113,16 +114,19 @@ impl Node {
         let (scheduler, (fetcher, adviser)) =
             Component::start(Service::Scheduler, &run_dir, stopping.clone(), {
                 let (config, store, endpoint) = (config.clone(), store.clone(), endpoint.clone());
-                let (alm_dir, run_dir) = (dir.alm(), run_dir.clone());
+                let (places, run_dir) =
+                    ((dir.alm(), dir.memory().join("serving")), run_dir.clone());
                 let own = dir.path().to_path_buf();
                 move || async move {
-                    let adviser = Adviser::start(id, &config, &alm_dir, &run_dir);
+                    let (alm_dir, serving) = places;
+                    let adviser = Adviser::start(id, &config, (&alm_dir, serving), &run_dir);
                     let fetcher = Arc::new(Fetcher {
                         store: store.clone(),
                         endpoint: endpoint.clone(),
                         adviser: adviser.clone(),
                         peer_wait: config.peer_wait,
                         deltas: config.transfer_deltas,
+                        recent: Recent::default(),
                     });
                     let service = SchedulerService {
                         store,
@@ -282,7 +286,7 @@ async fn transport(
     Ok((parts, endpoint))
 }
 
-/// Tells the adviser what the transport measures, again and again.
+/// Tells the adviser what the transport measures, again and again, and saves what it learned.
 async fn tell_links(endpoint: Endpoint, adviser: Adviser) {
     let mut tick = tokio::time::interval(TELL_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -298,6 +302,7 @@ async fn tell_links(endpoint: Endpoint, adviser: Adviser) {
             })
             .collect();
         adviser.tell(&links).await;
+        adviser.keep().await;
     }
 }
 

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hypermesh_blocks::{
-    Closure, DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError,
-};
+use hypermesh_blocks::{DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError};
 use mfn_local::{BoxFuture, Call, EventSink, Failure, Handler, Reply};
 use mfn_wire::{ContentType, Service, Status, method, pb};
 use prost::Message;
@@ -17,7 +15,7 @@ use crate::answer::{
     Answer, blocking, boxed, entry_message, parse_path, parse_root, store_failure, unsupported,
 };
 use crate::fetch::Fetcher;
-use crate::foresight::Foresight;
+use crate::foresight::{Foresight, Reader};
 use crate::progress::ProgressSink;
 
 /// Items that blocking work may be ahead of the caller.
@@ -139,6 +137,7 @@ impl StateService {
             match self.go_on(result.end, &call).await? {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(()) => {
+                    self.fetcher.recent.note(root);
                     return Ok(Reply::message(&pb::ListReply { entries: sent }));
                 }
             }
@@ -150,7 +149,8 @@ impl StateService {
         let root = parse_root(&request.root)?;
         let mut sent = 0u64;
         if request.offset == 0 {
-            self.foresight.read(root, &request.path).await;
+            let reader = Reader::of(request.reader, call.peer);
+            self.foresight.read(reader, root, &request.path).await;
         }
         if request.offset == 0
             && request.length == 0
@@ -158,7 +158,7 @@ impl StateService {
             && !self.fetcher.is_here(root, &request.path).await?
         {
             // The whole file is wanted: many blocks at once, not one after the other.
-            let closure = Closure::path(root, &request.path).map_err(store_failure)?;
+            let closure = self.fetcher.path(root, &request.path).await?;
             match self
                 .fetcher
                 .fetch_quietly(closure, root.0, call.cancelled())
@@ -187,7 +187,10 @@ impl StateService {
             sent += result.bytes;
             match self.go_on(result.end, &call).await? {
                 ControlFlow::Continue(()) => {}
-                ControlFlow::Break(()) => return Ok(Reply::message(&pb::CatReply { bytes: sent })),
+                ControlFlow::Break(()) => {
+                    self.fetcher.recent.note(root);
+                    return Ok(Reply::message(&pb::CatReply { bytes: sent }));
+                }
             }
         }
     }

@@ -26,7 +26,9 @@ pub use types::{
 struct Provider {
     node: NodeId,
     state: ProviderState,
+    /// Failures in a row, and all of them.
     strikes: u32,
+    failures: u32,
     /// Blocks that it says it does not have.
     lacks: HashSet<BlockId>,
     /// Bytes and requests under way.
@@ -91,6 +93,7 @@ impl Transfer {
                 node: *node,
                 state: ProviderState::Active,
                 strikes: 0,
+                failures: 0,
                 lacks: HashSet::new(),
                 under_way: 0,
                 requests: 0,
@@ -505,6 +508,7 @@ impl Transfer {
             return;
         }
         provider.strikes += 1;
+        provider.failures = provider.failures.saturating_add(1);
         provider.rate /= 2.0;
         if provider.strikes > limits.strikes_max {
             return self.out(at, Cause::Failed(why.into()));
@@ -619,7 +623,7 @@ impl Transfer {
                 node: provider.node,
                 bytes: provider.bytes,
                 blocks: provider.blocks,
-                strikes: provider.strikes,
+                failures: provider.failures,
                 rate: provider.rate as u64,
                 state: provider.state.clone(),
             })

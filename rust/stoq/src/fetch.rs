@@ -63,8 +63,8 @@ pub struct ProviderBytes {
     pub node: NodeId,
     pub bytes: u64,
     pub blocks: u64,
-    /// How often it stalled, failed or refused.
-    pub strikes: u32,
+    /// How often it stalled, failed or refused, whatever it did after that.
+    pub failures: u32,
     /// Bytes per second that it has shown lately; 0 while unknown.
     pub rate: u64,
     /// Whether it gave wrong bytes or broke the protocol.
@@ -147,8 +147,8 @@ struct Size {
 }
 
 impl Endpoint {
-    /// Carries out a transfer. `observe` is told often how far it is; it must be quick. Dropped, the transfer ends and
-    /// what was accepted stays.
+    /// Carries out a transfer. `observe` is told often how far it is, at every failure of a provider, and when the
+    /// transfer ends, however it does; it must be quick. Dropped, the transfer ends and what was accepted stays.
     ///
     /// # Errors
     /// When a block can be had from no provider, or this side fails.
@@ -181,9 +181,14 @@ impl Endpoint {
             waiting: false,
             offers: Offers::default(),
             traffic: Arc::default(),
+            news: false,
             report: FetchReport::default(),
         };
-        running.run(incoming, observe).await
+        let ended = running.run(incoming, &observe).await;
+        // What the providers did is known however it ended.
+        running.refresh_report();
+        observe(&running.report);
+        ended.map(|()| std::mem::take(&mut running.report))
     }
 }
 
@@ -208,6 +213,8 @@ struct Running {
     waiting: bool,
     offers: Offers,
     traffic: Arc<Traffic>,
+    /// Something happened that the report does not say yet.
+    news: bool,
     report: FetchReport,
 }
 
@@ -219,8 +226,8 @@ impl Running {
     async fn run(
         &mut self,
         mut incoming: mpsc::Receiver<Event>,
-        observe: impl Fn(&FetchReport),
-    ) -> Result<FetchReport, FetchError> {
+        observe: &impl Fn(&FetchReport),
+    ) -> Result<(), FetchError> {
         let mut was_held_up = false;
         loop {
             let held_up = self.unverified >= UNVERIFIED_BYTES_MAX;
@@ -230,9 +237,7 @@ impl Running {
             was_held_up = held_up;
             self.start_work();
             if self.no_more && self.transfer.is_empty() {
-                self.refresh_report();
-                observe(&self.report);
-                return Ok(std::mem::take(&mut self.report));
+                return Ok(());
             }
             if let Some(block) = self.transfer.lost() {
                 self.refresh_report();
@@ -240,6 +245,10 @@ impl Running {
                     block,
                     reasons: self.reasons(),
                 });
+            }
+            if std::mem::take(&mut self.news) {
+                self.refresh_report();
+                observe(&self.report);
             }
             let timeout = self.transfer.poll_timeout().map(|at| self.started + at);
             tokio::select! {
@@ -252,8 +261,7 @@ impl Running {
                 }
                 Some(stored) = self.storers.join_next() => {
                     self.on_stored(stored)?;
-                    self.refresh_report();
-                    observe(&self.report);
+                    self.news = true;
                 }
                 Some(polled) = self.polling.join_next() => self.on_polled(polled)?,
                 Some(ended) = self.requests.join_next() => {
@@ -261,7 +269,10 @@ impl Running {
                         return Err(FetchError::Internal);
                     }
                 }
-                () = at(timeout), if !held_up => self.transfer.timeout(self.now()),
+                () = at(timeout), if !held_up => {
+                    self.transfer.timeout(self.now());
+                    self.news = true;
+                }
             }
         }
     }
@@ -366,14 +377,18 @@ impl Running {
             What::Done => {
                 self.handles.remove(&request);
                 self.transfer.done(request);
+                // It may have ended it early.
+                self.news = true;
             }
             What::Failed(why) => {
                 self.handles.remove(&request);
+                self.news = true;
                 tracing::debug!(node = %provider, why, "a request failed");
                 self.transfer.failed(request, &why, now);
             }
             What::Broke(why) => {
                 self.handles.remove(&request);
+                self.news = true;
                 tracing::warn!(node = %provider, why, "it broke the protocol");
                 self.transfer.broke(&provider, why);
             }
@@ -390,6 +405,7 @@ impl Running {
             }
             Verdict::Duplicate => {}
             Verdict::Unasked => {
+                self.news = true;
                 tracing::warn!(node = %provider, block = %id, "it sent what nobody asked for")
             }
         }
@@ -450,7 +466,7 @@ impl Running {
                 node: provider.node,
                 bytes: provider.bytes,
                 blocks: provider.blocks,
-                strikes: provider.strikes,
+                failures: provider.failures,
                 rate: provider.rate,
                 dropped: is_dropped(&provider.state),
                 state: words(&provider.state),

@@ -243,6 +243,7 @@ pub struct ListReply {
     #[prost(uint64, tag = "1")]
     pub entries: u64,
 }
+/// length 0: to the end. reader: whose order of reads this belongs to, any number of the caller's; 0: the calling process's.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CatRequest {
     #[prost(string, tag = "1")]
@@ -253,6 +254,8 @@ pub struct CatRequest {
     pub offset: u64,
     #[prost(uint64, tag = "4")]
     pub length: u64,
+    #[prost(uint64, tag = "5")]
+    pub reader: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CatReply {

@@ -1342,12 +1342,14 @@ func (x *ListReply) GetEntries() uint64 {
 	return 0
 }
 
+// length 0: to the end. reader: whose order of reads this belongs to, any number of the caller's; 0: the calling process's.
 type CatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
 	Path          []byte                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	Length        uint64                 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
+	Reader        uint64                 `protobuf:"varint,5,opt,name=reader,proto3" json:"reader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1406,6 +1408,13 @@ func (x *CatRequest) GetOffset() uint64 {
 func (x *CatRequest) GetLength() uint64 {
 	if x != nil {
 		return x.Length
+	}
+	return 0
+}
+
+func (x *CatRequest) GetReader() uint64 {
+	if x != nil {
+		return x.Reader
 	}
 	return 0
 }
@@ -6574,13 +6583,14 @@ const file_local_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\fR\x04path\x12\x1c\n" +
 	"\trecursive\x18\x03 \x01(\bR\trecursive\"%\n" +
 	"\tListReply\x12\x18\n" +
-	"\aentries\x18\x01 \x01(\x04R\aentries\"d\n" +
+	"\aentries\x18\x01 \x01(\x04R\aentries\"|\n" +
 	"\n" +
 	"CatRequest\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\fR\x04path\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
-	"\x06length\x18\x04 \x01(\x04R\x06length\" \n" +
+	"\x06length\x18\x04 \x01(\x04R\x06length\x12\x16\n" +
+	"\x06reader\x18\x05 \x01(\x04R\x06reader\" \n" +
 	"\bCatReply\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\"5\n" +
 	"\vStatRequest\x12\x12\n" +

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use hypermesh_testkit::{Mesh, Node, Random, Result, tree, until};
+use hypermesh_testkit::{Forwarder, Mesh, Node, Random, Result, at, tree, until};
 use serde_json::Value;
 
+use crate::rogue::Serving;
 use crate::{Outcome, put, text};
 
 /// The process of the node's `almd`, while it runs.
@@ -121,6 +122,65 @@ fn almd_learns_links_and_remembers_them() -> Outcome {
     until("the link remembered", Duration::from_secs(60), || {
         Ok((almd(&c)?.is_some() && links(&c)? > 0).then_some(()))
     })
+}
+
+/// Asks one that lies, alone and in vain, and answers who is asked first after that and after a restart.
+fn first_after_a_lie(config: &str) -> Result<[String; 2]> {
+    let mut mesh = Mesh::new()?;
+    // Far away, so that whoever goes by round-trip time alone asks the liar first.
+    let path = Forwarder::new()?;
+    let a = mesh.node_with("a", "[alm]\nenabled = false\n", Some(&path))?;
+    path.set_delay(Duration::from_millis(40));
+    let liar = Serving::start("WrongBytes")?;
+    let config = format!("{config}[transport]\npeers = [\"{}\"]\n", liar.peer);
+    let mut c = mesh.node_with("c", &config, None)?;
+    c.join(&a)?;
+    let known = |c: &Node| -> Outcome {
+        c.wait_connected(&[&a])?;
+        liar.wait_connected_to(c)?;
+        // Both paths are measured.
+        until("round-trip times", Duration::from_secs(60), || {
+            let peers = c.run(&["peers", "--json"])?.stdout;
+            let measured = peers.lines().filter_map(|line| {
+                let peer: Value = serde_json::from_str(line).ok()?;
+                peer["rtt_ns"].as_u64().filter(|rtt| *rtt > 0)
+            });
+            Ok((measured.count() >= 2).then_some(()))
+        })
+    };
+    known(&c)?;
+    let file = mesh.path().join("file");
+    let mut random = Random::new(71);
+    let mut root = || -> Result<String> {
+        std::fs::write(&file, random.bytes(50_000)).map_err(at("a file"))?;
+        Ok(put(&a, &file)?.0)
+    };
+    let lied_about = root()?;
+    let failed = c.run(&["get", &lied_about, "--store", "--from", liar.id()?])?;
+    assert!(failed.code != 0, "{failed:?}");
+    let first = |c: &Node, root: &str| -> Result<String> {
+        let got = c.json(&["get", root, "--store"])?;
+        let first = got["providers"][0]["node_id"].as_str();
+        let first = first.ok_or("no providers")?;
+        Ok(if first == a.id() { "a" } else { "liar" }.to_owned())
+    };
+    let before = first(&c, &root()?)?;
+    let kept = c.directory().join("memory/serving");
+    until("what was learned", Duration::from_secs(60), || {
+        Ok(kept.exists().then_some(()))
+    })?;
+    c.kill();
+    c.start()?;
+    known(&c)?;
+    Ok([before, first(&c, &root()?)?])
+}
+
+#[test]
+fn a_get_that_fails_teaches_whom_not_to_ask_and_a_restart_does_not_forget() -> Outcome {
+    for config in ["[alm]\nenabled = false\n", ""] {
+        assert_eq!(first_after_a_lie(config)?, ["a", "a"], "{config}");
+    }
+    Ok(())
 }
 
 #[test]

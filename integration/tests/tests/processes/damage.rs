@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use hypermesh_testkit::{Mesh, Random, tree};
+use hypermesh_testkit::{Forwarder, Mesh, Random, tree};
 
 use crate::{Outcome, fsck, put, text};
 
@@ -174,6 +176,72 @@ fn gets_that_were_given_up_can_be_let_go() -> Outcome {
     b.ok(&["gc"])?;
     assert_eq!(crate::status(&b, "/store/blocks")?, 0);
     Ok(())
+}
+
+/// How many files there are below a directory, at any depth.
+fn files_below(directory: &std::path::Path) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
+    let count = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_below(&entry.path()),
+        _ => 1,
+    };
+    entries.flatten().map(count).sum()
+}
+
+/// The store is full in the middle of a get that has begun to write its tree out.
+#[test]
+fn a_get_that_fills_the_store_leaves_nothing_of_what_it_wrote_out() -> Outcome {
+    let mut mesh = Mesh::new()?;
+    let path = Forwarder::new()?;
+    let a = mesh.node_with("a", "[alm]\nenabled = false\n", Some(&path))?;
+    let b = mesh.node_with(
+        "b",
+        "[alm]\nenabled = false\n[store]\nquota = \"6 MiB\"\n",
+        None,
+    )?;
+    b.join(&a)?;
+    b.wait_connected(&[&a])?;
+    let (large, small) = (mesh.path().join("large"), mesh.path().join("small"));
+    fs::create_dir(&large).unwrap();
+    let mut random = Random::new(26);
+    for number in 0..60 {
+        fs::write(large.join(number.to_string()), random.bytes(200_000)).unwrap();
+    }
+    tree::write(&small, &mut random, 10, 20_000)?;
+    let ((root, _), (fits, _)) = (put(&a, &large)?, put(&a, &small)?);
+    // Far away, so that the tree is seen as it grows.
+    path.set_delay(Duration::from_millis(5));
+    let place = mesh.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let copy = place.join("copy");
+    let ended = AtomicBool::new(false);
+    let (full, seen) = std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut most = 0;
+            while !ended.load(Ordering::Relaxed) {
+                assert!(!copy.exists(), "half of a tree is there");
+                most = most.max(files_below(&place));
+            }
+            most
+        });
+        let full = b.run(&["--json", "get", &root, text(&copy)]);
+        ended.store(true, Ordering::Relaxed);
+        full.map(|full| (full, watching.join().unwrap()))
+    })?;
+    assert_eq!(full.code, 1, "{full:?}");
+    for part in ["QUOTA", "quota of", "run gc"] {
+        assert!(full.stderr.contains(part), "{full:?}");
+    }
+    assert!(seen > 0, "it had not begun to write");
+    assert_eq!(files_below(&place), 0, "something stayed beside it");
+    fsck(&b)?;
+    // As the error says.
+    b.ok(&["unpin", &root])?;
+    b.ok(&["gc"])?;
+    b.ok(&["get", &fits, text(&copy)])?;
+    tree::compare(&small, &copy).map(drop)
 }
 
 /// A copy would be taken for a part of the store.

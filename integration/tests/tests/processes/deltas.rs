@@ -1,9 +1,12 @@
 //! Versions that travel as deltas between nodes.
 
-use hypermesh_testkit::{Mesh, Random, tree};
+use std::fs;
+use std::path::Path;
+
+use hypermesh_testkit::{Mesh, Node, Random, Result, at, tree};
 use serde_json::Value;
 
-use crate::{Outcome, fsck, put, text};
+use crate::{Outcome, counter, fsck, put, text};
 
 const PLAIN: &str = "[alm]\nenabled = false\n";
 const NO_DELTAS: &str = "[alm]\nenabled = false\n[transfer]\ndeltas = false\n";
@@ -77,5 +80,64 @@ fn a_base_can_be_named_if_it_is_here() -> Outcome {
         refused.complaint().contains("transfer.deltas"),
         "{refused:?}"
     );
+    Ok(())
+}
+
+/// Files of a version, read one after the other.
+const READ: u64 = 24;
+
+fn read(node: &Node, root: &str, tree: &Path) -> Outcome {
+    for file in 0..READ {
+        let read = node.command(&["cat", &format!("{root}/f{file}")]).output();
+        let read = read.map_err(at("cat"))?.stdout;
+        let there = fs::read(tree.join(format!("f{file}"))).map_err(at("a file"))?;
+        assert!(read == there, "f{file} of {root} is wrong");
+    }
+    Ok(())
+}
+
+/// Reads two versions file by file, without ever getting a tree. Answers the bytes of blocks that the second one moved,
+/// and how many of its files came before they were asked for.
+fn second_version_read(deltas: bool, ahead: bool) -> Result<(u64, u64)> {
+    let mut mesh = Mesh::new()?;
+    let a = mesh.node("a")?;
+    let config = format!(
+        "[alm]\nenabled = false\n[transfer]\ndeltas = {deltas}\n[prefetch]\nenabled = {ahead}\n"
+    );
+    let b = mesh.node_with("b", &config, None)?;
+    b.join(&a)?;
+    b.wait_connected(&[&a])?;
+    let mut versions = Vec::new();
+    for version in 0..2 {
+        let path = mesh.path().join(format!("version{version}"));
+        tree::write_version(&path, 76, version, READ, 60_000)?;
+        versions.push((put(&a, &path)?.0, path));
+    }
+    let [(first, old), (second, new)] = &versions[..] else {
+        return Err("two versions".into());
+    };
+    // As often as it takes to know the order.
+    for _ in 0..3 {
+        read(&b, first, old)?;
+    }
+    let before = counter(&b, "stoq_block_bytes_received")?;
+    read(&b, second, new)?;
+    fsck(&b)?;
+    let moved = counter(&b, "stoq_block_bytes_received")? - before;
+    Ok((moved, counter(&b, "hypermesh_ahead")?))
+}
+
+#[test]
+fn a_file_of_a_second_version_is_read_as_a_delta_on_demand_and_ahead() -> Outcome {
+    let (whole, _) = second_version_read(false, false)?;
+    let (asked, _) = second_version_read(true, false)?;
+    let (foreseen, ahead) = second_version_read(true, true)?;
+    println!(
+        "bytes of blocks for {READ} files of a second version: {whole} whole, {asked} as deltas, {foreseen} with {ahead} of them ahead"
+    );
+    assert!(ahead > READ / 2, "{ahead} came ahead");
+    for moved in [asked, foreseen] {
+        assert!(20 * moved < whole, "{moved} bytes moved, {whole} without");
+    }
     Ok(())
 }

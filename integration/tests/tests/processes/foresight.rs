@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hypermesh_testkit::{Mesh, Node, Random, Result, at};
 
-use crate::{Outcome, put};
+use crate::{Outcome, counter, put};
 
 /// Files that are read, one after the other in the same order of every version.
 const FILES: u64 = 60;
@@ -22,14 +22,27 @@ fn version(path: &Path, number: u64) -> Outcome {
     Ok(())
 }
 
-/// Reads the files of a root in an order that no rule gives away.
-fn tour(node: &Node, root: &str, tree: &Path) -> Outcome {
+/// Reads the files of a root in an order that no rule gives away. Of several readers each has files and an order of its
+/// own; who of them reads next is as little foreseeable, and different each time.
+fn tour(node: &Node, root: &str, tree: &Path, (readers, time): (u64, u64)) -> Outcome {
     let mut random = Random::new(7);
     let mut files: Vec<(u64, u64)> = (0..FILES).map(|file| (random.number(), file)).collect();
     files.sort_unstable();
-    for (_, file) in files {
+    let mut left: Vec<Vec<u64>> = vec![Vec::new(); readers as usize];
+    for (_, file) in files.into_iter().rev() {
+        left[(file % readers) as usize].push(file);
+    }
+    let mut random = Random::new(100 + time);
+    while left.iter().any(|files| !files.is_empty()) {
+        let reader = random.below(readers);
+        let Some(file) = left[reader as usize].pop() else {
+            continue;
+        };
         let name = format!("part{}/file{file}", file % 5);
-        let read = node.command(&["cat", &format!("{root}/{name}")]).output();
+        let reader = (1 + reader).to_string();
+        let read = node
+            .command(&["cat", &format!("{root}/{name}"), "--reader", &reader])
+            .output();
         let read = read.map_err(at("cat"))?.stdout;
         let there = fs::read(tree.join(&name)).map_err(at(&name))?;
         assert!(read == there, "{name} of {root} is wrong");
@@ -37,19 +50,7 @@ fn tour(node: &Node, root: &str, tree: &Path) -> Outcome {
     Ok(())
 }
 
-/// A counter of the node.
-fn counter(node: &Node, name: &str) -> Result<u64> {
-    let scraped = node.ok(&["ipc", "call", "metrics", "scrape"])?;
-    let value = scraped
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
-    match value {
-        None => Ok(0),
-        Some(value) => value.parse().map_err(|_| format!("{name} is {value}")),
-    }
-}
-
-fn foreseen(config: &str) -> Result<(u64, u64)> {
+fn foreseen(config: &str, readers: u64) -> Result<(u64, u64)> {
     let mut mesh = Mesh::new()?;
     let a = mesh.node("a")?;
     let mut b = mesh.node_with("b", config, None)?;
@@ -59,7 +60,7 @@ fn foreseen(config: &str) -> Result<(u64, u64)> {
         let tree = mesh.path().join(format!("version{number}"));
         version(&tree, number)?;
         let (root, _) = put(&a, &tree)?;
-        tour(&b, &root, &tree)?;
+        tour(&b, &root, &tree, (readers, number))?;
         // What was learned outlives the node.
         let pid = b.pid().ok_or("it does not run")?;
         rustix::process::kill_process(
@@ -74,7 +75,7 @@ fn foreseen(config: &str) -> Result<(u64, u64)> {
     let tree = mesh.path().join("version3");
     version(&tree, 3)?;
     let (root, _) = put(&a, &tree)?;
-    tour(&b, &root, &tree)?;
+    tour(&b, &root, &tree, (readers, 3))?;
     Ok((
         counter(&b, "hypermesh_reads_foreseen")?,
         counter(&b, "hypermesh_ahead")?,
@@ -84,7 +85,16 @@ fn foreseen(config: &str) -> Result<(u64, u64)> {
 #[test]
 fn files_of_a_new_version_are_here_before_they_are_read() -> Outcome {
     // What is learned is kept where the layers keep theirs, also when none of them is served.
-    let (foreseen, ahead) = self::foreseen("[memory]\nenabled = false\n")?;
+    let (foreseen, ahead) = self::foreseen("[memory]\nenabled = false\n", 1)?;
+    assert!(foreseen * 2 > FILES, "{foreseen} of {FILES} were foreseen");
+    assert!(ahead < 2 * FILES, "{ahead} were fetched ahead");
+    Ok(())
+}
+
+#[test]
+fn readers_at_the_same_time_are_foreseen_each() -> Outcome {
+    // Layer 4 alone: what is read together, layer 3 would find as well.
+    let (foreseen, ahead) = self::foreseen("[alm]\nenabled = false\n", 3)?;
     assert!(foreseen * 2 > FILES, "{foreseen} of {FILES} were foreseen");
     assert!(ahead < 2 * FILES, "{ahead} were fetched ahead");
     Ok(())
@@ -92,9 +102,9 @@ fn files_of_a_new_version_are_here_before_they_are_read() -> Outcome {
 
 #[test]
 fn nothing_is_fetched_ahead_where_that_is_switched_off() -> Outcome {
-    let none = foreseen("[prefetch]\nenabled = false\n")?;
+    let none = foreseen("[prefetch]\nenabled = false\n", 1)?;
     assert_eq!(none, (0, 0));
-    let none = foreseen("[prefetch]\nbudget = \"1 KiB\"\n")?;
+    let none = foreseen("[prefetch]\nbudget = \"1 KiB\"\n", 1)?;
     assert_eq!(none, (0, 0), "no file is that small");
     Ok(())
 }

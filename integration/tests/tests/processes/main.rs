@@ -48,6 +48,18 @@ fn status(node: &Node, pointer: &str) -> Result<u64> {
         .ok_or(format!("no {pointer} in {status}"))
 }
 
+/// A counter of the node.
+fn counter(node: &Node, name: &str) -> Result<u64> {
+    let scraped = node.ok(&["ipc", "call", "metrics", "scrape"])?;
+    let value = scraped
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
+    match value {
+        None => Ok(0),
+        Some(value) => value.parse().map_err(|_| format!("{name} is {value}")),
+    }
+}
+
 /// Says that a test could not be made here; a failure where everything must be tried. The line goes past the test
 /// runner, which shows nothing of a test that passes, and is counted as a skipped test.
 fn could_not(what: &str) -> Outcome {

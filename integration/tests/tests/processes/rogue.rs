@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use hypermesh_testkit::{Mesh, Programs, Random, Result, tree, until};
+use hypermesh_testkit::{Mesh, Node, Programs, Random, Result, tree, until};
 
 use crate::{Outcome, fsck, put, status, text};
 
@@ -45,14 +45,15 @@ fn said(arguments: &[&str]) -> Result<String> {
 }
 
 /// A rogue that serves; it ends with its input.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     input: Option<ChildStdin>,
-    peer: String,
+    /// Its id and its address, as a configuration names a peer.
+    pub(crate) peer: String,
 }
 
 impl Serving {
-    fn start(kind: &str) -> Result<Serving> {
+    pub(crate) fn start(kind: &str) -> Result<Serving> {
         let mut command = Command::new(rogue()?);
         command
             .args(["serve", kind])
@@ -68,6 +69,23 @@ impl Serving {
         BufReader::new(output).read_line(&mut serving.peer).unwrap();
         serving.peer.truncate(serving.peer.trim_end().len());
         Ok(serving)
+    }
+
+    pub(crate) fn id(&self) -> Result<&str> {
+        let (id, _) = self.peer.split_once('@').ok_or("no address")?;
+        Ok(id)
+    }
+
+    /// Waits until a node has it as a peer.
+    pub(crate) fn wait_connected_to(&self, node: &Node) -> Outcome {
+        let id = self.id()?;
+        until("the rogue as a peer", Duration::from_secs(60), || {
+            let peers = node.run(&["peers", "--json"])?.stdout;
+            let connected = peers
+                .lines()
+                .any(|line| line.contains(id) && line.contains("\"connected\":true"));
+            Ok(connected.then_some(()))
+        })
     }
 }
 
@@ -98,14 +116,8 @@ fn peers_that_stall_send_rubbish_or_serve_wrong_bytes_are_dropped_and_others_use
         let c = mesh.node_with(&format!("c-{kind}"), &config, None)?;
         c.join(&a)?;
         c.wait_connected(&[&a])?;
-        let (id, _) = serving.peer.split_once('@').ok_or("no address")?;
-        until("the rogue as a peer", Duration::from_secs(60), || {
-            let peers = c.run(&["peers", "--json"])?.stdout;
-            let connected = peers
-                .lines()
-                .any(|line| line.contains(id) && line.contains("\"connected\":true"));
-            Ok(connected.then_some(()))
-        })?;
+        let id = serving.id()?;
+        serving.wait_connected_to(&c)?;
         // So that it names bases when it asks for the next version.
         c.ok(&["get", &old, "--store", "--from", a.id()])?;
         let copy = mesh.path().join(format!("copy-{kind}"));

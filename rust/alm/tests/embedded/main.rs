@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod broken;
 mod directories;
 mod process;
 mod scenario;

@@ -274,6 +274,7 @@ pub(crate) async fn cat(context: &Context, arguments: Cat) -> Result<(), CliErro
         path,
         offset: arguments.offset,
         length: arguments.length.unwrap_or(0),
+        reader: arguments.reader.unwrap_or_else(whoever_runs_this),
     };
     let state = context.client(Service::State).await?;
     let mut stream = context
@@ -285,6 +286,14 @@ pub(crate) async fn cat(context: &Context, arguments: Cat) -> Result<(), CliErro
             Step::Reply(_) => return Ok(()),
         }
     }
+}
+
+/// This process reads one file and ends; the script or shell that started it reads on.
+fn whoever_runs_this() -> u64 {
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().get());
+    parent
+        .and_then(|parent| u64::try_from(parent).ok())
+        .unwrap_or(0)
 }
 
 pub(crate) async fn stat(context: &Context, arguments: Target) -> Result<(), CliError> {

@@ -9,6 +9,10 @@
 //! may well be: the mean and a margin for what is not known, `√(ln n / 2 nᵢ)`, with counts that fade (discounted UCB: Auer,
 //! Cesa-Bianchi, Fischer 2002; Garivier, Moulines 2011). A layer that was never asked comes first; one that is not asked
 //! any more is tried again when its count has faded.
+//!
+//! Value per time supposes that one sure answer is as good as another. Until somebody rates them nobody knows that: the
+//! confidences of two layers are different measures. So a layer whose answers were not rated goes before another one only
+//! where that one is hardly ever sure ([`AT_STAKE_MAX`]), and hardly any answer can be lost by it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +23,10 @@ use super::question::LayerId;
 pub const FADE: f64 = 0.995;
 /// Kinds with estimates of their own; further ones share those of the last.
 pub const KINDS_MAX: usize = 1_024;
+/// Share of questions whose right answer may be preempted by a layer that is sure of another one, and nobody knows better.
+pub const AT_STAKE_MAX: f64 = 0.05;
+/// Claims of a layer, in sum, after whose rating its confidence is no longer taken at its word.
+const RATED_FROM: f64 = 1.0;
 /// Timers wake whoever waits to the millisecond: less than that is no sign of a layer that turned slow, but of a task that was
 /// not run yet.
 const GRAIN_NS: f64 = 1e6;
@@ -32,6 +40,8 @@ pub struct Estimate {
     pub asked: f64,
     /// Sum of confidences, faded.
     value: f64,
+    /// Answers that were sure enough to end a walk, faded.
+    sure: f64,
     /// Sum of times, faded, in nanoseconds.
     cost_ns: f64,
     /// Sum of squares of times.
@@ -55,6 +65,17 @@ impl Estimate {
         (f64::from(sure) * trust).clamp(0.0, 1.0) as f32
     }
 
+    /// Whether somebody has said of its answers whether they were of use.
+    fn is_rated(&self) -> bool {
+        self.rated_sure >= RATED_FROM
+    }
+
+    /// Whether it is known to be sure so seldom that it may be asked after another one. Half of two answers were sure before
+    /// there were any.
+    fn is_seldom_sure(&self) -> bool {
+        (self.sure + 1.0) / (self.asked + 2.0) <= AT_STAKE_MAX
+    }
+
     /// Mean time of an answer, in nanoseconds.
     pub fn cost_ns(&self) -> f64 {
         ratio(self.cost_ns, self.asked)
@@ -75,6 +96,7 @@ impl Estimate {
         [
             self.asked,
             self.value,
+            self.sure,
             self.cost_ns,
             self.cost_squared,
             self.rated_sure,
@@ -88,6 +110,7 @@ impl Estimate {
         Some(Self {
             asked: next()?,
             value: next()?,
+            sure: next()?,
             cost_ns: next()?,
             cost_squared: next()?,
             rated_sure: next()?,
@@ -98,6 +121,7 @@ impl Estimate {
     fn fade(&mut self) {
         self.asked *= FADE;
         self.value *= FADE;
+        self.sure *= FADE;
         self.cost_ns *= FADE;
         self.cost_squared *= FADE;
         self.rated_sure *= FADE;
@@ -127,6 +151,8 @@ pub struct Measured {
     pub took: Duration,
     /// Its confidence; 0 when it had no answer, was late or failed.
     pub value: f32,
+    /// Whether that was sure enough to end the walk.
+    pub sure: bool,
 }
 
 impl Estimates {
@@ -140,6 +166,7 @@ impl Estimates {
             let cost = one.took.as_nanos() as f64;
             estimate.asked += 1.0;
             estimate.value += f64::from(one.value).clamp(0.0, 1.0);
+            estimate.sure += if one.sure { 1.0 } else { 0.0 };
             estimate.cost_ns += cost;
             estimate.cost_squared += cost * cost;
         }
@@ -166,7 +193,8 @@ impl Estimates {
             .map_or_else(Estimate::default, |estimates| estimates[layer.index()])
     }
 
-    /// The most promising of some layers: by value per time, then by the hint, then by their order.
+    /// The most promising of some layers: by value per time, then by the hint, then by their order. One that was not rated is
+    /// no candidate while one before it, the hint first and then in their order, may have the answer.
     pub fn best(
         &self,
         kind: u16,
@@ -176,12 +204,21 @@ impl Estimates {
         let in_all = LayerId::ALL.iter().map(|layer| self.of(kind, *layer).asked);
         // What was asked most is what the others are compared with: IFR is asked by every walk.
         let in_all = in_all.fold(0.0, f64::max);
-        let worth = |layer: LayerId| self.of(kind, layer).worth(in_all);
-        among.min_by(|one, other| {
-            let by_worth = worth(*other).total_cmp(&worth(*one));
-            let by_hint = (Some(*one) != hint).cmp(&(Some(*other) != hint));
-            by_worth.then(by_hint).then(one.cmp(other))
-        })
+        let mut among: Vec<LayerId> = among.collect();
+        among.sort_by_key(|layer| (Some(*layer) != hint, *layer));
+        let mut best: Option<(LayerId, f64)> = None;
+        let mut nothing_at_stake = true;
+        for layer in among {
+            let estimate = self.of(kind, layer);
+            let worth = estimate.worth(in_all);
+            if (nothing_at_stake || estimate.is_rated())
+                && best.is_none_or(|(_, so_far)| worth.total_cmp(&so_far).is_gt())
+            {
+                best = Some((layer, worth));
+            }
+            nothing_at_stake &= estimate.is_seldom_sure();
+        }
+        best.map(|(layer, _)| layer)
     }
 
     /// All of them as bytes, to go on with later: [`Estimates::decode`].
@@ -229,8 +266,8 @@ impl Estimates {
 }
 
 /// How encoded estimates begin: what they are, and their version.
-const ENCODED: &[u8] = b"MFNE\x01\0\0\0";
-const NUMBERS: usize = 6;
+const ENCODED: &[u8] = b"MFNE\x02\0\0\0";
+const NUMBERS: usize = 7;
 const KIND_BYTES: usize = 2 + 4 * NUMBERS * 8;
 
 fn ratio(sum: f64, count: f64) -> f64 {
@@ -243,7 +280,20 @@ mod tests {
 
     fn measured(layer: LayerId, micros: u64, value: f32) -> Measured {
         let took = Duration::from_micros(micros);
-        Measured { layer, took, value }
+        let sure = value >= 0.5;
+        Measured {
+            layer,
+            took,
+            value,
+            sure,
+        }
+    }
+
+    /// Says of some answers that they were of use, as they had claimed.
+    fn believed(estimates: &mut Estimates, layers: &[LayerId]) {
+        for layer in layers {
+            estimates.rate(0, *layer, 1.0, 1.0, true);
+        }
     }
 
     const REST: [LayerId; 3] = [LayerId::Dsr, LayerId::Alm, LayerId::Cpe];
@@ -258,8 +308,34 @@ mod tests {
         assert_eq!(best(&estimates), Some(LayerId::Dsr));
         let hint = Some(LayerId::Cpe);
         assert_eq!(estimates.best(0, hint, REST.into_iter()), hint);
-        estimates.record(0, &[measured(LayerId::Dsr, 10, 1.0)]);
+        // It knows nothing of this kind, again and again.
+        for _ in 0..20 {
+            estimates.record(0, &[measured(LayerId::Dsr, 10, 0.0)]);
+        }
         assert_eq!(best(&estimates), Some(LayerId::Alm));
+    }
+
+    #[test]
+    fn who_was_not_rated_preempts_nobody_that_may_have_the_answer() {
+        let mut estimates = Estimates::default();
+        for round in 0..100 {
+            // Sure of one question in ten, and slow.
+            let dsr = if round % 10 == 0 { 0.9 } else { 0.0 };
+            estimates.record(
+                0,
+                &[
+                    measured(LayerId::Dsr, 1_000, dsr),
+                    measured(LayerId::Alm, 900, 0.0),
+                    measured(LayerId::Cpe, 10, 0.9),
+                ],
+            );
+        }
+        assert_eq!(best(&estimates), Some(LayerId::Dsr));
+        // Of the others nobody before it is ever sure.
+        let rest = [LayerId::Alm, LayerId::Cpe].into_iter();
+        assert_eq!(estimates.best(0, None, rest), Some(LayerId::Cpe));
+        believed(&mut estimates, &[LayerId::Cpe; 2]);
+        assert_eq!(best(&estimates), Some(LayerId::Cpe));
     }
 
     #[test]
@@ -275,6 +351,7 @@ mod tests {
                 ],
             );
         }
+        believed(&mut estimates, &REST);
         assert_eq!(best(&estimates), Some(LayerId::Alm));
         // Another kind knows nothing of that.
         let among = REST.into_iter();
@@ -290,12 +367,20 @@ mod tests {
             if round == 3_000 {
                 good = LayerId::Cpe;
             }
-            let Some(first) = best(&estimates) else {
-                panic!("no layer")
-            };
-            let value = if first == good { 0.9 } else { 0.0 };
-            estimates.record(0, &[measured(first, 50, value)]);
-            if first == good {
+            // As a walk does: the next one, until one is sure.
+            let mut left = REST.to_vec();
+            let mut seen = Vec::new();
+            while let Some(next) = estimates.best(0, None, left.iter().copied()) {
+                left.retain(|layer| *layer != next);
+                let value = if next == good { 0.9 } else { 0.0 };
+                seen.push(measured(next, 50, value));
+                if next == good {
+                    break;
+                }
+            }
+            estimates.record(0, &seen);
+            estimates.rate(0, good, 0.9, 0.9, true);
+            if seen[0].layer == good {
                 asked[usize::from(round >= 3_000)] += 1;
             }
         }

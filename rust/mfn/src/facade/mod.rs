@@ -70,7 +70,7 @@ pub use exact::Records;
 pub use foreseeing::Streams;
 pub use gist::{DIMENSIONS as GIST_DIMENSIONS, gist};
 pub use linked::{KIND_STATED, KIND_TOGETHER, Links};
-pub use measure::{Estimate, Estimates, FADE, KINDS_MAX, Measured};
+pub use measure::{AT_STAKE_MAX, Estimate, Estimates, FADE, KINDS_MAX, Measured};
 pub use node::NODE_POOL;
 pub use question::{
     Answer, AskOptions, Decision, Finding, Item, LayerError, LayerId, Mode, Observation, Probe,
@@ -499,23 +499,10 @@ impl Mfn {
 
     /// Takes the walk's measurements in. A layer that was cut off tells nothing: its answer might have come next.
     fn learn(&self, kind: u16, walk: &Walk) {
-        let mut measured = Vec::with_capacity(4);
-        for layer in walk.order() {
-            let (took_ns, value) = match walk.place(*layer) {
-                Place::Ended { took_ns, outcome } => match outcome {
-                    Outcome::Found(confidence) => (took_ns, confidence),
-                    Outcome::Nothing | Outcome::Failed => (took_ns, 0.0),
-                },
-                Place::Late { took_ns } => (took_ns, 0.0),
-                Place::Out | Place::Waiting | Place::Running { .. } => continue,
-            };
-            measured.push(Measured {
-                layer: *layer,
-                took: Duration::from_nanos(took_ns),
-                value,
-            });
-            if let Ok(ifr) = self.layers.ifr.open() {
-                ifr.learn(kind, *layer, value > 0.0);
+        let measured = walk.measured();
+        if let Ok(ifr) = self.layers.ifr.open() {
+            for one in &measured {
+                ifr.learn(kind, one.layer, one.value > 0.0);
             }
         }
         self.estimates().record(kind, &measured);

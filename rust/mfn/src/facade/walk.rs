@@ -5,7 +5,9 @@
 //! three layers to go a third, with the last one everything. So a layer that hangs costs its share and not the answers of
 //! the others, and what a quick one leaves over goes to those after it.
 
-use super::measure::Estimates;
+use std::time::Duration;
+
+use super::measure::{Estimates, Measured};
 use super::question::{LayerId, Mode};
 
 /// What bounds a walk.
@@ -171,6 +173,27 @@ impl Walk {
             Place::Ended { took_ns, .. } | Place::Late { took_ns } => *took_ns,
         });
         worked.sum()
+    }
+
+    /// What there is to learn of the layers that were asked. One that is still under way says nothing yet.
+    pub fn measured(&self) -> Vec<Measured> {
+        let of = |layer: &LayerId| {
+            let (took_ns, value) = match self.place(*layer) {
+                Place::Ended { took_ns, outcome } => match outcome {
+                    Outcome::Found(confidence) => (took_ns, confidence),
+                    Outcome::Nothing | Outcome::Failed => (took_ns, 0.0),
+                },
+                Place::Late { took_ns } => (took_ns, 0.0),
+                Place::Out | Place::Waiting | Place::Running { .. } => return None,
+            };
+            Some(Measured {
+                layer: *layer,
+                took: Duration::from_nanos(took_ns),
+                value,
+                sure: value >= self.limits.enough,
+            })
+        };
+        self.order.iter().filter_map(of).collect()
     }
 
     fn done(&mut self, now_ns: u64) -> Step {

@@ -1,20 +1,17 @@
 //! Fetches what is likely to be read next.
 
 use std::collections::HashMap;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hypermesh_blocks::Closure;
 use hypermesh_id::Root;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::reads::{Reads, plain};
-use crate::answer::{blocking, store_failure};
+use super::reads::{READERS_MAX, Reader, Reads, plain};
+use crate::answer::blocking;
 use crate::config::Config;
 use crate::fetch::{Fetcher, Order};
 use crate::files;
@@ -36,12 +33,17 @@ type Key = (Root, Vec<u8>);
 #[derive(Clone)]
 pub(crate) struct Foresight(Option<Arc<Inner>>);
 
+/// What a reader reads together: the group that is going on, and when its last read was.
+struct Group {
+    last: Instant,
+    paths: Vec<Vec<u8>>,
+}
+
 struct Inner {
     fetcher: Arc<Fetcher>,
     reads: Mutex<Reads>,
     started: Instant,
-    /// The reads of the group that is going on, and when the last one was.
-    group: Mutex<(Instant, Vec<Vec<u8>>)>,
+    groups: Mutex<HashMap<Reader, Group>>,
     /// Most bytes that all rounds fetch at once.
     budget: u64,
     rounds: Arc<Semaphore>,
@@ -63,7 +65,7 @@ impl Foresight {
             fetcher,
             reads: Mutex::new(reads),
             started: Instant::now(),
-            group: Mutex::new((Instant::now(), Vec::new())),
+            groups: Mutex::default(),
             budget: config.prefetch_budget,
             rounds: Arc::new(Semaphore::new(ROUNDS_MAX)),
             under_way: Mutex::default(),
@@ -72,13 +74,13 @@ impl Foresight {
     }
 
     /// A file is about to be read. Begins to fetch what is likely next, and waits for the file itself if it is on its way.
-    pub(crate) async fn read(&self, root: Root, path: &[u8]) {
+    pub(crate) async fn read(&self, reader: Reader, root: Root, path: &[u8]) {
         let Some(inner) = &self.0 else { return };
         let key = (root, plain(path));
         let coming = inner.under_way().get(&key).cloned();
         let now = inner.started.elapsed().as_secs();
-        let next = inner.reads().read(&key.1, now);
-        let together = inner.together(&key.1);
+        let next = inner.reads().read(reader, &key.1, now);
+        let together = inner.together(reader, &key.1);
         // First of all: while this one is waited for, the next are on their way.
         if let Ok(round) = Arc::clone(&inner.rounds).try_acquire_owned() {
             let (inner, path) = (Arc::clone(inner), key.1.clone());
@@ -115,24 +117,13 @@ impl Foresight {
         let Some(inner) = self.0.clone() else { return };
         let saved = blocking(move || {
             let bytes = inner.reads().save();
-            if let Err(error) = replace(&inner.file, &bytes) {
+            if let Err(error) = files::keep(&inner.file, &bytes) {
                 tracing::warn!(%error, file = %inner.file.display(), "what was learned of reads was not saved");
             }
             Ok(())
         });
         drop(saved.await);
     }
-}
-
-/// Replaces the file; its directory is the layers', which may all be switched off.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-    }
-    files::replace(file, bytes)
 }
 
 fn load(file: &Path) -> Option<Reads> {
@@ -161,18 +152,29 @@ impl Inner {
     }
 
     /// Adds a path to the group that is going on. Answers the group before, when that has ended.
-    fn together(&self, path: &[u8]) -> Vec<Vec<u8>> {
-        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, paths) = &mut *group;
-        let ended = last.elapsed() >= TOGETHER || paths.len() >= TOGETHER_MAX;
+    fn together(&self, reader: Reader, path: &[u8]) -> Vec<Vec<u8>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let group = groups.entry(reader).or_insert_with(|| Group {
+            last: now,
+            paths: Vec::new(),
+        });
+        let ended = now.saturating_duration_since(group.last) >= TOGETHER
+            || group.paths.len() >= TOGETHER_MAX;
         let before = if ended {
-            std::mem::take(paths)
+            std::mem::take(&mut group.paths)
         } else {
             Vec::new()
         };
-        *last = Instant::now();
-        if !paths.iter().any(|other| other == path) {
-            paths.push(path.to_vec());
+        group.last = now;
+        if !group.paths.iter().any(|other| other == path) {
+            group.paths.push(path.to_vec());
+        }
+        if groups.len() > READERS_MAX {
+            let silent = groups.iter().min_by_key(|(_, group)| group.last);
+            let silent = silent.map(|(reader, _)| *reader);
+            // Its reads are not learned as a group; the order of them is.
+            silent.and_then(|reader| groups.remove(&reader));
         }
         before
     }
@@ -249,7 +251,7 @@ impl Inner {
         }
         let order = Order {
             budget: Some(budget),
-            ..Order::new(Closure::path(root, path).map_err(store_failure)?, root.0)
+            ..Order::new(self.fetcher.path(root, path).await?, root.0)
         };
         let (report, _) = self.fetcher.fetch(order, None).await?;
         Ok((

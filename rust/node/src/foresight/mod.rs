@@ -10,3 +10,4 @@ mod ahead;
 mod reads;
 
 pub(crate) use ahead::Foresight;
+pub(crate) use reads::Reader;

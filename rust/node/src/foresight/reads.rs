@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use hypermesh_id::Root;
 use mfn_cpe::{CpeError, Stream, StreamOptions};
+use mfn_local::PeerCredentials;
 
+/// Readers whose place in their order is known; the one that was silent longest makes room.
+pub(crate) const READERS_MAX: usize = 64;
 /// Memory of the learned order, and of the paths behind its symbols.
 const STREAM_BYTES_MAX: usize = 8 << 20;
 const NAMES_BYTES_MAX: usize = 8 << 20;
@@ -16,7 +19,7 @@ const NEXT_MAX: usize = 4;
 pub(crate) const CLAIM_MIN: f32 = 0.3;
 /// Paths that were got ahead and not read yet; the oldest count as wasted.
 const AHEAD_MAX: usize = 1_024;
-const MAGIC: &[u8; 4] = b"hmf\x01";
+const MAGIC: &[u8; 4] = b"hmf\x02";
 const HASH_BYTES: usize = 32;
 
 /// What became of all that was got ahead.
@@ -29,7 +32,27 @@ pub(crate) struct Counts {
     pub(crate) foreseen: u64,
 }
 
-/// Learns which path is read after which.
+/// One that reads: paths of different readers that come after each other have nothing to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reader(u32);
+
+impl Reader {
+    /// The one that a caller names, among all callers of its user; without a name it is the process.
+    pub(crate) fn of(named: u64, peer: PeerCredentials) -> Self {
+        let (kind, number) = match named {
+            0 => (0, peer.pid.into()),
+            named => (1, named),
+        };
+        let mut bytes = [0; 13];
+        bytes[..4].copy_from_slice(&peer.uid.to_le_bytes());
+        bytes[4] = kind;
+        bytes[5..].copy_from_slice(&number.to_le_bytes());
+        let [a, b, c, d, ..] = *blake3::hash(&bytes).as_bytes();
+        Self(u32::from_le_bytes([a, b, c, d]))
+    }
+}
+
+/// Learns which path is read after which. What one reader does all profit from; where each of them is, is its own.
 #[derive(Debug)]
 pub(crate) struct Reads {
     stream: Stream,
@@ -61,7 +84,7 @@ impl Reads {
     pub(crate) fn new() -> Result<Self, CpeError> {
         Ok(Self::of(Stream::new(StreamOptions {
             bytes_max: STREAM_BYTES_MAX,
-            lanes_max: 1,
+            lanes_max: READERS_MAX,
             claim_min: CLAIM_MIN,
         })?))
     }
@@ -78,14 +101,14 @@ impl Reads {
         }
     }
 
-    /// A path (in its plain form) is read at `now`, in seconds since any fixed moment. Answers what is likely to be read
-    /// next, the likeliest first; nothing while nothing is likely.
-    pub(crate) fn read(&mut self, path: &[u8], now: u64) -> Vec<Vec<u8>> {
+    /// A path (in its plain form) is read at `now`, in seconds since any fixed moment. Answers what this reader is likely
+    /// to read next, the likeliest first; nothing while nothing is likely.
+    pub(crate) fn read(&mut self, reader: Reader, path: &[u8], now: u64) -> Vec<Vec<u8>> {
         let symbol = symbol(path);
         self.counts.reads += 1;
         self.remember(symbol, path);
-        self.stream.observe(0, symbol, now);
-        let next = self.stream.predict(0, NEXT_MAX, now);
+        self.stream.observe(reader.0, symbol, now);
+        let next = self.stream.predict(reader.0, NEXT_MAX, now);
         if next.silent {
             return Vec::new();
         }
@@ -200,24 +223,117 @@ mod tests {
         paths.into_iter().map(String::into_bytes).collect()
     }
 
-    /// Reads a path, and gets ahead all that is likely next.
-    fn visit(reads: &mut Reads, root: Root, path: &[u8]) {
+    const ALICE: Reader = Reader(1);
+    const BOB: Reader = Reader(2);
+
+    /// Reads a path, and gets ahead all that is likely next. Answers whether it was ahead itself.
+    fn visit(reads: &mut Reads, reader: Reader, root: Root, path: &[u8]) -> bool {
+        let before = reads.counts().foreseen;
         reads.was_ahead(root, path);
-        for next in reads.read(path, 0) {
+        for next in reads.read(reader, path, 0) {
             reads.got_ahead(root, &next);
         }
+        reads.counts().foreseen > before
+    }
+
+    /// The next number of a sequence that has no order.
+    fn noise(number: u64) -> usize {
+        usize::from(blake3::hash(&number.to_le_bytes()).as_bytes()[0])
+    }
+
+    /// How many of its paths each of some readers finds here in the second version, when they read both in steps that
+    /// have no order.
+    fn foreseen(tours: &[(Reader, Vec<Vec<u8>>)]) -> Vec<usize> {
+        let mut reads = Reads::new().unwrap();
+        let mut found = vec![0; tours.len()];
+        let mut steps = 0;
+        for root in ROOTS {
+            let mut places = vec![0; tours.len()];
+            found.fill(0);
+            while let open = (0..tours.len())
+                .filter(|at| places[*at] < tours[*at].1.len())
+                .collect::<Vec<_>>()
+                && !open.is_empty()
+            {
+                steps += 1;
+                let at = open[noise(steps) % open.len()];
+                let (reader, tour) = &tours[at];
+                found[at] += usize::from(visit(&mut reads, *reader, root, &tour[places[at]]));
+                places[at] += 1;
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn readers_that_interleave_are_foreseen_as_well_as_alone() {
+        let (odd, even): (Vec<_>, Vec<_>) = tour()
+            .into_iter()
+            .partition(|path| path.ends_with(b"1") || path.ends_with(b"3") || path.ends_with(b"5"));
+        let alone = [
+            foreseen(&[(ALICE, odd.clone())])[0],
+            foreseen(&[(BOB, even.clone())])[0],
+        ];
+        let both = foreseen(&[(ALICE, odd.clone()), (BOB, even.clone())]);
+        let mixed = foreseen(&[(ALICE, odd.clone()), (ALICE, even.clone())]);
+        println!(
+            "alone {alone:?}, both {both:?}, as one {mixed:?} of {:?}",
+            [odd.len(), even.len()]
+        );
+        for at in 0..2 {
+            assert!(both[at] * 20 >= alone[at] * 19, "{both:?}, alone {alone:?}");
+            assert!(
+                mixed[at] * 3 < both[at] * 2,
+                "{mixed:?} as one reader, {both:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_one_reader_did_helps_another() {
+        let mut reads = Reads::new().unwrap();
+        for path in tour() {
+            visit(&mut reads, ALICE, ROOTS[0], &path);
+        }
+        let found = tour();
+        let found = found
+            .iter()
+            .filter(|path| visit(&mut reads, BOB, ROOTS[1], path));
+        assert!(found.count() >= 150);
+    }
+
+    #[test]
+    fn a_reader_is_who_the_caller_says_or_the_process() {
+        let peer = |uid, pid| PeerCredentials { uid, gid: 0, pid };
+        let readers = [
+            Reader::of(0, peer(1, 7)),
+            Reader::of(0, peer(1, 8)),
+            Reader::of(0, peer(2, 7)),
+            Reader::of(7, peer(1, 7)),
+            Reader::of(7, peer(2, 7)),
+        ];
+        for (at, reader) in readers.iter().enumerate() {
+            assert!(!readers[..at].contains(reader));
+        }
+        assert_eq!(Reader::of(7, peer(1, 7)), Reader::of(7, peer(1, 8)));
+    }
+
+    #[test]
+    fn the_budget_has_room_for_all_readers() {
+        let reads = Reads::new().unwrap();
+        assert_eq!(reads.stream.options().lanes_max, READERS_MAX);
     }
 
     #[test]
     fn a_tour_is_foreseen_in_the_next_version() {
         let mut reads = Reads::new().unwrap();
         for path in tour() {
-            visit(&mut reads, ROOTS[0], &path);
+            visit(&mut reads, ALICE, ROOTS[0], &path);
         }
         // The first time there is nothing to go by.
         assert!(reads.counts().foreseen < 10, "{:?}", reads.counts());
         for path in tour() {
-            visit(&mut reads, ROOTS[1], &path);
+            visit(&mut reads, ALICE, ROOTS[1], &path);
         }
         let Counts {
             ahead, foreseen, ..
@@ -234,9 +350,8 @@ mod tests {
         let mut reads = Reads::new().unwrap();
         let tour = tour();
         for number in 0..2_000_u64 {
-            let hash = blake3::hash(&number.to_le_bytes());
-            let path = &tour[usize::from(hash.as_bytes()[0]) % tour.len()];
-            visit(&mut reads, ROOTS[0], path);
+            let path = &tour[noise(number) % tour.len()];
+            visit(&mut reads, ALICE, ROOTS[0], path);
         }
         let Counts { reads, ahead, .. } = reads.counts();
         assert!(ahead * 20 < reads, "{ahead} of {reads}");
@@ -247,14 +362,14 @@ mod tests {
         let mut reads = Reads::new().unwrap();
         for _ in 0..3 {
             for path in tour() {
-                reads.read(&path, 0);
+                reads.read(ALICE, &path, 0);
             }
         }
         let saved = reads.save();
         assert!((saved.len() as u64) < Reads::SAVED_BYTES_MAX);
         let mut again = Reads::load(&saved).unwrap();
         for path in tour() {
-            assert_eq!(again.read(&path, 0), reads.read(&path, 0));
+            assert_eq!(again.read(ALICE, &path, 0), reads.read(ALICE, &path, 0));
         }
         for at in (0..saved.len()).step_by(997) {
             let mut damaged = saved.clone();
@@ -270,7 +385,7 @@ mod tests {
         for number in 0..4_000_u32 {
             let mut path = number.to_le_bytes().to_vec();
             path.resize(4_096, b'x');
-            reads.read(&path, 0);
+            reads.read(ALICE, &path, 0);
             reads.got_ahead(ROOTS[0], &path);
         }
         assert!(reads.names_bytes <= NAMES_BYTES_MAX);

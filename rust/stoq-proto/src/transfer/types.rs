@@ -112,8 +112,8 @@ pub struct ProviderReport {
     /// Of blocks as they travelled, wrong and repeated ones included.
     pub bytes: u64,
     pub blocks: u64,
-    /// How often it stalled, failed or refused.
-    pub strikes: u32,
+    /// How often it stalled, failed or refused, whatever it did after that.
+    pub failures: u32,
     /// Bytes per second that it has shown lately; 0 while unknown.
     pub rate: u64,
     pub state: ProviderState,

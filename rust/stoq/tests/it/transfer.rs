@@ -100,6 +100,28 @@ async fn a_liar_is_dropped_and_the_rest_comes_from_others() {
 }
 
 #[tokio::test]
+async fn what_providers_did_is_known_when_nothing_came_of_it() {
+    let wanted = blocks(100);
+    let liar = start(1, Memory::of(&wanted, 1));
+    let carol = start(3, empty());
+    carol.befriend(&liar).await;
+    let fetch = Fetch {
+        providers: vec![liar.id(), node(9)],
+        wants: list(&wanted),
+        sink: Arc::clone(&carol.store) as _,
+    };
+    let last = std::sync::Mutex::new(stoq::FetchReport::default());
+    let observe = |report: &stoq::FetchReport| *last.lock().unwrap() = report.clone();
+    let error = carol.endpoint.fetch(fetch, observe).await.unwrap_err();
+    assert!(matches!(error, FetchError::NoProviders { .. }), "{error}");
+    let providers = last.into_inner().unwrap().providers;
+    assert!(providers[0].dropped, "{providers:?}");
+    // It is not connected, again and again.
+    assert!(providers[1].failures > 1, "{providers:?}");
+    assert!(!providers[1].dropped, "{providers:?}");
+}
+
+#[tokio::test]
 async fn what_nobody_has_is_named() {
     let have = blocks(10);
     let (alice, carol) = (start(1, Memory::of(&have[..9], 0)), start(3, empty()));
