@@ -118,6 +118,7 @@ pub fn build(b: *std.Build) void {
         .{ "breaker_traces", "../integration/vectors/breaker.txt" },
         .{ "breaker_canary", "../integration/vectors/breaker_canary.txt" },
         .{ "ifr_vectors", "../integration/vectors/ifr.txt" },
+        .{ "ifr_flow_vectors", "../integration/vectors/ifr_flows.txt" },
         .{ "summaries", "../integration/vectors/ifr/summary.json" },
     }) |file| {
         unit_tests.root_module.addAnonymousImport(file[0], .{ .root_source_file = b.path(file[1]) });

@@ -80,7 +80,7 @@ int main(void) {
     options.bytes_max = 1u << 26;
     options.hash_key[5] = 7;
     CHECK(mfn_ifr_new(&options, &ifr) == MFN_OK);
-    struct mfn_ifr_view small = {(uint32_t)sizeof small - 1, 0, NULL, {0}, 0};
+    struct mfn_ifr_view small = {(uint32_t)sizeof small - 1, 0, NULL, {0}};
     CHECK(mfn_ifr_view_read(ifr, &small) == MFN_INVALID_ARGUMENT && small.head == NULL);
     CHECK(mfn_ifr_view_read(ifr, NULL) == MFN_INVALID_ARGUMENT);
     CHECK(mfn_ifr_view_read(NULL, &view) == MFN_INVALID_ARGUMENT);

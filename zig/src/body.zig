@@ -39,7 +39,15 @@ pub const Key = union(KeyKind) { digest: *const Digest, bytes: []const u8 };
 
 const Head = struct { pool_id: u32, kind: KeyKind };
 
+/// Of a body that names pool 0.
 fn head(body: []const u8) Error!Head {
+    const found = try headOfAny(body);
+    // The others hold records.
+    if (found.pool_id != 0) return error.NoPool;
+    return found;
+}
+
+fn headOfAny(body: []const u8) Error!Head {
     if (body.len < head_bytes) return error.BadBody;
     if (!std.mem.allEqual(u8, body[5..8], 0)) return error.BadBody;
     const kind: KeyKind = switch (body[4]) {
@@ -47,10 +55,7 @@ fn head(body: []const u8) Error!Head {
         protocol.ifr_key.bytes => .bytes,
         else => return error.BadBody,
     };
-    const found: Head = .{ .pool_id = std.mem.readInt(u32, body[0..4], .little), .kind = kind };
-    // One pool exists so far.
-    if (found.pool_id != 0) return error.NoPool;
-    return found;
+    return .{ .pool_id = std.mem.readInt(u32, body[0..4], .little), .kind = kind };
 }
 
 /// IfrKey: one key. `value` is there in an IfrPut.

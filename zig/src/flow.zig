@@ -150,7 +150,7 @@ const Pool = struct {
     }
 
     /// Evicts one record, after a look at a bounded number. False: there is none.
-    fn evict(pool: *Pool, seeds: *const Seeds, now_ns: u64) bool {
+    fn evict(pool: *Pool, flows: *Flows, now_ns: u64) bool {
         var coldest: ?*FlowRecord = null;
         for (0..constants.eviction_looks_max) |_| {
             const record = pool.advance() orelse return false;
@@ -162,19 +162,24 @@ const Pool = struct {
             @atomicStore(u8, &record.heat, heat - 1, .monotonic);
             if (coldest == null or heat - 1 < coldest.?.heat) coldest = record;
         }
-        pool.take(seeds, coldest orelse return false, now_ns);
+        pool.take(flows, coldest orelse return false, now_ns);
         return true;
     }
 
-    fn take(pool: *Pool, seeds: *const Seeds, record: *const FlowRecord, now_ns: u64) void {
+    fn take(pool: *Pool, flows: *Flows, record: *const FlowRecord, now_ns: u64) void {
+        const seeds = &flows.seeds;
         const key = record.key;
+        if (flows.gone_count < Flows.gone_max) {
+            flows.gone[flows.gone_count] = key;
+            flows.gone_count += 1;
+        }
         if (record.isExpired(now_ns)) pool.expirations += 1 else pool.evictions += 1;
         const gone = pool.table.remove(&pool.budget, seeds, seeds.digest(&key), &key);
         assert(gone != null);
     }
 
     /// Evicts one of the records that share a segment with a hash: its page has room then.
-    fn evictNear(pool: *Pool, seeds: *const Seeds, hash: u64, now_ns: u64) bool {
+    fn evictNear(pool: *Pool, flows: *Flows, hash: u64, now_ns: u64) bool {
         const window = pool.table.newest.raw.windows[pool.table.newest.raw.indexOf(hash)];
         if (window.live == 0) return false;
         // From a place that the hash chooses: the first ones are the oldest.
@@ -188,7 +193,7 @@ const Pool = struct {
             }
             if (record.heat < coldest.heat) coldest = record;
         }
-        pool.take(seeds, coldest, now_ns);
+        pool.take(flows, coldest, now_ns);
         return true;
     }
 };
@@ -199,8 +204,14 @@ pub const Flows = struct {
     pools: [constants.pools_max]?*Pool = @splat(null),
     /// Answers and questions by kind and layer.
     outcomes: [constants.kinds_learned][3]Tally = @splat(@splat(.{})),
+    /// Keys that the last `put` evicted, or `expire` took out, but for what came after `gone_max`.
+    gone: [gone_max]Digest = undefined,
+    gone_count: usize = 0,
 
-    const Tally = struct { found: u32 = 0, asked: u32 = 0 };
+    /// What one `put` evicts at most, and as many looks of one `expire` have room.
+    pub const gone_max = constants.eviction_tries_max + 1;
+
+    pub const Tally = struct { found: u32 = 0, asked: u32 = 0 };
 
     pub fn init(gpa: std.mem.Allocator, hash_key: *const [constants.hash_key_bytes]u8) Flows {
         return .{ .gpa = gpa, .seeds = .init(hash_key) };
@@ -262,6 +273,7 @@ pub const Flows = struct {
         if (record.heat != 0 or record.reserved[0] != 0 or record.reserved[1] != 0) return error.BadRecord;
         const pool = flows.find(pool_id) orelse return error.NoPool;
         const hash = flows.seeds.digest(&record.key);
+        flows.gone_count = 0;
         var new = record.*;
         if (pool.table.get(hash, &record.key)) |entry| {
             var old = entry.*;
@@ -271,14 +283,14 @@ pub const Flows = struct {
             return old;
         }
         new.heat = record.priority;
-        if (pool.evicts and pool.table.live.raw >= pool.records_max) _ = pool.evict(&flows.seeds, now_ns);
+        if (pool.evicts and pool.table.live.raw >= pool.records_max) _ = pool.evict(flows, now_ns);
         for (0..constants.eviction_tries_max) |_| {
             if (pool.table.add(&pool.budget, &flows.seeds, hash, &new)) |_| return null else |err| switch (err) {
                 error.Limit => if (!pool.evicts) return err,
                 error.OutOfMemory => return err,
             }
             // A page more for this segment does not fit: one of its records goes, or any.
-            if (!pool.evictNear(&flows.seeds, hash, now_ns) and !pool.evict(&flows.seeds, now_ns)) break;
+            if (!pool.evictNear(flows, hash, now_ns) and !pool.evict(flows, now_ns)) break;
         }
         return error.Limit;
     }
@@ -309,14 +321,47 @@ pub const Flows = struct {
     pub fn expire(flows: *Flows, pool_id: u32, now_ns: u64, looks: u64) Error!u64 {
         const pool = flows.find(pool_id) orelse return error.NoPool;
         const before = pool.expirations;
+        flows.gone_count = 0;
         for (0..@min(looks, pool.table.live.raw)) |_| {
             const record = pool.advance() orelse break;
             if (!record.isExpired(now_ns)) continue;
             // The last record of the segment comes to this place: the hand looks here again.
             pool.hand.number -= 1;
-            pool.take(&flows.seeds, record, now_ns);
+            pool.take(flows, record, now_ns);
         }
         return pool.expirations - before;
+    }
+
+    /// Whether a pool has as many records as fit however its table is split; a refusing pool may take a few more.
+    pub fn isFull(flows: *const Flows, pool_id: u32) bool {
+        const pool = flows.find(pool_id) orelse return false;
+        return pool.table.live.raw >= pool.records_max;
+    }
+
+    pub fn refuses(flows: *const Flows, pool_id: u32) bool {
+        const pool = flows.find(pool_id) orelse return false;
+        return !pool.evicts;
+    }
+
+    /// The record of a key, expired or not, and no warmer for it. For the writer.
+    pub fn look(flows: *const Flows, pool_id: u32, key: *const Digest) ?FlowRecord {
+        const pool = flows.find(pool_id) orelse return null;
+        var record = (pool.table.get(flows.seeds.digest(key), key) orelse return null).*;
+        record.heat = 0;
+        return record;
+    }
+
+    pub const PoolAbout = struct { id: u32, bytes_max: u64, evicts: bool };
+
+    /// The pool of a slot below `constants.pools_max`, if there is one.
+    pub fn poolAt(flows: *const Flows, slot: usize) ?PoolAbout {
+        const pool = flows.pools[slot] orelse return null;
+        return .{ .id = pool.id, .bytes_max = pool.budget.bytes_max, .evicts = pool.evicts };
+    }
+
+    /// All records of the pool of a slot, their heat in them. Nothing changes meanwhile.
+    pub fn iterate(flows: *const Flows, slot: usize) ?Pool.Table.Iterator {
+        return (flows.pools[slot] orelse return null).table.iterate();
     }
 
     pub fn stats(flows: *const Flows, pool_id: u32) Error!PoolStats {

@@ -16,7 +16,7 @@ const version = "0.1.0";
 
 const usage =
     \\ifrd keeps exact keys and their 16-byte values in memory and answers on a Unix socket:
-    \\digests of 32 bytes, and byte keys of any form. Layer 1 of the Memory Flow Network.
+    \\digests of 32 bytes, and byte keys of any form; and records of digests in pools. Layer 1 of the Memory Flow Network.
     \\
     \\usage: ifrd --socket PATH --dir DIR [options]
     \\
@@ -30,6 +30,7 @@ const usage =
     \\  --socket PATH          path of the socket, at most 107 bytes
     \\  --dir DIR              directory of the snapshot and the log
     \\  --bytes-max N          most memory of the table, with K, M or G for 2^10, 2^20 or 2^30 (default 1G)
+    \\  --pools-bytes-max N    most memory that the budgets of all pools of records may come to (default 256M)
     \\  --durability sync      answer a change when the disk has it (default)
     \\  --durability none      answer when the kernel has it; a crash of the machine may lose the newest changes
     \\  --connections-max N    most connections at once (default 1024)
@@ -44,6 +45,7 @@ const Options = struct {
     socket: []const u8 = "",
     directory: []const u8 = "",
     bytes_max: u64 = 1 << 30,
+    pools_bytes_max: u64 = 256 << 20,
     durability: Durability = .sync,
     connections_max: u32 = 1024,
     exit_on_stdin_eof: bool = false,
@@ -107,12 +109,13 @@ fn parse(arguments: *std.process.Args.Iterator, memory: []u8) Asked {
     return .{ .serve = options };
 }
 
-const with_value = [_][]const u8{ "--socket", "--dir", "--bytes-max", "--durability", "--connections-max", "--log-time" };
+const with_value = [_][]const u8{ "--socket", "--dir", "--bytes-max", "--pools-bytes-max", "--durability", "--connections-max", "--log-time" };
 
 fn set(options: *Options, name: []const u8, value: []const u8) bool {
     if (is(name, "--socket")) options.socket = value;
     if (is(name, "--dir")) options.directory = value;
     if (is(name, "--bytes-max")) options.bytes_max = size(value) orelse return false;
+    if (is(name, "--pools-bytes-max")) options.pools_bytes_max = size(value) orelse return false;
     if (is(name, "--durability")) options.durability = std.meta.stringToEnum(Durability, value) orelse return false;
     if (is(name, "--connections-max")) {
         options.connections_max = std.fmt.parseInt(u32, value, 10) catch return false;
@@ -159,10 +162,12 @@ fn run(options: Options, log: Log) !void {
     try sys.random(&hash_key);
     var ifr = try root.Ifr.init(gpa, .{ .bytes_max = options.bytes_max, .hash_key = hash_key, .filter = true });
     defer ifr.deinit();
+    var flows = root.Flows.init(gpa, &hash_key);
+    defer flows.deinit();
     var bound = try sockets.bind(options.socket, listen_backlog);
     defer bound.close();
     var journal: Journal = undefined;
-    var service: Service = .init(&ifr, &journal);
+    var service: Service = .init(&ifr, &flows, &journal, options.pools_bytes_max);
     try journal.open(gpa, options.directory, .{
         .service = @intFromEnum(protocol.Service.ifr),
         .durability = options.durability,
@@ -196,7 +201,7 @@ fn repair(err: anyerror) []const u8 {
         error.InUse => "another process serves the socket; stop that one first",
         error.Unsafe => "something that is not ours is in the way, or the directory is shared; choose one of our own",
         error.PathTooLong => "choose a path of at most 107 bytes",
-        error.Limit => "give a larger --bytes-max",
+        error.Limit => "give a larger --bytes-max, or --pools-bytes-max",
         error.DirectoryInUse => "another ifrd uses the directory; stop that one first",
         error.Corrupt => "see the log line before this one",
         error.NoSpace => "free some room on the disk",

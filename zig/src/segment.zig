@@ -1,7 +1,7 @@
 //! One segment of a table: dense entries, and an index of lines that says where in them a key is.
 //!
 //! An index line is half a cache line: 8 tags and 8 links, two bytes each. A tag is 15 bits of the hash, or says that
-//! the slot is empty or a tombstone; a link is the entry's place, counted in units of 16 or 8 bytes. A probe starts at a line that the hash chooses, goes to
+//! the slot is empty or a tombstone; a link is the entry's place, counted in units of 8 bytes. A probe starts at a line that the hash chooses, goes to
 //! its neighbour in the same cache line, then to the next pair, and ends at a line that has an empty slot. Entries
 //! lie without gaps in the order of their coming: a removal moves the last one into the hole. So memory follows the
 //! entries closely, growth touches new pages and moves nothing, and the 15 bits of hash in front of the entries are a
@@ -35,8 +35,7 @@ const line_bits = 5;
 const Tags = @Vector(line_slots, u16);
 const Mask = std.meta.Int(.unsigned, line_slots);
 
-/// A hash's bits, from the top: the directory's, the line's, the tag's. The low ones are not used.
-const line_shift: u32 = 32;
+/// A hash's bits, from the top: the directory's, the tag's, the line's.
 const tag_shift: u32 = 16;
 const tag_empty: u16 = 0;
 const tag_tombstone: u16 = 1;
@@ -114,7 +113,7 @@ pub const Offsets = struct {
 
     pub inline fn first(offsets: Offsets, hash: u64) u64 {
         @setRuntimeSafety(false);
-        return (hash >> (line_shift - line_bits)) & mask | offsets.floor;
+        return hash << line_bits & mask | offsets.floor;
     }
 
     pub inline fn count(offsets: Offsets) u64 {
@@ -136,8 +135,8 @@ pub fn Segment(comptime Entry: type) type {
     comptime assert(entries_at == windows.base_alignment);
     return struct {
         pub const window_bytes = std.mem.alignForward(usize, entries_at + entries_max * @sizeOf(Entry), windows.base_alignment);
-        /// What a link counts in, and how many of them an entry takes.
-        const unit: usize = if (@sizeOf(Entry) % 16 == 0) 16 else 8;
+        /// What a link counts in, and how many of them an entry takes. An address has room for a factor of 8 and costs nothing more.
+        const unit: usize = 8;
         const units: u16 = @divExact(@sizeOf(Entry), unit);
         /// The last entry that any link can name lies so far behind the window's end.
         pub const slack_bytes = (@as(usize, std.math.maxInt(u16)) + 1) * unit + @sizeOf(Entry);
@@ -411,8 +410,8 @@ pub fn Segment(comptime Entry: type) type {
 
 comptime {
     // Tag, line, and directory read different bits of the hash.
-    assert(tag_shift + 15 < line_shift);
-    assert(line_shift + std.math.log2_int(u32, lines_max) + constants.directory_bits_max <= 64);
+    assert(std.math.log2_int(u32, lines_max) <= tag_shift);
+    assert(tag_shift + 15 + constants.directory_bits_max <= 64);
     assert(std.math.isPowerOfTwo(lines_max));
     assert(1 << line_bits == line_bytes);
     assert(constants.segment_lines_min >= 2);

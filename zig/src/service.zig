@@ -4,6 +4,8 @@
 const std = @import("std");
 const bodies = @import("body.zig");
 const connections = @import("ipc/connection.zig");
+const flow_bodies = @import("flow_body.zig");
+const flowing = @import("flow.zig");
 const journaling = @import("journal.zig");
 const protocol = @import("gen/protocol.zig");
 const root = @import("root.zig");
@@ -17,7 +19,13 @@ const method = protocol.method.ifr;
 
 pub const Service = struct {
     ifr: *root.Ifr,
+    flows: *flowing.Flows,
     journal: *journaling.Journal,
+    /// What the budgets of all pools may come to, and what they do.
+    pools_bytes_max: u64,
+    pools_bytes: u64 = 0,
+    pools: u32 = 0,
+    records: u64 = 0,
     /// What the socket counts; set once it serves.
     socket: ?*const connections.Stats = null,
     /// Entries with a digest, and with a byte key, and the bytes of the latter.
@@ -31,11 +39,11 @@ pub const Service = struct {
     ticket: ?connections.Ticket = null,
 
     /// The journal is opened with this as its context, then.
-    pub fn init(ifr: *root.Ifr, journal: *journaling.Journal) Service {
-        return .{ .ifr = ifr, .journal = journal };
+    pub fn init(ifr: *root.Ifr, flows: *flowing.Flows, journal: *journaling.Journal, pools_bytes_max: u64) Service {
+        return .{ .ifr = ifr, .flows = flows, .journal = journal, .pools_bytes_max = pools_bytes_max };
     }
 
-    const Error = bodies.Error || root.Error || error{ FrameTooLarge, NoMethod, NoSpace, Io, NoSnapshot };
+    const Error = bodies.Error || root.Error || flowing.Error || error{ FrameTooLarge, NoMethod, NoSpace, Io, NoSnapshot, PoolFull, PoolsFull };
 
     pub fn call(service: *Service, request: *const Call, reply: *Reply) Answer {
         service.ticket = null;
@@ -55,6 +63,15 @@ pub const Service = struct {
             method.remove_many => service.removeMany(request.body, reply),
             method.may_contain => service.mayContain(request.body, reply),
             method.snapshot => service.snapshot(),
+            method.pool_add => service.poolAdd(request.body, reply),
+            method.pool_drop => service.poolDrop(request.body, reply),
+            method.pool_stats => service.poolStats(request.body, reply),
+            method.flow_put => service.flowPut(request.body, reply),
+            method.flow_get => service.flowGet(request.body, reply),
+            method.flow_remove => service.flowRemove(request.body, reply),
+            method.flow_expire => service.flowExpire(request.body, reply),
+            method.flow_route => service.flowRoute(request.body, reply),
+            method.flow_learn => service.flowLearn(request.body, reply),
             else => error.NoMethod,
         };
     }
@@ -262,6 +279,151 @@ pub const Service = struct {
         service.ticket = .{ .gate = .snapshot, .number = number };
     }
 
+    // Pools of records.
+
+    fn poolAdd(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const pool = try flow_bodies.Pool.decode(body);
+        try service.reserve(body);
+        try service.makePool(pool);
+        service.changed(method.pool_add, .{ body, &.{} });
+        reply.noBody();
+    }
+
+    fn makePool(service: *Service, pool: flow_bodies.Pool) Error!void {
+        // Pool 0 is the table.
+        if (pool.pool_id == 0) return error.PoolExists;
+        if (pool.bytes_max > service.pools_bytes_max -| service.pools_bytes) return error.PoolsFull;
+        try service.flows.addPool(pool.pool_id, .{ .bytes_max = pool.bytes_max, .evicts = pool.evicts });
+        service.pools_bytes += pool.bytes_max;
+        service.pools += 1;
+    }
+
+    fn poolDrop(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const pool_id = try flow_bodies.Pool.decodeId(body);
+        try service.reserve(body);
+        try service.losePool(pool_id);
+        service.changed(method.pool_drop, .{ body, &.{} });
+        reply.noBody();
+    }
+
+    fn losePool(service: *Service, pool_id: u32) Error!void {
+        const held = try service.flows.stats(pool_id);
+        try service.flows.dropPool(pool_id);
+        service.pools_bytes -= held.bytes_max;
+        service.pools -= 1;
+        service.records -= held.records;
+    }
+
+    fn poolStats(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const held = try service.flows.stats(try flow_bodies.Pool.decodeId(body));
+        (try reply.body(.fixed, flow_bodies.stats_bytes))[0..flow_bodies.stats_bytes].* = flow_bodies.encodeStats(held);
+    }
+
+    fn replyRecord(reply: *Reply, record: ?flowing.FlowRecord) Error!void {
+        if (record) |*found| {
+            flow_bodies.encodeRecord(found, (try reply.body(.fixed, flow_bodies.record_bytes))[0..flow_bodies.record_bytes]);
+        } else reply.noBody();
+    }
+
+    fn flowPut(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        var one = try flow_bodies.Put.decode(body);
+        const now_ns = sys.wallNs();
+        const old = service.flows.look(one.pool_id, &one.record.key);
+        one.settle(if (old) |*before| before else null, now_ns);
+        try service.journal.reserve(change_head_bytes + flow_bodies.Put.bytes + gone_bytes_max);
+        const room = try reply.body(.fixed, flow_bodies.record_bytes);
+        const replaced = service.putRecord(&one, now_ns) catch |err| {
+            // What an evicting pool lost before it gave up.
+            if (service.flows.gone_count > 0) service.wentFrom(one.pool_id);
+            return err;
+        };
+        // The journal gets what the pool evicted as well: evicting again might choose others.
+        service.changed(method.flow_put, .{ &one.encode(), service.gone() });
+        if (replaced) |*record| {
+            flow_bodies.encodeRecord(record, room[0..flow_bodies.record_bytes]);
+        } else reply.noBody();
+    }
+
+    const gone_bytes_max = flowing.Flows.gone_max * bodies.digest_bytes;
+
+    /// Keys that went with the last change of a pool.
+    fn gone(service: *const Service) []const u8 {
+        return std.mem.sliceAsBytes(service.flows.gone[0..service.flows.gone_count]);
+    }
+
+    fn putRecord(service: *Service, one: *const flow_bodies.Put, now_ns: u64) Error!?flowing.FlowRecord {
+        service.flows.gone_count = 0;
+        const before = try service.flows.stats(one.pool_id);
+        // A refusing pool keeps to what fits however its table is split: it is split otherwise after each start.
+        if (service.flows.isFull(one.pool_id) and service.flows.refuses(one.pool_id) and
+            service.flows.look(one.pool_id, &one.record.key) == null) return error.PoolFull;
+        defer service.records = service.records - before.records + service.recordsOf(one.pool_id);
+        return service.flows.put(one.pool_id, &one.record, now_ns) catch |err| if (err == error.Limit) error.PoolFull else err;
+    }
+
+    fn recordsOf(service: *const Service, pool_id: u32) u64 {
+        return (service.flows.stats(pool_id) catch return 0).records;
+    }
+
+    /// The change of an expiry, or of an eviction that came to nothing else.
+    fn wentFrom(service: *Service, pool_id: u32) void {
+        var head: [8]u8 = @splat(0);
+        std.mem.writeInt(u32, head[0..4], pool_id, .little);
+        service.changed(method.flow_expire, .{ &head, service.gone() });
+    }
+
+    fn flowGet(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try flow_bodies.Key.decode(body);
+        _ = try service.flows.stats(one.pool_id);
+        const record = service.flows.get(one.pool_id, one.key, sys.wallNs());
+        service.looked += 1;
+        service.found += @intFromBool(record != null);
+        try replyRecord(reply, record);
+    }
+
+    fn flowRemove(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try flow_bodies.Key.decode(body);
+        _ = try service.flows.stats(one.pool_id);
+        try service.reserve(body);
+        const room = try reply.body(.fixed, flow_bodies.record_bytes);
+        const record = service.flows.remove(one.pool_id, one.key) orelse return reply.noBody();
+        service.records -= 1;
+        service.changed(method.flow_remove, .{ body, &.{} });
+        flow_bodies.encodeRecord(&record, room[0..flow_bodies.record_bytes]);
+    }
+
+    fn flowExpire(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const asked = try flow_bodies.Expire.decode(body);
+        const memory = try reply.body(.fixed, bodies.Done.bytes);
+        var done: bodies.Done = .{ .done = 0, .replaced = 0, .status = 0 };
+        while (done.done < asked.looks) {
+            const looks = @min(asked.looks - done.done, flowing.Flows.gone_max);
+            try service.journal.reserve(change_head_bytes + 8 + gone_bytes_max);
+            const removed = try service.flows.expire(asked.pool_id, sys.wallNs(), looks);
+            done.done += @intCast(looks);
+            done.replaced += @intCast(removed);
+            service.records -= removed;
+            if (removed > 0) service.wentFrom(asked.pool_id);
+        }
+        done.write(memory[0..bodies.Done.bytes]);
+    }
+
+    fn flowRoute(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try flow_bodies.Route.decode(body);
+        _ = try service.flows.stats(one.pool_id);
+        const decision = service.flows.route(one.pool_id, one.key, one.kind, sys.wallNs());
+        const room = try reply.body(.fixed, flow_bodies.decision_bytes);
+        flow_bodies.encodeDecision(&decision, room[0..flow_bodies.decision_bytes]);
+    }
+
+    fn flowLearn(service: *Service, body: []const u8, reply: *Reply) Error!void {
+        const one = try flow_bodies.Learn.decode(body);
+        try service.reserve(body);
+        service.flows.learn(one.kind, one.layer, one.found);
+        service.changed(method.flow_learn, .{ body, &.{} });
+        reply.noBody();
+    }
+
     // What the journal asks for.
 
     /// Makes the changes of a payload again.
@@ -274,7 +436,7 @@ pub const Service = struct {
             const change = rest[4..][0..length];
             rest = rest[4 + length ..];
             service.replayOne(std.mem.readInt(u16, change[0..2], .little), change[change_head_bytes..]) catch |err| return switch (err) {
-                error.Limit => error.Limit,
+                error.Limit, error.PoolFull, error.PoolsFull => error.Limit,
                 error.OutOfMemory => error.OutOfMemory,
                 else => error.BadPayload,
             };
@@ -298,7 +460,39 @@ pub const Service = struct {
                 var items = batch.iterate();
                 while (items.next()) |item| _ = service.take(item.key);
             },
+            method.pool_add => try service.makePool(try flow_bodies.Pool.decode(body)),
+            method.pool_drop => try service.losePool(try flow_bodies.Pool.decodeId(body)),
+            method.flow_put => {
+                if (body.len < flow_bodies.Put.bytes) return error.BadBody;
+                const one = try flow_bodies.Put.decode(body[0..flow_bodies.Put.bytes]);
+                try service.forget(one.pool_id, body[flow_bodies.Put.bytes..]);
+                _ = try service.putRecord(&one, sys.wallNs());
+            },
+            method.flow_remove => {
+                const one = try flow_bodies.Key.decode(body);
+                if (service.flows.remove(one.pool_id, one.key) != null) service.records -= 1;
+            },
+            method.flow_expire => {
+                if (body.len < 8) return error.BadBody;
+                try service.forget(std.mem.readInt(u32, body[0..4], .little), body[8..]);
+            },
+            method.flow_learn => {
+                const one = try flow_bodies.Learn.decode(body);
+                service.flows.learn(one.kind, one.layer, one.found);
+            },
+            change_outcomes => try flow_bodies.decodeOutcomes(service.flows, body),
             else => return error.NoMethod,
+        }
+    }
+
+    /// No method: what the layers were asked and answered, at the time of a snapshot.
+    const change_outcomes: u16 = 0xffff;
+
+    /// Removes keys that stand one behind the other.
+    fn forget(service: *Service, pool_id: u32, keys: []const u8) Error!void {
+        if (keys.len % bodies.digest_bytes != 0) return error.BadBody;
+        for (std.mem.bytesAsSlice(root.Digest, keys)) |*key| {
+            if (service.flows.remove(pool_id, key) != null) service.records -= 1;
         }
     }
 
@@ -312,13 +506,36 @@ pub const Service = struct {
         var byte_keys = service.ifr.iterateBytes();
         while (byte_keys.next()) |entry| try batch.add(&entry.value, entry.slice());
         try batch.flush();
+        try service.writePools(writer);
+    }
+
+    /// The pools, each before its records, and what was learned.
+    fn writePools(service: *Service, writer: *journaling.SnapshotWriter) sys.Error!void {
+        var changes: SnapshotChanges = .{ .writer = writer };
+        for (0..root.constants.pools_max) |slot| {
+            const about = service.flows.poolAt(slot) orelse continue;
+            const pool: flow_bodies.Pool = .{ .pool_id = about.id, .evicts = about.evicts, .bytes_max = about.bytes_max };
+            try changes.add(method.pool_add, &pool.encode());
+            var records = service.flows.iterate(slot).?;
+            while (records.next()) |record| {
+                const one: flow_bodies.Put = .{ .pool_id = about.id, .ttl_ns = 0, .record = record.* };
+                try changes.add(method.flow_put, &one.encode());
+            }
+        }
+        var outcomes: [flow_bodies.outcomes_bytes]u8 = undefined;
+        flow_bodies.encodeOutcomes(service.flows, &outcomes);
+        try changes.add(change_outcomes, &outcomes);
+        try changes.flush();
     }
 
     /// What a snapshot of all entries takes.
     fn liveBytes(service: *const Service) u64 {
         const per_bytes_key = bodies.value_bytes + 4;
         const per_digest = bodies.value_bytes + bodies.digest_bytes;
-        return service.digests * per_digest + service.byte_keys * per_bytes_key + service.key_bytes;
+        const per_pool = 4 + change_head_bytes + flow_bodies.Pool.bytes;
+        const per_record = 4 + change_head_bytes + flow_bodies.Put.bytes;
+        return service.digests * per_digest + service.byte_keys * per_bytes_key + service.key_bytes +
+            service.pools * per_pool + service.records * per_record;
     }
 
     // What the server asks for.
@@ -359,8 +576,12 @@ pub const Service = struct {
             error.BatchSize => .{ .status = .limit, .text = std.fmt.comptimePrint("a batch has 1 to {d} keys", .{bodies.batch_keys_max}) },
             error.KeyTooLong => .{ .status = .limit, .text = std.fmt.comptimePrint("a byte key has at most {d} bytes", .{root.constants.key_bytes_max}) },
             error.NoPool => .{ .status = .not_found, .text = "there is no such pool; pool 0 is always there" },
+            error.PoolExists => .{ .status = .already_exists, .text = "there is such a pool; pool 0 is the table" },
+            error.BadRecord => .{ .status = .invalid_argument, .text = "a priority is 0 to 7" },
+            error.PoolFull => .{ .status = .limit, .text = "the pool is full; remove records or let it evict" },
+            error.PoolsFull => .{ .status = .limit, .text = "the pools would have more than ifrd's --pools-bytes-max" },
             error.NoMethod => .{ .status = .unsupported, .text = "the ifr service has no such method" },
-            error.Limit => .{ .status = .limit, .text = "the table is full; remove entries or start ifrd with a larger --bytes-max" },
+            error.Limit => .{ .status = .limit, .text = "the table is full, there are too many pools, or a budget is under 1 MiB; remove some, or start ifrd with a larger --bytes-max" },
             error.OutOfMemory => .{ .status = .out_of_memory, .text = "no memory; try again later" },
             error.NoSpace => .{ .status = .quota, .text = "the disk is full; free some room" },
             error.Io => .{ .status = .io, .text = "the log cannot grow; see the log lines of ifrd" },
@@ -407,5 +628,29 @@ const SnapshotBatch = struct {
         try batch.writer.record(room[0..batch.filled]);
         batch.count = 0;
         batch.filled = head_bytes;
+    }
+};
+
+/// Changes on their way into a snapshot, many in one record.
+const SnapshotChanges = struct {
+    writer: *journaling.SnapshotWriter,
+    filled: usize = 0,
+
+    const head_bytes = 4 + Service.change_head_bytes;
+
+    fn add(changes: *SnapshotChanges, number: u16, body: []const u8) sys.Error!void {
+        if (changes.writer.room.len - changes.filled < head_bytes + body.len) try changes.flush();
+        const room = changes.writer.room[changes.filled..];
+        std.mem.writeInt(u32, room[0..4], @intCast(Service.change_head_bytes + body.len), .little);
+        std.mem.writeInt(u16, room[4..6], number, .little);
+        @memset(room[6..8], 0);
+        @memcpy(room[head_bytes..][0..body.len], body);
+        changes.filled += head_bytes + body.len;
+    }
+
+    fn flush(changes: *SnapshotChanges) sys.Error!void {
+        if (changes.filled == 0) return;
+        try changes.writer.record(changes.writer.room[0..changes.filled]);
+        changes.filled = 0;
     }
 };

@@ -95,7 +95,7 @@ pub const Head = extern struct {
 };
 
 /// Changes whenever a reader of the header's would go astray: head, way, place, line, entry or hash.
-pub const head_layout: u32 = 1;
+pub const head_layout: u32 = 2;
 
 /// Where the way leads once nobody knows what of a table is whole: to an index without a key.
 const Nowhere = struct {
@@ -270,8 +270,12 @@ pub fn Table(comptime Entry: type) type {
             found.entry.touch();
         }
 
-        /// Lets readers go that wait for a writer that broke off, and leads those that do not look at the sequence to nothing.
+        /// Lets readers go that wait for a writer that broke off, and leads those that do not look at the sequence to nothing:
+        /// by the way, and by the places of the newest directory for those who remember the way between changes.
         pub fn abandon(self: *Self) void {
+            for (self.newest.load(.acquire).places) |*place| {
+                @atomicStore(u64, &place.bits, @intFromPtr(&Nowhere.lines), .release);
+            }
             self.head.way.store(Nowhere.way().bits, .release);
             self.abandoned.store(true, .monotonic);
         }

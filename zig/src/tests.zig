@@ -15,6 +15,7 @@ test {
     _ = @import("journal/crc32.zig");
     _ = @import("journal/format.zig");
     _ = @import("journal.zig");
+    _ = @import("flow_body.zig");
     _ = @import("service.zig");
     _ = @import("ipc/log.zig");
     _ = @import("testing/vectors.zig");

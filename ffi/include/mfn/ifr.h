@@ -136,13 +136,12 @@ struct mfn_ifr_view {
     /* MFN_IFR_LAYOUT of the library. */
     uint32_t layout;
     const struct mfn_ifr_head *head;
-    uint32_t hash_lanes[8];
-    uint64_t hash_multiplier;
+    uint16_t hash_words[16];
 };
 
 /* The layout that mfn/ifr_inline.h of this version reads. */
-#define MFN_IFR_LAYOUT 1u
-#define MFN_IFR_VIEW_INIT {(uint32_t)sizeof(struct mfn_ifr_view), 0, 0, {0}, 0}
+#define MFN_IFR_LAYOUT 2u
+#define MFN_IFR_VIEW_INIT {(uint32_t)sizeof(struct mfn_ifr_view), 0, 0, {0}}
 
 /* Writes the view of a registry. It stays the same until mfn_ifr_free; after a broken invariant it leads to nothing.
  * Returns: MFN_OK; MFN_INVALID_ARGUMENT.

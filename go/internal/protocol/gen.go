@@ -236,6 +236,24 @@ const (
 	MethodIFRMayContain uint16 = 8
 	// MethodIFRSnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
 	MethodIFRSnapshot uint16 = 9
+	// MethodIFRPoolAdd IfrPool: makes a pool of records with a budget.
+	MethodIFRPoolAdd uint16 = 10
+	// MethodIFRPoolDrop IfrPool: forgets a pool with all its records; budget and flags are 0.
+	MethodIFRPoolDrop uint16 = 11
+	// MethodIFRPoolStats IfrPool; IfrPoolStats. Budget and flags are 0.
+	MethodIFRPoolStats uint16 = 12
+	// MethodIFRFlowPut IfrFlowPut; the record that it replaced, or no body.
+	MethodIFRFlowPut uint16 = 13
+	// MethodIFRFlowGet IfrKey of a digest; its record, or no body when none lives.
+	MethodIFRFlowGet uint16 = 14
+	// MethodIFRFlowRemove IfrKey of a digest; the record that was removed, or no body.
+	MethodIFRFlowRemove uint16 = 15
+	// MethodIFRFlowExpire IfrExpire: takes out what has expired; IfrDone.
+	MethodIFRFlowExpire uint16 = 16
+	// MethodIFRFlowRoute IfrRoute; IfrDecision: the record, or where to ask next.
+	MethodIFRFlowRoute uint16 = 17
+	// MethodIFRFlowLearn IfrLearn: whether a layer that was asked had an answer.
+	MethodIFRFlowLearn uint16 = 18
 )
 
 // Methods of the dsr service.

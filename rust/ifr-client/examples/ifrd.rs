@@ -4,8 +4,9 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use mfn_ifr_client::{IfrClient, IfrError, Key, Options};
+use mfn_ifr_client::{FlowRecord, IfrClient, IfrError, Key, Layer, Options, Pool, RoutingDecision};
 
 fn run(socket: &Path) -> Result<(), IfrError> {
     let ifr = IfrClient::connect(socket, Options::default())?;
@@ -25,10 +26,48 @@ fn run(socket: &Path) -> Result<(), IfrError> {
         first.unwrap_or_default()
     );
 
+    flows(&ifr, &here)?;
     let removed = ifr.remove_many([route])?;
     let stats = ifr.stats()?;
     println!("{removed:?}, {} requests so far", stats.requests);
     Ok(())
+}
+
+/// A record with a time to live, and where to ask for a key that has none.
+fn flows(ifr: &IfrClient, here: &[u8; 32]) -> Result<(), IfrError> {
+    const POOL: u32 = 1;
+    let pool = Pool {
+        pool_id: POOL,
+        refuses: false,
+        bytes_max: 8 << 20,
+    };
+    ifr.pool_add(&pool)?;
+    let record = FlowRecord {
+        key: *here,
+        size: 4_096,
+        kind: 3,
+        priority: 5,
+        ..FlowRecord::default()
+    };
+    ifr.flow_put(POOL, &record, Some(Duration::from_secs(60)))?;
+    ifr.flow_learn(3, Layer::Association, true)?;
+    for key in [here, &[1; 32]] {
+        match ifr.flow_route(POOL, key, 3)? {
+            RoutingDecision::FoundExact(record) => println!("record: {} bytes", record.size),
+            RoutingDecision::FoundPartial { confidence, .. } => {
+                println!("an old record: {confidence:.2}");
+            }
+            RoutingDecision::RouteToLayers { next, confidence } => {
+                println!("no record: ask {next:?}, {confidence:.2}");
+            }
+        }
+    }
+    let stats = ifr.pool_stats(POOL)?;
+    println!(
+        "{} record in {} bytes at most",
+        stats.records, stats.bytes_max
+    );
+    ifr.pool_drop(POOL)
 }
 
 fn main() -> ExitCode {

@@ -2,6 +2,7 @@
 //!
 //! - [`IfrClient`]: get, put and remove, one key or up to 4,096 at once. It blocks; threads may share one, and their calls
 //!   travel together.
+//! - [`FlowRecord`] in [`Pool`]s with budgets, with a time to live; [`RoutingDecision`] says where to ask next.
 //! - [`Key`], [`Value`], [`Stats`]: the same nouns as on the wire (`mfn_wire::ifr`).
 //!
 //! In one process with the table, without a daemon: the crate `mfn-ifr`.
@@ -25,7 +26,10 @@ use bytes::Bytes;
 use mfn_local::{CallError, ConnectOptions, LocalError, Request, blocking};
 use mfn_wire::{ContentType, Service, ifr, method};
 
-pub use mfn_wire::ifr::{BATCH_KEYS_MAX, BodyError, DIGEST_BYTES, Done, Key, Stats, Value};
+pub use mfn_wire::ifr::{
+    BATCH_KEYS_MAX, BodyError, DIGEST_BYTES, Done, FlowRecord, Key, Layer, Pool, PoolStats,
+    RoutingDecision, Stats, Value,
+};
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// For each call; the daemon learns it. `None`: without end.
     pub call_timeout: Option<Duration>,
+    /// Of the keys with values; 0 is the only one.
     pub pool_id: u32,
 }
 
@@ -156,6 +161,105 @@ impl IfrClient {
     /// Writes a snapshot and begins a new log; returns when it is on disk.
     pub fn snapshot(&self) -> Result<(), IfrError> {
         self.call(method::ifr::SNAPSHOT, Vec::new()).map(drop)
+    }
+
+    /// Makes a pool of records.
+    pub fn pool_add(&self, pool: &Pool) -> Result<(), IfrError> {
+        let mut body = Vec::with_capacity(16);
+        pool.encode(&mut body);
+        self.call(method::ifr::POOL_ADD, body).map(drop)
+    }
+
+    /// Forgets a pool with all its records.
+    pub fn pool_drop(&self, pool_id: u32) -> Result<(), IfrError> {
+        let mut body = Vec::with_capacity(16);
+        Pool::named(pool_id).encode(&mut body);
+        self.call(method::ifr::POOL_DROP, body).map(drop)
+    }
+
+    /// What a pool holds.
+    pub fn pool_stats(&self, pool_id: u32) -> Result<PoolStats, IfrError> {
+        let mut body = Vec::with_capacity(16);
+        Pool::named(pool_id).encode(&mut body);
+        Ok(PoolStats::decode(
+            &self.call(method::ifr::POOL_STATS, body)?,
+        )?)
+    }
+
+    /// Sets the record of a digest and answers the one that it replaced. It lives for `ttl` from now on; `None`: until its
+    /// `expires_ns`.
+    pub fn flow_put(
+        &self,
+        pool_id: u32,
+        record: &FlowRecord,
+        ttl: Option<Duration>,
+    ) -> Result<Option<FlowRecord>, IfrError> {
+        // What is longer than 584 years is for ever long; a life of nothing is a moment.
+        let ttl_ns = ttl.map_or(0, |life| {
+            u64::try_from(life.as_nanos()).unwrap_or(u64::MAX).max(1)
+        });
+        let mut body = Vec::with_capacity(96);
+        ifr::encode_flow_put(pool_id, ttl_ns, record, &mut body);
+        let reply = self.call(method::ifr::FLOW_PUT, body)?;
+        Ok(FlowRecord::decode_answer(&reply)?)
+    }
+
+    /// The live record of a digest; that it was read keeps it longer.
+    pub fn flow_get(
+        &self,
+        pool_id: u32,
+        key: &[u8; DIGEST_BYTES],
+    ) -> Result<Option<FlowRecord>, IfrError> {
+        self.about(method::ifr::FLOW_GET, pool_id, key)
+    }
+
+    /// Forgets a digest and answers its record, expired or not.
+    pub fn flow_remove(
+        &self,
+        pool_id: u32,
+        key: &[u8; DIGEST_BYTES],
+    ) -> Result<Option<FlowRecord>, IfrError> {
+        self.about(method::ifr::FLOW_REMOVE, pool_id, key)
+    }
+
+    fn about(
+        &self,
+        method: u16,
+        pool_id: u32,
+        key: &[u8; DIGEST_BYTES],
+    ) -> Result<Option<FlowRecord>, IfrError> {
+        let mut body = Vec::with_capacity(8 + DIGEST_BYTES);
+        ifr::encode_key(pool_id, Key::Digest(key), &mut body);
+        Ok(FlowRecord::decode_answer(&self.call(method, body)?)?)
+    }
+
+    /// Takes out what has expired among the next `looks` records of a pool, at most [`BATCH_KEYS_MAX`], and says how many.
+    /// The next call goes on from there. What has expired is not answered either way; this gives its memory back.
+    pub fn flow_expire(&self, pool_id: u32, looks: u32) -> Result<u32, IfrError> {
+        let mut body = Vec::with_capacity(8);
+        ifr::encode_expire(pool_id, looks, &mut body);
+        Ok(Done::decode(&self.call(method::ifr::FLOW_EXPIRE, body)?)?.replaced)
+    }
+
+    /// What to do about a key of some kind: use the record that is here, or ask a layer.
+    pub fn flow_route(
+        &self,
+        pool_id: u32,
+        key: &[u8; DIGEST_BYTES],
+        kind: u16,
+    ) -> Result<RoutingDecision, IfrError> {
+        let mut body = Vec::with_capacity(8 + DIGEST_BYTES);
+        ifr::encode_route(pool_id, kind, key, &mut body);
+        Ok(RoutingDecision::decode(
+            &self.call(method::ifr::FLOW_ROUTE, body)?,
+        )?)
+    }
+
+    /// Tells whether a layer that was asked for a key of some kind had an answer.
+    pub fn flow_learn(&self, kind: u16, layer: Layer, found: bool) -> Result<(), IfrError> {
+        let mut body = Vec::with_capacity(8);
+        ifr::encode_learn(kind, layer, found, &mut body);
+        self.call(method::ifr::FLOW_LEARN, body).map(drop)
     }
 
     fn batch<'a>(

@@ -1,4 +1,4 @@
-// Generated from ffi/include/mfn/ifr.h (headers 1d3852befec1720e893d521465a741df3cac5eaa5e77ccbef2f7924fe0d231bb) by `./make gen`; do not edit.
+// Generated from ffi/include/mfn/ifr.h (headers 0e1d3661e2c4826f0130da885e6c72b615eaa6d338268d9b3800d54f8198adbe) by `./make gen`; do not edit.
 pub const MFN_IFR_ABI_VERSION: u32 = 65538;
 pub const MFN_IFR_DIGEST_BYTES: u32 = 32;
 pub const MFN_IFR_VALUE_BYTES: u32 = 16;
@@ -8,7 +8,7 @@ pub const MFN_IFR_BYTES_MIN: u32 = 32768;
 pub const MFN_IFR_NO_FILTER: u32 = 1;
 pub const MFN_IFR_OPTIONS_SIZE_1_0: u32 = 32;
 pub const MFN_IFR_STATS_SIZE_1_0: u32 = 72;
-pub const MFN_IFR_LAYOUT: u32 = 1;
+pub const MFN_IFR_LAYOUT: u32 = 2;
 pub const MFN_IFR_FOUND_EXACT: u32 = 0;
 pub const MFN_IFR_FOUND_PARTIAL: u32 = 1;
 pub const MFN_IFR_ROUTE_TO_LAYERS: u32 = 2;
@@ -181,22 +181,19 @@ pub struct mfn_ifr_view {
     pub struct_size: u32,
     pub layout: u32,
     pub head: *const mfn_ifr_head,
-    pub hash_lanes: [u32; 8usize],
-    pub hash_multiplier: u64,
+    pub hash_words: [u16; 16usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of mfn_ifr_view"][::core::mem::size_of::<mfn_ifr_view>() - 56usize];
+    ["Size of mfn_ifr_view"][::core::mem::size_of::<mfn_ifr_view>() - 48usize];
     ["Alignment of mfn_ifr_view"][::core::mem::align_of::<mfn_ifr_view>() - 8usize];
     ["Offset of field: mfn_ifr_view::struct_size"]
         [::core::mem::offset_of!(mfn_ifr_view, struct_size) - 0usize];
     ["Offset of field: mfn_ifr_view::layout"]
         [::core::mem::offset_of!(mfn_ifr_view, layout) - 4usize];
     ["Offset of field: mfn_ifr_view::head"][::core::mem::offset_of!(mfn_ifr_view, head) - 8usize];
-    ["Offset of field: mfn_ifr_view::hash_lanes"]
-        [::core::mem::offset_of!(mfn_ifr_view, hash_lanes) - 16usize];
-    ["Offset of field: mfn_ifr_view::hash_multiplier"]
-        [::core::mem::offset_of!(mfn_ifr_view, hash_multiplier) - 48usize];
+    ["Offset of field: mfn_ifr_view::hash_words"]
+        [::core::mem::offset_of!(mfn_ifr_view, hash_words) - 16usize];
 };
 unsafe extern "C" {
     pub fn mfn_ifr_view_read(ifr: *const mfn_ifr, view: *mut mfn_ifr_view) -> i32;

@@ -6,9 +6,11 @@
 //!
 //! What orders these reads: [`crate::Ifr`] changes a registry through `&mut self` and looks things up through `&self`, so no
 //! writer runs beside them, and what a writer did before was ordered by whatever handed the reference on. So there
-//! is no sequence to look at, as a C reader beside a writer has to. One word does change under a shared reference: a broken
-//! invariant, found by another call that reads, turns the way to an index without a key. It is loaded with acquire, and both
-//! what it led to before and what it leads to then stay readable as long as the handle lives.
+//! is no sequence to look at, as a C reader beside a writer has to; and the way is remembered here and read anew after each
+//! change ([`View::refresh`]), so that a loop of look-ups does not load it each time. One thing does change under a shared
+//! reference: a broken invariant, found by another call that reads, turns the way and each place that it leads to to an index
+//! without a key. So a place is loaded with acquire, and what it led to before, what it leads to then and the places themselves
+//! stay readable as long as the handle lives.
 
 use std::num::NonZero;
 use std::ptr::NonNull;
@@ -28,9 +30,8 @@ const ENTRIES_AT: u64 = 8192;
 /// Bits of the offset of a line.
 const OFFSETS: u64 = ENTRIES_AT - LINE_BYTES;
 /// What links count.
-const LINK_UNIT: u64 = 16;
-/// Bits of the hash, from the top: directory, line, tag.
-const LINE_SHIFT: u32 = 32;
+const LINK_UNIT: u64 = 8;
+/// Bits of the hash, from the top: directory, tag, line.
 const TAG_SHIFT: u32 = 16;
 const TAG_FULL: u16 = 0x8000;
 
@@ -42,16 +43,20 @@ const ENTRIES_AHEAD: usize = 36;
 const RING: usize = 64;
 const _: () = assert!(LINES_AHEAD + ENTRIES_AHEAD < RING);
 
-/// Where a registry's head is, and the secret of its hash.
+/// Where a registry's head is, what it said after the last change, and the secret of the hash.
 pub(crate) struct View {
-    lanes: Lanes,
-    multiplier: u64,
+    words: Words,
     head: NonNull<sys::mfn_ifr_head>,
+    places: NonNull<AtomicU64>,
+    /// Makes an index of the places of a hash.
+    shift: u32,
+    /// Where in a segment the index begins.
+    floor: u64,
 }
 
-/// Added to the eight words of a digest.
+/// Added to the sixteen words of a digest.
 #[repr(C, align(16))]
-struct Lanes([u32; 8]);
+struct Words([u16; 16]);
 
 #[repr(C, align(16))]
 struct Line {
@@ -231,51 +236,63 @@ impl View {
             struct_size: size_of::<sys::mfn_ifr_view>() as u32,
             layout: 0,
             head: std::ptr::null(),
-            hash_lanes: [0; 8],
-            hash_multiplier: 0,
+            hash_words: [0; 16],
         };
         // SAFETY: the handle is live, and `raw` is as long as it says.
         let status = unsafe { sys::mfn_ifr_view_read(handle.as_ptr(), &mut raw) };
         if status != sys::mfn_status::MFN_OK || raw.layout != sys::MFN_IFR_LAYOUT {
             return None;
         }
-        Some(Self {
-            lanes: Lanes(raw.hash_lanes),
-            multiplier: raw.hash_multiplier,
+        let mut view = Self {
+            words: Words(raw.hash_words),
             head: NonNull::new(raw.head.cast_mut())?,
-        })
+            places: NonNull::dangling(),
+            shift: 0,
+            floor: 0,
+        };
+        view.refresh();
+        Some(view)
+    }
+
+    /// Reads the way anew: after every change of the registry.
+    #[inline(always)]
+    pub(crate) fn refresh(&mut self) {
+        let head = self.head.as_ptr();
+        // SAFETY: the head lives as long as the registry, and its words are aligned and changed by atomic stores only.
+        let (way, floor) = unsafe {
+            (
+                AtomicU64::from_ptr(&raw mut (*head).way).load(Ordering::Acquire),
+                AtomicU64::from_ptr(&raw mut (*head).floor).load(Ordering::Relaxed),
+            )
+        };
+        if let Some(places) = NonNull::new((way & !63) as *mut AtomicU64) {
+            self.places = places;
+        }
+        self.shift = way as u32 & 63;
+        self.floor = floor;
     }
 
     /// `Seeds.digest` of `zig/src/hash.zig`.
     #[inline(always)]
     fn hash(&self, key: &Digest) -> u64 {
-        let sum = nh(key, &self.lanes);
-        (sum ^ sum >> 29).wrapping_mul(self.multiplier)
+        let (low, high) = sums(key, &self.words);
+        let product = u128::from(low) * u128::from(low ^ high);
+        product as u64 ^ (product >> 64) as u64
     }
 
     /// Where the segment of a hash lies.
     #[inline(always)]
     fn place(&self, hash: u64) -> u64 {
-        // SAFETY: the head lives as long as the registry, and its words are aligned and changed by atomic stores only.
-        let way = unsafe { AtomicU64::from_ptr(&raw mut (*self.head.as_ptr()).way) }
-            .load(Ordering::Acquire);
-        // The shift is the low six bits, and a shift looks at no more.
-        let index = hash.wrapping_shr(way as u32) as usize;
-        // SAFETY: a way leads to as many places as that many bits of a hash can number.
-        unsafe { *((way & !63) as *const u64).add(index) }
+        let index = hash.wrapping_shr(self.shift) as usize;
+        // SAFETY: a way leads to as many places as that many bits of a hash can number, and they live as long as the
+        // registry. They are changed by atomic stores only.
+        unsafe { self.places.add(index).as_ref() }.load(Ordering::Acquire)
     }
 
     /// The address of the first line of a hash's probe. Its neighbour is in the same cache line.
     #[inline(always)]
     fn line(&self, place: u64, hash: u64) -> u64 {
-        place + (hash >> (LINE_SHIFT - LINE_BYTES.ilog2()) & OFFSETS | self.floor())
-    }
-
-    /// Where in a segment the index begins.
-    #[inline(always)]
-    fn floor(&self) -> u64 {
-        // SAFETY: as in `place`.
-        unsafe { AtomicU64::from_ptr(&raw mut (*self.head.as_ptr()).floor) }.load(Ordering::Relaxed)
+        place + ((hash << LINE_BYTES.ilog2()) & OFFSETS | self.floor)
     }
 
     /// The entry at an address that `target` gave.
@@ -285,13 +302,13 @@ impl View {
     #[inline(always)]
     unsafe fn entry<'a>(at: u64) -> &'a Entry {
         // SAFETY: entries are aligned, and live as long as the registry.
-        unsafe { &*(at as *const Entry) }
+        unsafe { &*((at + ENTRIES_AT) as *const Entry) }
     }
 
-    /// Where a link leads.
+    /// Where a link leads, counted from before the index: so all of an entry is one address and a constant away.
     #[inline(always)]
     fn target(place: u64, link: u64) -> u64 {
-        place + ENTRIES_AT + link * LINK_UNIT
+        place + link * LINK_UNIT
     }
 
     /// Looks a digest up. Nobody changes the registry meanwhile.
@@ -320,7 +337,7 @@ impl View {
     #[cold]
     #[inline(never)]
     fn look_on(&self, place: u64, hash: u64, key: &Digest) -> Option<NonZero<u64>> {
-        let floor = self.floor();
+        let floor = self.floor;
         let mut address = self.line(place, hash);
         for step in 0..(ENTRIES_AT - floor) / LINE_BYTES {
             // SAFETY: a line of the index, which nobody changes.
@@ -404,9 +421,9 @@ impl Aim {
             if slots.any() {
                 // SAFETY: there is a slot.
                 let at = View::target(self.place, unsafe { line.link(slots) });
-                prefetch(at);
+                prefetch(at + ENTRIES_AT);
                 // Entries straddle cache lines.
-                prefetch(at + ENTRY_BYTES - 1);
+                prefetch(at + ENTRIES_AT + ENTRY_BYTES - 1);
                 return Named::Entry(at);
             }
             if line.ends() {
@@ -429,46 +446,46 @@ fn prefetch(address: u64) {
     let _ = address;
 }
 
-/// The sum of four products of sums, in 64 bits: the words of one half of the key, each plus its lane, times those of
-/// the other.
+/// The words of one half of the key, each plus its secret, times those of the other, neighbours added: two words of 64 bits.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn nh(key: &Digest, lanes: &Lanes) -> u64 {
+fn sums(key: &Digest, secret: &Words) -> (u64, u64) {
     use std::arch::x86_64::{
-        __m128i, _mm_add_epi32, _mm_add_epi64, _mm_cvtsi128_si64, _mm_load_si128, _mm_loadu_si128,
-        _mm_mul_epu32, _mm_shuffle_epi32, _mm_srli_epi64,
+        __m128i, _mm_add_epi16, _mm_cvtsi128_si64, _mm_load_si128, _mm_loadu_si128, _mm_madd_epi16,
+        _mm_unpackhi_epi64,
     };
-    // SAFETY: 32 bytes of live references each, the lanes' aligned; SSE2 is part of x86-64.
+    // SAFETY: 32 bytes of live references each, the secret's aligned; SSE2 is part of x86-64.
     unsafe {
         let key = key.as_ptr().cast::<__m128i>();
-        let lanes = lanes.0.as_ptr().cast::<__m128i>();
-        let left = _mm_add_epi32(_mm_loadu_si128(key), _mm_load_si128(lanes));
-        let right = _mm_add_epi32(_mm_loadu_si128(key.add(1)), _mm_load_si128(lanes.add(1)));
-        let even = _mm_mul_epu32(left, right);
-        let odd = _mm_mul_epu32(_mm_srli_epi64::<32>(left), _mm_srli_epi64::<32>(right));
-        let sums = _mm_add_epi64(even, odd);
-        let sum = _mm_add_epi64(sums, _mm_shuffle_epi32::<0x4e>(sums));
-        _mm_cvtsi128_si64(sum) as u64
+        let secret = secret.0.as_ptr().cast::<__m128i>();
+        let left = _mm_add_epi16(_mm_loadu_si128(key), _mm_load_si128(secret));
+        let right = _mm_add_epi16(_mm_loadu_si128(key.add(1)), _mm_load_si128(secret.add(1)));
+        let sums = _mm_madd_epi16(left, right);
+        (
+            _mm_cvtsi128_si64(sums) as u64,
+            _mm_cvtsi128_si64(_mm_unpackhi_epi64(sums, sums)) as u64,
+        )
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-fn nh(key: &Digest, lanes: &Lanes) -> u64 {
-    nh_by_words(key, lanes)
+fn sums(key: &Digest, secret: &Words) -> (u64, u64) {
+    sums_by_words(key, secret)
 }
 
-/// As `nh`, word by word.
+/// As `sums`, word by word.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-fn nh_by_words(key: &Digest, lanes: &Lanes) -> u64 {
+fn sums_by_words(key: &Digest, secret: &Words) -> (u64, u64) {
     let word = |at: usize| {
-        let mut bytes = [0; 4];
-        bytes.copy_from_slice(&key[at * 4..][..4]);
-        u64::from(u32::from_le_bytes(bytes).wrapping_add(lanes.0[at]))
+        let read = u16::from_le_bytes([key[at * 2], key[at * 2 + 1]]);
+        i32::from(read.wrapping_add(secret.0[at]) as i16)
     };
-    (0..4).fold(0, |sum: u64, at| {
-        sum.wrapping_add(word(at).wrapping_mul(word(at + 4)))
-    })
+    let sum = |pair: usize| {
+        let product = |at: usize| word(at).wrapping_mul(word(at + 8));
+        u64::from(product(pair * 2).wrapping_add(product(pair * 2 + 1)) as u32)
+    };
+    (sum(1) << 32 | sum(0), sum(3) << 32 | sum(2))
 }
 
 #[cfg(test)]
@@ -494,11 +511,20 @@ mod tests {
             let (key, rest) = bytes.split_at(32);
             let mut digest = [0; 32];
             digest.copy_from_slice(key);
-            let mut lanes = Lanes([0; 8]);
-            for (lane, word) in lanes.0.iter_mut().zip(rest.chunks_exact(4)) {
-                *lane = word.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
+            let mut secret = Words([0; 16]);
+            for (word, bytes) in secret.0.iter_mut().zip(rest.chunks_exact(2)) {
+                *word = bytes
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | u16::from(*byte));
             }
-            assert_eq!(nh(&digest, &lanes), nh_by_words(&digest, &lanes));
+            // The one sum that wraps: four times the lowest word.
+            if round % 5 == 0 {
+                for (at, word) in secret.0.iter_mut().enumerate() {
+                    let read = u16::from_le_bytes([digest[at * 2], digest[at * 2 + 1]]);
+                    *word = 0x8000_u16.wrapping_sub(read);
+                }
+            }
+            assert_eq!(sums(&digest, &secret), sums_by_words(&digest, &secret));
         }
     }
 }

@@ -187,6 +187,7 @@ impl Ifr {
                 &mut replaced,
             )
         };
+        self.view.refresh();
         self.replaced(status, replaced, old)
     }
 
@@ -208,6 +209,7 @@ impl Ifr {
         // SAFETY: the handle is live and ours alone; the arrays have the right lengths.
         let status =
             unsafe { sys::mfn_ifr_remove(self.handle.as_ptr(), key.as_ptr(), old.as_mut_ptr()) };
+        self.view.refresh();
         (status == mfn_status::MFN_OK).then_some(old)
     }
 

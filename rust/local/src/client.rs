@@ -500,8 +500,9 @@ async fn connect(
 
 /// Who has an answer asks again, and these requests leave before more answers are handed over: the server, on another
 /// processor, works on them meanwhile, instead of both sides waiting for each other in turn. It takes about as long to
-/// hand over so many and to run who waits for them as to wake another processor; fewer would only be more writes.
-const FRAMES_PER_PART: usize = 64;
+/// hand over so many and to run who waits for them as to wake another processor; fewer would only be more writes, and
+/// half of 128, a common number of calls at once, two more of them than this.
+const FRAMES_PER_PART: usize = 72;
 
 struct ClientSide {
     shared: Arc<Shared>,

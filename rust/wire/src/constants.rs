@@ -375,6 +375,24 @@ pub mod method {
         pub const MAY_CONTAIN: u16 = 8;
         /// Writes a snapshot now and begins a new log; answers when it is on disk.
         pub const SNAPSHOT: u16 = 9;
+        /// IfrPool: makes a pool of records with a budget.
+        pub const POOL_ADD: u16 = 10;
+        /// IfrPool: forgets a pool with all its records; budget and flags are 0.
+        pub const POOL_DROP: u16 = 11;
+        /// IfrPool; IfrPoolStats. Budget and flags are 0.
+        pub const POOL_STATS: u16 = 12;
+        /// IfrFlowPut; the record that it replaced, or no body.
+        pub const FLOW_PUT: u16 = 13;
+        /// IfrKey of a digest; its record, or no body when none lives.
+        pub const FLOW_GET: u16 = 14;
+        /// IfrKey of a digest; the record that was removed, or no body.
+        pub const FLOW_REMOVE: u16 = 15;
+        /// IfrExpire: takes out what has expired; IfrDone.
+        pub const FLOW_EXPIRE: u16 = 16;
+        /// IfrRoute; IfrDecision: the record, or where to ask next.
+        pub const FLOW_ROUTE: u16 = 17;
+        /// IfrLearn: whether a layer that was asked had an answer.
+        pub const FLOW_LEARN: u16 = 18;
     }
 
     /// Methods of the dsr service.
@@ -484,6 +502,15 @@ pub mod method {
             (super::Service::Ifr, 7) => "remove_many",
             (super::Service::Ifr, 8) => "may_contain",
             (super::Service::Ifr, 9) => "snapshot",
+            (super::Service::Ifr, 10) => "pool_add",
+            (super::Service::Ifr, 11) => "pool_drop",
+            (super::Service::Ifr, 12) => "pool_stats",
+            (super::Service::Ifr, 13) => "flow_put",
+            (super::Service::Ifr, 14) => "flow_get",
+            (super::Service::Ifr, 15) => "flow_remove",
+            (super::Service::Ifr, 16) => "flow_expire",
+            (super::Service::Ifr, 17) => "flow_route",
+            (super::Service::Ifr, 18) => "flow_learn",
             (super::Service::Dsr, 1) => "stats",
             (super::Service::Dsr, 2) => "insert",
             (super::Service::Dsr, 3) => "remove",
@@ -803,6 +830,87 @@ pub mod method {
             method: 9,
             name: "snapshot",
             text: "Writes a snapshot now and begins a new log; answers when it is on disk.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 10,
+            name: "pool_add",
+            text: "IfrPool: makes a pool of records with a budget.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 11,
+            name: "pool_drop",
+            text: "IfrPool: forgets a pool with all its records; budget and flags are 0.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 12,
+            name: "pool_stats",
+            text: "IfrPool; IfrPoolStats. Budget and flags are 0.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 13,
+            name: "flow_put",
+            text: "IfrFlowPut; the record that it replaced, or no body.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 14,
+            name: "flow_get",
+            text: "IfrKey of a digest; its record, or no body when none lives.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 15,
+            name: "flow_remove",
+            text: "IfrKey of a digest; the record that was removed, or no body.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 16,
+            name: "flow_expire",
+            text: "IfrExpire: takes out what has expired; IfrDone.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 17,
+            name: "flow_route",
+            text: "IfrRoute; IfrDecision: the record, or where to ask next.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 18,
+            name: "flow_learn",
+            text: "IfrLearn: whether a layer that was asked had an answer.",
             request: "",
             event: "",
             reply: "",

@@ -1,7 +1,15 @@
 //! The fixed bodies of the ifr service: `docs/PROTOCOL.md`, "Bodies of ifr".
 //!
 //! Requests: [`Key`] alone, with a [`Value`], or many of them in one [`Keys`]. Answers: [`Found`], [`Done`], [`Stats`].
-//! Decoding borrows and checks everything first; encoding appends to a buffer.
+//! Decoding borrows and checks everything first; encoding appends to a buffer. Pools of records: [`FlowRecord`],
+//! [`RoutingDecision`], [`Pool`].
+
+mod flow;
+
+pub use flow::{
+    FlowRecord, Layer, PRIORITY_MAX, Pool, PoolStats, RECORD_BYTES, RoutingDecision,
+    decode_flow_put, encode_expire, encode_flow_put, encode_learn, encode_route,
+};
 
 use alloc::vec::Vec;
 use core::fmt;

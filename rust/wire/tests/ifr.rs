@@ -154,6 +154,87 @@ fn all_vectors_agree() {
     }
 }
 
+/// A flow body in words, and encoded again if it is a request.
+fn read_flow(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), BodyError> {
+    use mfn_wire::ifr::{FlowRecord, Pool, RoutingDecision, decode_flow_put, encode_flow_put};
+    let words = |record: &FlowRecord| {
+        let FlowRecord {
+            key,
+            size,
+            created_ns,
+            updated_ns,
+            expires_ns,
+            reference,
+            component,
+            kind,
+            priority,
+        } = record;
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!(
+            "{key} {size} {created_ns} {updated_ns} {expires_ns} {reference} {component} {kind} {priority}"
+        )
+    };
+    let mut again = Vec::new();
+    Ok(match body {
+        "pool" => {
+            let pool = Pool::decode(bytes)?;
+            pool.encode(&mut again);
+            let flags = u32::from(pool.refuses);
+            let text = format!("{} {flags} {}", pool.pool_id, pool.bytes_max);
+            (text, Some(again))
+        }
+        "flow_put" => {
+            let (pool_id, ttl_ns, record) = decode_flow_put(bytes)?;
+            encode_flow_put(pool_id, ttl_ns, &record, &mut again);
+            let text = format!("{pool_id} {ttl_ns} {}", words(&record));
+            (text, Some(again))
+        }
+        _ => {
+            let (head, record) = match RoutingDecision::decode(bytes)? {
+                RoutingDecision::FoundExact(record) => ((0, 0, 1.0_f32), record),
+                RoutingDecision::FoundPartial {
+                    record,
+                    confidence,
+                    next,
+                } => ((1, next as u8, confidence), record),
+                RoutingDecision::RouteToLayers { next, confidence } => {
+                    ((2, next as u8, confidence), FlowRecord::default())
+                }
+            };
+            let (outcome, layer, confidence) = head;
+            let confidence = confidence.to_bits();
+            let text = format!("{outcome} {layer} {confidence} {}", words(&record));
+            (text, None)
+        }
+    })
+}
+
+#[test]
+fn all_flow_vectors_agree() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../integration/vectors/ifr/flows.json");
+    let vectors: Vec<Value> =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert!(vectors.len() >= 12);
+    for vector in &vectors {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let named = format!("{} {}", text("body"), text("name"));
+        let bytes = unhex(text("hex"));
+        match read_flow(text("body"), &bytes) {
+            Ok((words, again)) => {
+                assert_eq!(vector["status"].as_i64(), Some(0), "{named}");
+                assert_eq!(words, text("fields"), "{named}");
+                assert!(again.is_none_or(|again| again == bytes), "{named}");
+            }
+            Err(error) => assert_eq!(
+                vector["status"].as_i64(),
+                Some(i64::from(error.status().0)),
+                "{named}"
+            ),
+        }
+    }
+}
+
 #[test]
 fn an_encoder_refuses_what_a_decoder_would() {
     let (mut out, digest, long) = (vec![1, 2], [0; 32], vec![0; 65_537]);

@@ -50,8 +50,7 @@ pub const View = extern struct {
     struct_size: u32,
     layout: u32,
     head: ?*const root.Head,
-    hash_lanes: [8]u32,
-    hash_multiplier: u64,
+    hash_words: [16]u16,
 };
 
 pub const Handle = @import("handle.zig").Ifr;
@@ -167,8 +166,7 @@ pub fn view(handle: ?*const Handle, out: ?*align(1) View) callconv(.c) i32 {
         .struct_size = target.struct_size,
         .layout = root.head_layout,
         .head = &ifr.digests.head,
-        .hash_lanes = ifr.seeds.lanes,
-        .hash_multiplier = ifr.seeds.multiplier,
+        .hash_words = ifr.seeds.words,
     };
     return status(.ok);
 }

@@ -203,6 +203,24 @@ pub const method = struct {
         pub const may_contain: u16 = 8;
         /// Writes a snapshot now and begins a new log; answers when it is on disk.
         pub const snapshot: u16 = 9;
+        /// IfrPool: makes a pool of records with a budget.
+        pub const pool_add: u16 = 10;
+        /// IfrPool: forgets a pool with all its records; budget and flags are 0.
+        pub const pool_drop: u16 = 11;
+        /// IfrPool; IfrPoolStats. Budget and flags are 0.
+        pub const pool_stats: u16 = 12;
+        /// IfrFlowPut; the record that it replaced, or no body.
+        pub const flow_put: u16 = 13;
+        /// IfrKey of a digest; its record, or no body when none lives.
+        pub const flow_get: u16 = 14;
+        /// IfrKey of a digest; the record that was removed, or no body.
+        pub const flow_remove: u16 = 15;
+        /// IfrExpire: takes out what has expired; IfrDone.
+        pub const flow_expire: u16 = 16;
+        /// IfrRoute; IfrDecision: the record, or where to ask next.
+        pub const flow_route: u16 = 17;
+        /// IfrLearn: whether a layer that was asked had an answer.
+        pub const flow_learn: u16 = 18;
     };
 
     /// Methods of the dsr service.

@@ -211,6 +211,24 @@ class IfrMethod(IntEnum):
     MAY_CONTAIN = 8
     #: Writes a snapshot now and begins a new log; answers when it is on disk.
     SNAPSHOT = 9
+    #: IfrPool: makes a pool of records with a budget.
+    POOL_ADD = 10
+    #: IfrPool: forgets a pool with all its records; budget and flags are 0.
+    POOL_DROP = 11
+    #: IfrPool; IfrPoolStats. Budget and flags are 0.
+    POOL_STATS = 12
+    #: IfrFlowPut; the record that it replaced, or no body.
+    FLOW_PUT = 13
+    #: IfrKey of a digest; its record, or no body when none lives.
+    FLOW_GET = 14
+    #: IfrKey of a digest; the record that was removed, or no body.
+    FLOW_REMOVE = 15
+    #: IfrExpire: takes out what has expired; IfrDone.
+    FLOW_EXPIRE = 16
+    #: IfrRoute; IfrDecision: the record, or where to ask next.
+    FLOW_ROUTE = 17
+    #: IfrLearn: whether a layer that was asked had an answer.
+    FLOW_LEARN = 18
 
 
 class DsrMethod(IntEnum):

@@ -262,6 +262,112 @@ fn refused(bad_body: i32, limit: i32) -> Vec<Case> {
     ]
 }
 
+/// A record whose numbers all differ.
+fn record(priority: u8) -> Vec<u8> {
+    let mut out = digest(9);
+    for number in [4_096_u64, 1 << 60, (1 << 60) + 1, (1 << 60) + 2, 0xabcd] {
+        out.extend(number.to_le_bytes());
+    }
+    out.extend([3, 0, 5, 1, priority, 0, 0, 0]);
+    out
+}
+
+/// The same in words.
+fn record_words(priority: u8) -> String {
+    let (key, start) = (hex(&digest(9)), 1_u64 << 60);
+    let (updated, expires) = (start + 1, start + 2);
+    format!("{key} 4096 {start} {updated} {expires} 43981 3 261 {priority}")
+}
+
+/// Bodies of pools of records.
+fn flows(bad_body: i32) -> Vec<Case> {
+    let valid = |name, body, bytes, fields| Case {
+        name,
+        body,
+        status: 0,
+        bytes,
+        fields,
+    };
+    let wrong = |name, body, bytes| Case {
+        name,
+        body,
+        status: bad_body,
+        bytes,
+        fields: String::new(),
+    };
+    let pool = |flags: u32, bytes_max: u64| {
+        let mut out = 7_u32.to_le_bytes().to_vec();
+        out.extend(flags.to_le_bytes());
+        out.extend(bytes_max.to_le_bytes());
+        out
+    };
+    let put = |ttl_ns: u64, record: &[u8]| {
+        let mut out = [7, 0, 0, 0, 0, 0, 0, 0].to_vec();
+        out.extend(ttl_ns.to_le_bytes());
+        out.extend(record);
+        out
+    };
+    let decision = |outcome: u32, layer: u32, confidence: f32, record: &[u8]| {
+        let mut out = outcome.to_le_bytes().to_vec();
+        out.extend(layer.to_le_bytes());
+        out.extend(confidence.to_le_bytes());
+        out.extend([0; 4]);
+        out.extend(record);
+        out
+    };
+    let words = record_words(7);
+    let mut cold = record(7);
+    cold[77] = 1;
+    vec![
+        valid("evicting", "pool", pool(0, 1 << 20), "7 0 1048576".into()),
+        valid(
+            "refusing",
+            "pool",
+            pool(1, 1 << 40),
+            "7 1 1099511627776".into(),
+        ),
+        wrong("unknown_flag", "pool", pool(2, 1 << 20)),
+        wrong("cut", "pool", pool(0, 1 << 20)[..15].to_vec()),
+        valid(
+            "lives_on",
+            "flow_put",
+            put(0, &record(7)),
+            format!("7 0 {words}"),
+        ),
+        valid(
+            "a_minute",
+            "flow_put",
+            put(60_000_000_000, &record(0)),
+            format!("7 60000000000 {}", record_words(0)),
+        ),
+        wrong("heat", "flow_put", put(0, &cold)),
+        wrong("cut", "flow_put", put(0, &record(7)[..79])),
+        wrong(
+            "bytes_follow",
+            "flow_put",
+            put(0, &[record(7), vec![0]].concat()),
+        ),
+        valid(
+            "exact",
+            "decision",
+            decision(0, 0, 1.0, &record(7)),
+            format!("0 0 1065353216 {words}"),
+        ),
+        valid(
+            "partial",
+            "decision",
+            decision(1, 3, 0.25, &record(7)),
+            format!("1 3 1048576000 {words}"),
+        ),
+        valid(
+            "route",
+            "decision",
+            decision(2, 4, 0.5, &[0; 80]),
+            format!("2 4 1056964608 {} 0 0 0 0 0 0 0 0", hex(&[0; 32])),
+        ),
+    ]
+}
+
 pub(crate) fn files(constants: &Constants) -> Files {
     let status = |name: &str| {
         let found = constants.statuses.iter().find(|one| one.name == name);
@@ -271,9 +377,34 @@ pub(crate) fn files(constants: &Constants) -> Files {
     let mut cases = valid_requests();
     cases.extend(valid_answers());
     cases.extend(refused(status("BAD_BODY"), status("LIMIT")));
+    let (lines, values) = written(&cases)?;
+    let (flow_lines, flow_values) = written(&flows(status("BAD_BODY")))?;
+    let path = |name: &str| format!("integration/vectors/{name}").into();
+    Ok(vec![
+        Generated {
+            path: path("ifr/bodies.json"),
+            text: values,
+        },
+        Generated {
+            path: path("ifr.txt"),
+            text: lines,
+        },
+        Generated {
+            path: path("ifr/flows.json"),
+            text: flow_values,
+        },
+        Generated {
+            path: path("ifr_flows.txt"),
+            text: flow_lines,
+        },
+    ])
+}
+
+/// The cases as lines, and as JSON.
+fn written(cases: &[Case]) -> Result<(String, String), serde_json::Error> {
     let mut lines = String::from("# body name status hex fields\n");
     let mut values = Vec::new();
-    for case in &cases {
+    for case in cases {
         let (body, name, bytes) = (case.body, case.name, hex(&case.bytes));
         lines += format!("{body} {name} {} {bytes} {}", case.status, case.fields).trim_end();
         lines.push('\n');
@@ -281,14 +412,5 @@ pub(crate) fn files(constants: &Constants) -> Files {
         values.push(value);
     }
     let texts: Result<Vec<String>, _> = values.iter().map(serde_json::to_string).collect();
-    Ok(vec![
-        Generated {
-            path: "integration/vectors/ifr/bodies.json".into(),
-            text: format!("[\n{}\n]\n", texts?.join(",\n")),
-        },
-        Generated {
-            path: "integration/vectors/ifr.txt".into(),
-            text: lines,
-        },
-    ])
+    Ok((lines, format!("[\n{}\n]\n", texts?.join(",\n"))))
 }

@@ -2,6 +2,7 @@
 //! code may vouch for itself.
 
 mod journal;
+mod pools;
 mod wire;
 
 use std::fs::File;
