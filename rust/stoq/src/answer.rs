@@ -162,7 +162,11 @@ async fn short(
         Message::Seed { ids } => {
             let source = Arc::clone(&shared.source);
             match tokio::task::spawn_blocking(move || source.has(&ids)).await {
-                Ok(has) => Message::Seeded { has },
+                Ok(Ok(has)) => Message::Seeded { has },
+                Ok(Err(reason)) => {
+                    tracing::warn!(reason, "blocks could not be looked up for a peer");
+                    error(status::INTERNAL, "the store failed")
+                }
                 Err(_) => error(status::INTERNAL, "the store failed"),
             }
         }

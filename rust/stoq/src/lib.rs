@@ -69,7 +69,7 @@ pub trait Admission: Send + Sync + 'static {
 /// Where blocks are read for others. Blocking; called off the runtime's thread.
 pub trait BlockSource: Send + Sync + 'static {
     /// Which of them are here, in their order.
-    fn has(&self, ids: &[BlockId]) -> Vec<bool>;
+    fn has(&self, ids: &[BlockId]) -> Result<Vec<bool>, String>;
     /// The block as it is stored; `None` when it is not here.
     fn read(&self, id: &BlockId) -> Result<Option<StoredBlock>, String>;
     /// The block for someone who has `bases`: maybe as a delta against one of them. At most `work` bytes of blocks are

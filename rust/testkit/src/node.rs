@@ -26,6 +26,11 @@ const SOCKETS: &[&str] = &[
     "hypermesh_metrics.sock",
 ];
 
+/// Whether nodes run as one process for each component: `HYPERMESH_SPLIT=1`.
+pub fn split() -> bool {
+    std::env::var_os("HYPERMESH_SPLIT").is_some_and(|value| value == "1")
+}
+
 /// The built programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -212,6 +217,7 @@ impl Node {
         let output = log.try_clone().map_err(at("log"))?;
         let child = self
             .command(&["up", "--listen", &self.listen])
+            .args(split().then_some("--split"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(log)
