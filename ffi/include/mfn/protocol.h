@@ -90,7 +90,7 @@
 #define MFN_METHOD_STATE_GC 9u /* GcRequest; Progress events, then a GcReply. */
 #define MFN_METHOD_STATE_FSCK 10u /* FsckRequest; one FsckFinding per event, then a FsckReply. */
 #define MFN_METHOD_STATE_HAS 11u /* BlockIds; BlocksHere, in their order. */
-#define MFN_METHOD_STATE_READ 12u /* ReadRequest; one block as ReadReply. */
+#define MFN_METHOD_STATE_READ 12u /* ReadRequest: blocks as they travel; ReadReply. */
 #define MFN_METHOD_STATE_RECEIVE 13u /* ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over. */
 #define MFN_METHOD_STATE_WANTED 14u /* WantedRequest; WantedReply: blocks of a session to get next. */
 #define MFN_METHOD_STATE_ACCEPT 15u /* AcceptRequest: blocks of a session as they arrived; AcceptReply. */

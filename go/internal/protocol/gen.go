@@ -202,7 +202,7 @@ const (
 	MethodStateFsck uint16 = 10
 	// MethodStateHas BlockIds; BlocksHere, in their order.
 	MethodStateHas uint16 = 11
-	// MethodStateRead ReadRequest; one block as ReadReply.
+	// MethodStateRead ReadRequest: blocks as they travel; ReadReply.
 	MethodStateRead uint16 = 12
 	// MethodStateReceive ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
 	MethodStateReceive uint16 = 13

@@ -72,6 +72,7 @@ pub struct Supervisor {
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
     status: watch::Receiver<Status>,
+    arguments: watch::Sender<Vec<std::ffi::OsString>>,
 }
 
 #[derive(Clone, Debug)]
@@ -95,12 +96,19 @@ impl Supervisor {
             said: None,
         };
         let (report, status) = watch::channel(first);
-        let task = tokio::spawn(watch_over(options, report, stopped));
+        let (arguments, latest) = watch::channel(options.arguments.clone());
+        let task = tokio::spawn(watch_over(options, latest, report, stopped));
         Self {
             stop: Some(stop),
             task,
             status,
+            arguments,
         }
+    }
+
+    /// From the next start on, the program gets these.
+    pub fn set_arguments(&self, arguments: Vec<std::ffi::OsString>) {
+        self.arguments.send_replace(arguments);
     }
 
     /// How the daemon is now.
@@ -137,13 +145,15 @@ impl Supervisor {
 }
 
 async fn watch_over(
-    options: SupervisorOptions,
+    mut options: SupervisorOptions,
+    arguments: watch::Receiver<Vec<std::ffi::OsString>>,
     report: watch::Sender<Status>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut pause = options.pause_min;
     loop {
         let started = Instant::now();
+        options.arguments.clone_from(&arguments.borrow());
         let reason = match spawn(&options) {
             Err(error) => format!("{} cannot be started: {error}", options.program.display()),
             Ok(mut child) => {

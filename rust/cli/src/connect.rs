@@ -207,7 +207,9 @@ impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
         let text = match &error {
             CallError::Closed(_) | CallError::NotAccepted(_) => {
-                format!("{error}: the node stopped; start it again and repeat the command")
+                format!(
+                    "{error}: the node, or its component that was asked, stopped; repeat the command when it runs again"
+                )
             }
             CallError::Failed {
                 status: Status::UNSUPPORTED,

@@ -16,6 +16,7 @@ use stoq::Endpoint;
 use crate::adviser::Adviser;
 use crate::answer::{Answer, blocking, boxed, store_failure, unix_ns};
 use crate::component::View;
+use crate::remote::on_behalf_of;
 
 /// A part of a process that has numbers.
 pub(crate) trait Measured: Send + Sync {
@@ -157,7 +158,14 @@ impl Handler for Reporting {
 
     fn answer(&self, call: Call) -> Answering {
         if Some(call.method) != report_method(self.service) {
-            return self.handler.answer(call);
+            let context = call.context();
+            return match self.handler.answer(call) {
+                // Where there is one process, nothing is asked over sockets.
+                Answering::Later(answer) if self.process.only.is_some() => {
+                    Answering::Later(on_behalf_of(context, answer))
+                }
+                answering => answering,
+            };
         }
         Answering::Later(self.call(call))
     }

@@ -1,5 +1,6 @@
 //! Nodes as processes: started, asked through the command, killed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -73,6 +74,7 @@ pub struct Mesh {
     programs: Programs,
     directory: Option<TempDir>,
     path: PathBuf,
+    split: bool,
 }
 
 impl Mesh {
@@ -89,6 +91,18 @@ impl Mesh {
             programs: Programs::find()?,
             path: directory.path().to_owned(),
             directory: Some(directory),
+            split: split(),
+        })
+    }
+
+    /// An empty mesh whose nodes are one process for each component.
+    ///
+    /// # Errors
+    /// As [`Mesh::new`].
+    pub fn split() -> Result<Mesh> {
+        Ok(Mesh {
+            split: true,
+            ..Mesh::new()?
         })
     }
 
@@ -130,6 +144,7 @@ impl Mesh {
             runs: self.path.join("run"),
             directory,
             listen: "[::1]:0".to_owned(),
+            split: self.split,
             id: String::new(),
             child: None,
         };
@@ -158,6 +173,7 @@ pub struct Node {
     runs: PathBuf,
     log: PathBuf,
     listen: String,
+    split: bool,
     id: String,
     child: Option<Child>,
 }
@@ -217,7 +233,7 @@ impl Node {
         let output = log.try_clone().map_err(at("log"))?;
         let child = self
             .command(&["up", "--listen", &self.listen])
-            .args(split().then_some("--split"))
+            .args(self.split.then_some("--split"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(log)
@@ -251,6 +267,20 @@ impl Node {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Process ids of its components, by name; of one that is away, 0.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn components(&self) -> Result<BTreeMap<String, u32>> {
+        let status = self.json(&["status"])?;
+        let all = status["components"].as_array().ok_or("no components")?;
+        let pid = |one: &Value| {
+            let pid = one["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            Some((one["name"].as_str()?.to_owned(), pid?))
+        };
+        Ok(all.iter().filter_map(pid).collect())
     }
 
     /// Waits until it ends by itself; its exit status.

@@ -341,7 +341,7 @@ pub mod method {
         pub const FSCK: u16 = 10;
         /// BlockIds; BlocksHere, in their order.
         pub const HAS: u16 = 11;
-        /// ReadRequest; one block as ReadReply.
+        /// ReadRequest: blocks as they travel; ReadReply.
         pub const READ: u16 = 12;
         /// ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
         pub const RECEIVE: u16 = 13;
@@ -799,7 +799,7 @@ pub mod method {
             service: super::Service::State,
             method: 12,
             name: "read",
-            text: "ReadRequest; one block as ReadReply.",
+            text: "ReadRequest: blocks as they travel; ReadReply.",
             request: "ReadRequest",
             event: "",
             reply: "ReadReply",

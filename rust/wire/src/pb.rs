@@ -584,20 +584,20 @@ pub struct BlocksHere {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadRequest {
-    #[prost(bytes = "vec", tag = "1")]
-    pub id: ::prost::alloc::vec::Vec<u8>,
-    /// against which it may come as a delta
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// against which the first of them, alone then, may come as a delta
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub bases: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// bytes of blocks that may be read and compressed for that
     #[prost(uint64, tag = "3")]
     pub work: u64,
-    /// verified and uncompressed instead of as it is stored
+    /// verified and uncompressed instead of as they are stored
     #[prost(bool, tag = "4")]
     pub raw: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ReadReply {
+pub struct ReadBlock {
     #[prost(bool, tag = "1")]
     pub here: bool,
     #[prost(uint32, tag = "2")]
@@ -611,8 +611,14 @@ pub struct ReadReply {
     /// of a delta: its place in bases
     #[prost(uint32, tag = "6")]
     pub base: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadReply {
+    /// the first of them, at least one: as many as fit
+    #[prost(message, repeated, tag = "1")]
+    pub blocks: ::prost::alloc::vec::Vec<ReadBlock>,
     /// what is left
-    #[prost(uint64, tag = "7")]
+    #[prost(uint64, tag = "2")]
     pub work: u64,
 }
 /// A fetch as the store sees it: what is wanted, and what becomes of it. It lives as long as the call that opened it.

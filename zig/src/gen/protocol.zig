@@ -169,7 +169,7 @@ pub const method = struct {
         pub const fsck: u16 = 10;
         /// BlockIds; BlocksHere, in their order.
         pub const has: u16 = 11;
-        /// ReadRequest; one block as ReadReply.
+        /// ReadRequest: blocks as they travel; ReadReply.
         pub const read: u16 = 12;
         /// ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
         pub const receive: u16 = 13;

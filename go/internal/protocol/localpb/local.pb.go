@@ -3185,10 +3185,10 @@ func (x *BlocksHere) GetHere() []bool {
 
 type ReadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Bases         [][]byte               `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"` // against which it may come as a delta
+	Ids           [][]byte               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	Bases         [][]byte               `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"` // against which the first of them, alone then, may come as a delta
 	Work          uint64                 `protobuf:"varint,3,opt,name=work,proto3" json:"work,omitempty"`  // bytes of blocks that may be read and compressed for that
-	Raw           bool                   `protobuf:"varint,4,opt,name=raw,proto3" json:"raw,omitempty"`    // verified and uncompressed instead of as it is stored
+	Raw           bool                   `protobuf:"varint,4,opt,name=raw,proto3" json:"raw,omitempty"`    // verified and uncompressed instead of as they are stored
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3223,9 +3223,9 @@ func (*ReadRequest) Descriptor() ([]byte, []int) {
 	return file_local_proto_rawDescGZIP(), []int{44}
 }
 
-func (x *ReadRequest) GetId() []byte {
+func (x *ReadRequest) GetIds() [][]byte {
 	if x != nil {
-		return x.Id
+		return x.Ids
 	}
 	return nil
 }
@@ -3251,7 +3251,7 @@ func (x *ReadRequest) GetRaw() bool {
 	return false
 }
 
-type ReadReply struct {
+type ReadBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Here          bool                   `protobuf:"varint,1,opt,name=here,proto3" json:"here,omitempty"`
 	Codec         uint32                 `protobuf:"varint,2,opt,name=codec,proto3" json:"codec,omitempty"`
@@ -3259,14 +3259,93 @@ type ReadReply struct {
 	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
 	IsDelta       bool                   `protobuf:"varint,5,opt,name=is_delta,json=isDelta,proto3" json:"is_delta,omitempty"`
 	Base          uint32                 `protobuf:"varint,6,opt,name=base,proto3" json:"base,omitempty"` // of a delta: its place in bases
-	Work          uint64                 `protobuf:"varint,7,opt,name=work,proto3" json:"work,omitempty"` // what is left
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadBlock) Reset() {
+	*x = ReadBlock{}
+	mi := &file_local_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadBlock) ProtoMessage() {}
+
+func (x *ReadBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadBlock.ProtoReflect.Descriptor instead.
+func (*ReadBlock) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ReadBlock) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
+}
+
+func (x *ReadBlock) GetCodec() uint32 {
+	if x != nil {
+		return x.Codec
+	}
+	return 0
+}
+
+func (x *ReadBlock) GetRawLen() uint32 {
+	if x != nil {
+		return x.RawLen
+	}
+	return 0
+}
+
+func (x *ReadBlock) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *ReadBlock) GetIsDelta() bool {
+	if x != nil {
+		return x.IsDelta
+	}
+	return false
+}
+
+func (x *ReadBlock) GetBase() uint32 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+type ReadReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blocks        []*ReadBlock           `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"` // the first of them, at least one: as many as fit
+	Work          uint64                 `protobuf:"varint,2,opt,name=work,proto3" json:"work,omitempty"`    // what is left
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadReply) Reset() {
 	*x = ReadReply{}
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3357,7 @@ func (x *ReadReply) String() string {
 func (*ReadReply) ProtoMessage() {}
 
 func (x *ReadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,49 +3370,14 @@ func (x *ReadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadReply.ProtoReflect.Descriptor instead.
 func (*ReadReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{45}
+	return file_local_proto_rawDescGZIP(), []int{46}
 }
 
-func (x *ReadReply) GetHere() bool {
+func (x *ReadReply) GetBlocks() []*ReadBlock {
 	if x != nil {
-		return x.Here
-	}
-	return false
-}
-
-func (x *ReadReply) GetCodec() uint32 {
-	if x != nil {
-		return x.Codec
-	}
-	return 0
-}
-
-func (x *ReadReply) GetRawLen() uint32 {
-	if x != nil {
-		return x.RawLen
-	}
-	return 0
-}
-
-func (x *ReadReply) GetBody() []byte {
-	if x != nil {
-		return x.Body
+		return x.Blocks
 	}
 	return nil
-}
-
-func (x *ReadReply) GetIsDelta() bool {
-	if x != nil {
-		return x.IsDelta
-	}
-	return false
-}
-
-func (x *ReadReply) GetBase() uint32 {
-	if x != nil {
-		return x.Base
-	}
-	return 0
 }
 
 func (x *ReadReply) GetWork() uint64 {
@@ -3360,7 +3404,7 @@ type ReceiveRequest struct {
 
 func (x *ReceiveRequest) Reset() {
 	*x = ReceiveRequest{}
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3416,7 @@ func (x *ReceiveRequest) String() string {
 func (*ReceiveRequest) ProtoMessage() {}
 
 func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3429,7 @@ func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{46}
+	return file_local_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReceiveRequest) GetRoot() string {
@@ -3459,7 +3503,7 @@ type ReceiveEvent struct {
 
 func (x *ReceiveEvent) Reset() {
 	*x = ReceiveEvent{}
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3515,7 @@ func (x *ReceiveEvent) String() string {
 func (*ReceiveEvent) ProtoMessage() {}
 
 func (x *ReceiveEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3528,7 @@ func (x *ReceiveEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveEvent.ProtoReflect.Descriptor instead.
 func (*ReceiveEvent) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{47}
+	return file_local_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReceiveEvent) GetSession() uint64 {
@@ -3546,7 +3590,7 @@ type ReceiveReply struct {
 
 func (x *ReceiveReply) Reset() {
 	*x = ReceiveReply{}
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3558,7 +3602,7 @@ func (x *ReceiveReply) String() string {
 func (*ReceiveReply) ProtoMessage() {}
 
 func (x *ReceiveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3571,7 +3615,7 @@ func (x *ReceiveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReply.ProtoReflect.Descriptor instead.
 func (*ReceiveReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{48}
+	return file_local_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReceiveReply) GetRefused() *Refusal {
@@ -3648,7 +3692,7 @@ type WantedRequest struct {
 
 func (x *WantedRequest) Reset() {
 	*x = WantedRequest{}
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3704,7 @@ func (x *WantedRequest) String() string {
 func (*WantedRequest) ProtoMessage() {}
 
 func (x *WantedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3717,7 @@ func (x *WantedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WantedRequest.ProtoReflect.Descriptor instead.
 func (*WantedRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{49}
+	return file_local_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WantedRequest) GetSession() uint64 {
@@ -3708,7 +3752,7 @@ type WantedBlock struct {
 
 func (x *WantedBlock) Reset() {
 	*x = WantedBlock{}
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3720,7 +3764,7 @@ func (x *WantedBlock) String() string {
 func (*WantedBlock) ProtoMessage() {}
 
 func (x *WantedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3733,7 +3777,7 @@ func (x *WantedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WantedBlock.ProtoReflect.Descriptor instead.
 func (*WantedBlock) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{50}
+	return file_local_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WantedBlock) GetId() []byte {
@@ -3768,7 +3812,7 @@ type WantedReply struct {
 
 func (x *WantedReply) Reset() {
 	*x = WantedReply{}
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3780,7 +3824,7 @@ func (x *WantedReply) String() string {
 func (*WantedReply) ProtoMessage() {}
 
 func (x *WantedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3793,7 +3837,7 @@ func (x *WantedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WantedReply.ProtoReflect.Descriptor instead.
 func (*WantedReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{51}
+	return file_local_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WantedReply) GetRefused() *Refusal {
@@ -3830,7 +3874,7 @@ type ArrivedBlock struct {
 
 func (x *ArrivedBlock) Reset() {
 	*x = ArrivedBlock{}
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +3886,7 @@ func (x *ArrivedBlock) String() string {
 func (*ArrivedBlock) ProtoMessage() {}
 
 func (x *ArrivedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +3899,7 @@ func (x *ArrivedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrivedBlock.ProtoReflect.Descriptor instead.
 func (*ArrivedBlock) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{52}
+	return file_local_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ArrivedBlock) GetId() []byte {
@@ -3903,7 +3947,7 @@ type AcceptRequest struct {
 
 func (x *AcceptRequest) Reset() {
 	*x = AcceptRequest{}
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3915,7 +3959,7 @@ func (x *AcceptRequest) String() string {
 func (*AcceptRequest) ProtoMessage() {}
 
 func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3928,7 +3972,7 @@ func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
 func (*AcceptRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{53}
+	return file_local_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AcceptRequest) GetSession() uint64 {
@@ -3955,7 +3999,7 @@ type AcceptReply struct {
 
 func (x *AcceptReply) Reset() {
 	*x = AcceptReply{}
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3967,7 +4011,7 @@ func (x *AcceptReply) String() string {
 func (*AcceptReply) ProtoMessage() {}
 
 func (x *AcceptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3980,7 +4024,7 @@ func (x *AcceptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptReply.ProtoReflect.Descriptor instead.
 func (*AcceptReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{54}
+	return file_local_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AcceptReply) GetRefused() *Refusal {
@@ -4007,7 +4051,7 @@ type ReceivedRequest struct {
 
 func (x *ReceivedRequest) Reset() {
 	*x = ReceivedRequest{}
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4019,7 +4063,7 @@ func (x *ReceivedRequest) String() string {
 func (*ReceivedRequest) ProtoMessage() {}
 
 func (x *ReceivedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4032,7 +4076,7 @@ func (x *ReceivedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivedRequest.ProtoReflect.Descriptor instead.
 func (*ReceivedRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{55}
+	return file_local_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReceivedRequest) GetSession() uint64 {
@@ -4059,7 +4103,7 @@ type ConnectedRequest struct {
 
 func (x *ConnectedRequest) Reset() {
 	*x = ConnectedRequest{}
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4115,7 @@ func (x *ConnectedRequest) String() string {
 func (*ConnectedRequest) ProtoMessage() {}
 
 func (x *ConnectedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4128,7 @@ func (x *ConnectedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectedRequest.ProtoReflect.Descriptor instead.
 func (*ConnectedRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{56}
+	return file_local_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConnectedRequest) GetNodes() []string {
@@ -4111,7 +4155,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4123,7 +4167,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4136,7 +4180,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{57}
+	return file_local_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Link) GetNodeId() string {
@@ -4163,7 +4207,7 @@ type ConnectedReply struct {
 
 func (x *ConnectedReply) Reset() {
 	*x = ConnectedReply{}
-	mi := &file_local_proto_msgTypes[58]
+	mi := &file_local_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4175,7 +4219,7 @@ func (x *ConnectedReply) String() string {
 func (*ConnectedReply) ProtoMessage() {}
 
 func (x *ConnectedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[58]
+	mi := &file_local_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4188,7 +4232,7 @@ func (x *ConnectedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectedReply.ProtoReflect.Descriptor instead.
 func (*ConnectedReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{58}
+	return file_local_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ConnectedReply) GetRefused() *Refusal {
@@ -4215,7 +4259,7 @@ type HoldersRequest struct {
 
 func (x *HoldersRequest) Reset() {
 	*x = HoldersRequest{}
-	mi := &file_local_proto_msgTypes[59]
+	mi := &file_local_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4227,7 +4271,7 @@ func (x *HoldersRequest) String() string {
 func (*HoldersRequest) ProtoMessage() {}
 
 func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[59]
+	mi := &file_local_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4240,7 +4284,7 @@ func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersRequest.ProtoReflect.Descriptor instead.
 func (*HoldersRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{59}
+	return file_local_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HoldersRequest) GetNodes() []string {
@@ -4266,7 +4310,7 @@ type HoldersReply struct {
 
 func (x *HoldersReply) Reset() {
 	*x = HoldersReply{}
-	mi := &file_local_proto_msgTypes[60]
+	mi := &file_local_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4278,7 +4322,7 @@ func (x *HoldersReply) String() string {
 func (*HoldersReply) ProtoMessage() {}
 
 func (x *HoldersReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[60]
+	mi := &file_local_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4291,7 +4335,7 @@ func (x *HoldersReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersReply.ProtoReflect.Descriptor instead.
 func (*HoldersReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{60}
+	return file_local_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HoldersReply) GetNodes() []string {
@@ -4311,7 +4355,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_local_proto_msgTypes[61]
+	mi := &file_local_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4323,7 +4367,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[61]
+	mi := &file_local_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4336,7 +4380,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{61}
+	return file_local_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *FetchRequest) GetSession() uint64 {
@@ -4371,7 +4415,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_local_proto_msgTypes[62]
+	mi := &file_local_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4383,7 +4427,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[62]
+	mi := &file_local_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4396,7 +4440,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{62}
+	return file_local_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Fetched) GetRefused() *Refusal {
@@ -4482,7 +4526,7 @@ type FetchPartRequest struct {
 
 func (x *FetchPartRequest) Reset() {
 	*x = FetchPartRequest{}
-	mi := &file_local_proto_msgTypes[63]
+	mi := &file_local_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4494,7 +4538,7 @@ func (x *FetchPartRequest) String() string {
 func (*FetchPartRequest) ProtoMessage() {}
 
 func (x *FetchPartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[63]
+	mi := &file_local_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4507,7 +4551,7 @@ func (x *FetchPartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchPartRequest.ProtoReflect.Descriptor instead.
 func (*FetchPartRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{63}
+	return file_local_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *FetchPartRequest) GetBlock() []byte {
@@ -4555,7 +4599,7 @@ type FetchPartReply struct {
 
 func (x *FetchPartReply) Reset() {
 	*x = FetchPartReply{}
-	mi := &file_local_proto_msgTypes[64]
+	mi := &file_local_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4567,7 +4611,7 @@ func (x *FetchPartReply) String() string {
 func (*FetchPartReply) ProtoMessage() {}
 
 func (x *FetchPartReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[64]
+	mi := &file_local_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4580,7 +4624,7 @@ func (x *FetchPartReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchPartReply.ProtoReflect.Descriptor instead.
 func (*FetchPartReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{64}
+	return file_local_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *FetchPartReply) GetRefused() *Refusal {
@@ -4613,7 +4657,7 @@ type AlmEdge struct {
 
 func (x *AlmEdge) Reset() {
 	*x = AlmEdge{}
-	mi := &file_local_proto_msgTypes[65]
+	mi := &file_local_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4625,7 +4669,7 @@ func (x *AlmEdge) String() string {
 func (*AlmEdge) ProtoMessage() {}
 
 func (x *AlmEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[65]
+	mi := &file_local_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4638,7 +4682,7 @@ func (x *AlmEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdge.ProtoReflect.Descriptor instead.
 func (*AlmEdge) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{65}
+	return file_local_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AlmEdge) GetFrom() []byte {
@@ -4700,7 +4744,7 @@ type AlmEdges struct {
 
 func (x *AlmEdges) Reset() {
 	*x = AlmEdges{}
-	mi := &file_local_proto_msgTypes[66]
+	mi := &file_local_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4756,7 @@ func (x *AlmEdges) String() string {
 func (*AlmEdges) ProtoMessage() {}
 
 func (x *AlmEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[66]
+	mi := &file_local_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4769,7 @@ func (x *AlmEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdges.ProtoReflect.Descriptor instead.
 func (*AlmEdges) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{66}
+	return file_local_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AlmEdges) GetEdges() []*AlmEdge {
@@ -4753,7 +4797,7 @@ type AlmFilter struct {
 
 func (x *AlmFilter) Reset() {
 	*x = AlmFilter{}
-	mi := &file_local_proto_msgTypes[67]
+	mi := &file_local_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4765,7 +4809,7 @@ func (x *AlmFilter) String() string {
 func (*AlmFilter) ProtoMessage() {}
 
 func (x *AlmFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[67]
+	mi := &file_local_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4778,7 +4822,7 @@ func (x *AlmFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmFilter.ProtoReflect.Descriptor instead.
 func (*AlmFilter) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{67}
+	return file_local_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AlmFilter) GetKinds() []uint32 {
@@ -4807,7 +4851,7 @@ type AlmNeighboursRequest struct {
 
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
-	mi := &file_local_proto_msgTypes[68]
+	mi := &file_local_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4819,7 +4863,7 @@ func (x *AlmNeighboursRequest) String() string {
 func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[68]
+	mi := &file_local_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4832,7 +4876,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{68}
+	return file_local_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -4877,7 +4921,7 @@ type AlmPathRequest struct {
 
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
-	mi := &file_local_proto_msgTypes[69]
+	mi := &file_local_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4889,7 +4933,7 @@ func (x *AlmPathRequest) String() string {
 func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[69]
+	mi := &file_local_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4902,7 +4946,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{69}
+	return file_local_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -4959,7 +5003,7 @@ type AlmPath struct {
 
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
-	mi := &file_local_proto_msgTypes[70]
+	mi := &file_local_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4971,7 +5015,7 @@ func (x *AlmPath) String() string {
 func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[70]
+	mi := &file_local_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4984,7 +5028,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{70}
+	return file_local_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -5024,7 +5068,7 @@ type AlmPaths struct {
 
 func (x *AlmPaths) Reset() {
 	*x = AlmPaths{}
-	mi := &file_local_proto_msgTypes[71]
+	mi := &file_local_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5036,7 +5080,7 @@ func (x *AlmPaths) String() string {
 func (*AlmPaths) ProtoMessage() {}
 
 func (x *AlmPaths) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[71]
+	mi := &file_local_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5049,7 +5093,7 @@ func (x *AlmPaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPaths.ProtoReflect.Descriptor instead.
 func (*AlmPaths) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{71}
+	return file_local_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AlmPaths) GetPaths() []*AlmPath {
@@ -5070,7 +5114,7 @@ type AlmRankRequest struct {
 
 func (x *AlmRankRequest) Reset() {
 	*x = AlmRankRequest{}
-	mi := &file_local_proto_msgTypes[72]
+	mi := &file_local_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5082,7 +5126,7 @@ func (x *AlmRankRequest) String() string {
 func (*AlmRankRequest) ProtoMessage() {}
 
 func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[72]
+	mi := &file_local_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5095,7 +5139,7 @@ func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRankRequest.ProtoReflect.Descriptor instead.
 func (*AlmRankRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{72}
+	return file_local_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AlmRankRequest) GetFrom() []byte {
@@ -5130,7 +5174,7 @@ type AlmRanked struct {
 
 func (x *AlmRanked) Reset() {
 	*x = AlmRanked{}
-	mi := &file_local_proto_msgTypes[73]
+	mi := &file_local_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5142,7 +5186,7 @@ func (x *AlmRanked) String() string {
 func (*AlmRanked) ProtoMessage() {}
 
 func (x *AlmRanked) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[73]
+	mi := &file_local_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5155,7 +5199,7 @@ func (x *AlmRanked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanked.ProtoReflect.Descriptor instead.
 func (*AlmRanked) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{73}
+	return file_local_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AlmRanked) GetNode() []byte {
@@ -5188,7 +5232,7 @@ type AlmRanking struct {
 
 func (x *AlmRanking) Reset() {
 	*x = AlmRanking{}
-	mi := &file_local_proto_msgTypes[74]
+	mi := &file_local_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5200,7 +5244,7 @@ func (x *AlmRanking) String() string {
 func (*AlmRanking) ProtoMessage() {}
 
 func (x *AlmRanking) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[74]
+	mi := &file_local_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5213,7 +5257,7 @@ func (x *AlmRanking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanking.ProtoReflect.Descriptor instead.
 func (*AlmRanking) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{74}
+	return file_local_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AlmRanking) GetRanked() []*AlmRanked {
@@ -5239,7 +5283,7 @@ type AlmAssociatesRequest struct {
 
 func (x *AlmAssociatesRequest) Reset() {
 	*x = AlmAssociatesRequest{}
-	mi := &file_local_proto_msgTypes[75]
+	mi := &file_local_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5251,7 +5295,7 @@ func (x *AlmAssociatesRequest) String() string {
 func (*AlmAssociatesRequest) ProtoMessage() {}
 
 func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[75]
+	mi := &file_local_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5264,7 +5308,7 @@ func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociatesRequest.ProtoReflect.Descriptor instead.
 func (*AlmAssociatesRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{75}
+	return file_local_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AlmAssociatesRequest) GetNode() []byte {
@@ -5333,7 +5377,7 @@ type AlmAssociate struct {
 
 func (x *AlmAssociate) Reset() {
 	*x = AlmAssociate{}
-	mi := &file_local_proto_msgTypes[76]
+	mi := &file_local_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5345,7 +5389,7 @@ func (x *AlmAssociate) String() string {
 func (*AlmAssociate) ProtoMessage() {}
 
 func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[76]
+	mi := &file_local_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5358,7 +5402,7 @@ func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociate.ProtoReflect.Descriptor instead.
 func (*AlmAssociate) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{76}
+	return file_local_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AlmAssociate) GetNode() []byte {
@@ -5387,7 +5431,7 @@ type AlmAssociates struct {
 
 func (x *AlmAssociates) Reset() {
 	*x = AlmAssociates{}
-	mi := &file_local_proto_msgTypes[77]
+	mi := &file_local_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5399,7 +5443,7 @@ func (x *AlmAssociates) String() string {
 func (*AlmAssociates) ProtoMessage() {}
 
 func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[77]
+	mi := &file_local_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5412,7 +5456,7 @@ func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociates.ProtoReflect.Descriptor instead.
 func (*AlmAssociates) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{77}
+	return file_local_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AlmAssociates) GetList() []*AlmAssociate {
@@ -5453,7 +5497,7 @@ type AlmGroup struct {
 
 func (x *AlmGroup) Reset() {
 	*x = AlmGroup{}
-	mi := &file_local_proto_msgTypes[78]
+	mi := &file_local_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5465,7 +5509,7 @@ func (x *AlmGroup) String() string {
 func (*AlmGroup) ProtoMessage() {}
 
 func (x *AlmGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[78]
+	mi := &file_local_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5478,7 +5522,7 @@ func (x *AlmGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmGroup.ProtoReflect.Descriptor instead.
 func (*AlmGroup) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{78}
+	return file_local_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AlmGroup) GetKeys() [][]byte {
@@ -5506,7 +5550,7 @@ type AlmPredictRequest struct {
 
 func (x *AlmPredictRequest) Reset() {
 	*x = AlmPredictRequest{}
-	mi := &file_local_proto_msgTypes[79]
+	mi := &file_local_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5518,7 +5562,7 @@ func (x *AlmPredictRequest) String() string {
 func (*AlmPredictRequest) ProtoMessage() {}
 
 func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[79]
+	mi := &file_local_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5531,7 +5575,7 @@ func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictRequest.ProtoReflect.Descriptor instead.
 func (*AlmPredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{79}
+	return file_local_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AlmPredictRequest) GetKey() []byte {
@@ -5566,7 +5610,7 @@ type AlmPrediction struct {
 
 func (x *AlmPrediction) Reset() {
 	*x = AlmPrediction{}
-	mi := &file_local_proto_msgTypes[80]
+	mi := &file_local_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5578,7 +5622,7 @@ func (x *AlmPrediction) String() string {
 func (*AlmPrediction) ProtoMessage() {}
 
 func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[80]
+	mi := &file_local_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5591,7 +5635,7 @@ func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPrediction.ProtoReflect.Descriptor instead.
 func (*AlmPrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{80}
+	return file_local_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *AlmPrediction) GetKey() []byte {
@@ -5624,7 +5668,7 @@ type AlmPredictions struct {
 
 func (x *AlmPredictions) Reset() {
 	*x = AlmPredictions{}
-	mi := &file_local_proto_msgTypes[81]
+	mi := &file_local_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5636,7 +5680,7 @@ func (x *AlmPredictions) String() string {
 func (*AlmPredictions) ProtoMessage() {}
 
 func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[81]
+	mi := &file_local_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5649,7 +5693,7 @@ func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictions.ProtoReflect.Descriptor instead.
 func (*AlmPredictions) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{81}
+	return file_local_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AlmPredictions) GetList() []*AlmPrediction {
@@ -5671,7 +5715,7 @@ type AlmPool struct {
 
 func (x *AlmPool) Reset() {
 	*x = AlmPool{}
-	mi := &file_local_proto_msgTypes[82]
+	mi := &file_local_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5683,7 +5727,7 @@ func (x *AlmPool) String() string {
 func (*AlmPool) ProtoMessage() {}
 
 func (x *AlmPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[82]
+	mi := &file_local_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5696,7 +5740,7 @@ func (x *AlmPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPool.ProtoReflect.Descriptor instead.
 func (*AlmPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{82}
+	return file_local_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *AlmPool) GetPoolId() uint64 {
@@ -5736,7 +5780,7 @@ type AlmPools struct {
 
 func (x *AlmPools) Reset() {
 	*x = AlmPools{}
-	mi := &file_local_proto_msgTypes[83]
+	mi := &file_local_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5748,7 +5792,7 @@ func (x *AlmPools) String() string {
 func (*AlmPools) ProtoMessage() {}
 
 func (x *AlmPools) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[83]
+	mi := &file_local_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5761,7 +5805,7 @@ func (x *AlmPools) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPools.ProtoReflect.Descriptor instead.
 func (*AlmPools) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{83}
+	return file_local_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AlmPools) GetPools() []*AlmPool {
@@ -5792,7 +5836,7 @@ type AlmStats struct {
 
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
-	mi := &file_local_proto_msgTypes[84]
+	mi := &file_local_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5804,7 +5848,7 @@ func (x *AlmStats) String() string {
 func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[84]
+	mi := &file_local_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5817,7 +5861,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{84}
+	return file_local_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -5923,7 +5967,7 @@ type DsrInsertRequest struct {
 
 func (x *DsrInsertRequest) Reset() {
 	*x = DsrInsertRequest{}
-	mi := &file_local_proto_msgTypes[85]
+	mi := &file_local_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5935,7 +5979,7 @@ func (x *DsrInsertRequest) String() string {
 func (*DsrInsertRequest) ProtoMessage() {}
 
 func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[85]
+	mi := &file_local_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5948,7 +5992,7 @@ func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrInsertRequest.ProtoReflect.Descriptor instead.
 func (*DsrInsertRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{85}
+	return file_local_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DsrInsertRequest) GetPoolId() uint64 {
@@ -5982,7 +6026,7 @@ type DsrInsertReply struct {
 
 func (x *DsrInsertReply) Reset() {
 	*x = DsrInsertReply{}
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5994,7 +6038,7 @@ func (x *DsrInsertReply) String() string {
 func (*DsrInsertReply) ProtoMessage() {}
 
 func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6007,7 +6051,7 @@ func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrInsertReply.ProtoReflect.Descriptor instead.
 func (*DsrInsertReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{86}
+	return file_local_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DsrInsertReply) GetReplaced() bool {
@@ -6034,7 +6078,7 @@ type DsrRemoveRequest struct {
 
 func (x *DsrRemoveRequest) Reset() {
 	*x = DsrRemoveRequest{}
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6046,7 +6090,7 @@ func (x *DsrRemoveRequest) String() string {
 func (*DsrRemoveRequest) ProtoMessage() {}
 
 func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6059,7 +6103,7 @@ func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrRemoveRequest.ProtoReflect.Descriptor instead.
 func (*DsrRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{87}
+	return file_local_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DsrRemoveRequest) GetPoolId() uint64 {
@@ -6089,7 +6133,7 @@ type DsrSimilarRequest struct {
 
 func (x *DsrSimilarRequest) Reset() {
 	*x = DsrSimilarRequest{}
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6101,7 +6145,7 @@ func (x *DsrSimilarRequest) String() string {
 func (*DsrSimilarRequest) ProtoMessage() {}
 
 func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6114,7 +6158,7 @@ func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrSimilarRequest.ProtoReflect.Descriptor instead.
 func (*DsrSimilarRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{88}
+	return file_local_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DsrSimilarRequest) GetPoolId() uint64 {
@@ -6162,7 +6206,7 @@ type DsrMatch struct {
 
 func (x *DsrMatch) Reset() {
 	*x = DsrMatch{}
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6174,7 +6218,7 @@ func (x *DsrMatch) String() string {
 func (*DsrMatch) ProtoMessage() {}
 
 func (x *DsrMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6187,7 +6231,7 @@ func (x *DsrMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrMatch.ProtoReflect.Descriptor instead.
 func (*DsrMatch) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{89}
+	return file_local_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *DsrMatch) GetKey() []byte {
@@ -6213,7 +6257,7 @@ type DsrMatches struct {
 
 func (x *DsrMatches) Reset() {
 	*x = DsrMatches{}
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6225,7 +6269,7 @@ func (x *DsrMatches) String() string {
 func (*DsrMatches) ProtoMessage() {}
 
 func (x *DsrMatches) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6238,7 +6282,7 @@ func (x *DsrMatches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrMatches.ProtoReflect.Descriptor instead.
 func (*DsrMatches) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{90}
+	return file_local_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *DsrMatches) GetMatches() []*DsrMatch {
@@ -6259,7 +6303,7 @@ type DsrExplainRequest struct {
 
 func (x *DsrExplainRequest) Reset() {
 	*x = DsrExplainRequest{}
-	mi := &file_local_proto_msgTypes[91]
+	mi := &file_local_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6271,7 +6315,7 @@ func (x *DsrExplainRequest) String() string {
 func (*DsrExplainRequest) ProtoMessage() {}
 
 func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[91]
+	mi := &file_local_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6284,7 +6328,7 @@ func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrExplainRequest.ProtoReflect.Descriptor instead.
 func (*DsrExplainRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{91}
+	return file_local_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *DsrExplainRequest) GetPoolId() uint64 {
@@ -6319,7 +6363,7 @@ type DsrSpike struct {
 
 func (x *DsrSpike) Reset() {
 	*x = DsrSpike{}
-	mi := &file_local_proto_msgTypes[92]
+	mi := &file_local_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6331,7 +6375,7 @@ func (x *DsrSpike) String() string {
 func (*DsrSpike) ProtoMessage() {}
 
 func (x *DsrSpike) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[92]
+	mi := &file_local_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6344,7 +6388,7 @@ func (x *DsrSpike) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrSpike.ProtoReflect.Descriptor instead.
 func (*DsrSpike) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{92}
+	return file_local_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *DsrSpike) GetNeuron() uint32 {
@@ -6382,7 +6426,7 @@ type DsrExplanation struct {
 
 func (x *DsrExplanation) Reset() {
 	*x = DsrExplanation{}
-	mi := &file_local_proto_msgTypes[93]
+	mi := &file_local_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6394,7 +6438,7 @@ func (x *DsrExplanation) String() string {
 func (*DsrExplanation) ProtoMessage() {}
 
 func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[93]
+	mi := &file_local_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6407,7 +6451,7 @@ func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrExplanation.ProtoReflect.Descriptor instead.
 func (*DsrExplanation) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{93}
+	return file_local_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *DsrExplanation) GetSimilarity() float32 {
@@ -6463,7 +6507,7 @@ type DsrNoveltyRequest struct {
 
 func (x *DsrNoveltyRequest) Reset() {
 	*x = DsrNoveltyRequest{}
-	mi := &file_local_proto_msgTypes[94]
+	mi := &file_local_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6475,7 +6519,7 @@ func (x *DsrNoveltyRequest) String() string {
 func (*DsrNoveltyRequest) ProtoMessage() {}
 
 func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[94]
+	mi := &file_local_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6488,7 +6532,7 @@ func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrNoveltyRequest.ProtoReflect.Descriptor instead.
 func (*DsrNoveltyRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{94}
+	return file_local_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *DsrNoveltyRequest) GetPoolId() uint64 {
@@ -6521,7 +6565,7 @@ type DsrNovelty struct {
 
 func (x *DsrNovelty) Reset() {
 	*x = DsrNovelty{}
-	mi := &file_local_proto_msgTypes[95]
+	mi := &file_local_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6533,7 +6577,7 @@ func (x *DsrNovelty) String() string {
 func (*DsrNovelty) ProtoMessage() {}
 
 func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[95]
+	mi := &file_local_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6546,7 +6590,7 @@ func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrNovelty.ProtoReflect.Descriptor instead.
 func (*DsrNovelty) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{95}
+	return file_local_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *DsrNovelty) GetScore() float32 {
@@ -6572,7 +6616,7 @@ type DsrPool struct {
 
 func (x *DsrPool) Reset() {
 	*x = DsrPool{}
-	mi := &file_local_proto_msgTypes[96]
+	mi := &file_local_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6584,7 +6628,7 @@ func (x *DsrPool) String() string {
 func (*DsrPool) ProtoMessage() {}
 
 func (x *DsrPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[96]
+	mi := &file_local_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6597,7 +6641,7 @@ func (x *DsrPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrPool.ProtoReflect.Descriptor instead.
 func (*DsrPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{96}
+	return file_local_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *DsrPool) GetPoolId() uint64 {
@@ -6668,7 +6712,7 @@ type DsrStats struct {
 
 func (x *DsrStats) Reset() {
 	*x = DsrStats{}
-	mi := &file_local_proto_msgTypes[97]
+	mi := &file_local_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6680,7 +6724,7 @@ func (x *DsrStats) String() string {
 func (*DsrStats) ProtoMessage() {}
 
 func (x *DsrStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[97]
+	mi := &file_local_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6693,7 +6737,7 @@ func (x *DsrStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrStats.ProtoReflect.Descriptor instead.
 func (*DsrStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{97}
+	return file_local_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *DsrStats) GetPools() []*DsrPool {
@@ -6739,7 +6783,7 @@ type CpeObserveRequest struct {
 
 func (x *CpeObserveRequest) Reset() {
 	*x = CpeObserveRequest{}
-	mi := &file_local_proto_msgTypes[98]
+	mi := &file_local_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6751,7 +6795,7 @@ func (x *CpeObserveRequest) String() string {
 func (*CpeObserveRequest) ProtoMessage() {}
 
 func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[98]
+	mi := &file_local_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6764,7 +6808,7 @@ func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeObserveRequest.ProtoReflect.Descriptor instead.
 func (*CpeObserveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{98}
+	return file_local_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *CpeObserveRequest) GetPoolId() uint64 {
@@ -6812,7 +6856,7 @@ type CpeOutcome struct {
 
 func (x *CpeOutcome) Reset() {
 	*x = CpeOutcome{}
-	mi := &file_local_proto_msgTypes[99]
+	mi := &file_local_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6824,7 +6868,7 @@ func (x *CpeOutcome) String() string {
 func (*CpeOutcome) ProtoMessage() {}
 
 func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[99]
+	mi := &file_local_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6837,7 +6881,7 @@ func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeOutcome.ProtoReflect.Descriptor instead.
 func (*CpeOutcome) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{99}
+	return file_local_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *CpeOutcome) GetProbability() float32 {
@@ -6864,7 +6908,7 @@ type CpeObserved struct {
 
 func (x *CpeObserved) Reset() {
 	*x = CpeObserved{}
-	mi := &file_local_proto_msgTypes[100]
+	mi := &file_local_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6876,7 +6920,7 @@ func (x *CpeObserved) String() string {
 func (*CpeObserved) ProtoMessage() {}
 
 func (x *CpeObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[100]
+	mi := &file_local_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6889,7 +6933,7 @@ func (x *CpeObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeObserved.ProtoReflect.Descriptor instead.
 func (*CpeObserved) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{100}
+	return file_local_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *CpeObserved) GetOutcomes() []*CpeOutcome {
@@ -6919,7 +6963,7 @@ type CpePredictRequest struct {
 
 func (x *CpePredictRequest) Reset() {
 	*x = CpePredictRequest{}
-	mi := &file_local_proto_msgTypes[101]
+	mi := &file_local_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6931,7 +6975,7 @@ func (x *CpePredictRequest) String() string {
 func (*CpePredictRequest) ProtoMessage() {}
 
 func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[101]
+	mi := &file_local_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6944,7 +6988,7 @@ func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePredictRequest.ProtoReflect.Descriptor instead.
 func (*CpePredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{101}
+	return file_local_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *CpePredictRequest) GetPoolId() uint64 {
@@ -6992,7 +7036,7 @@ type CpeItem struct {
 
 func (x *CpeItem) Reset() {
 	*x = CpeItem{}
-	mi := &file_local_proto_msgTypes[102]
+	mi := &file_local_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7004,7 +7048,7 @@ func (x *CpeItem) String() string {
 func (*CpeItem) ProtoMessage() {}
 
 func (x *CpeItem) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[102]
+	mi := &file_local_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7017,7 +7061,7 @@ func (x *CpeItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeItem.ProtoReflect.Descriptor instead.
 func (*CpeItem) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{102}
+	return file_local_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *CpeItem) GetKey() []byte {
@@ -7045,7 +7089,7 @@ type CpeWait struct {
 
 func (x *CpeWait) Reset() {
 	*x = CpeWait{}
-	mi := &file_local_proto_msgTypes[103]
+	mi := &file_local_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7057,7 +7101,7 @@ func (x *CpeWait) String() string {
 func (*CpeWait) ProtoMessage() {}
 
 func (x *CpeWait) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[103]
+	mi := &file_local_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7070,7 +7114,7 @@ func (x *CpeWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeWait.ProtoReflect.Descriptor instead.
 func (*CpeWait) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{103}
+	return file_local_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *CpeWait) GetMeanNs() float64 {
@@ -7107,7 +7151,7 @@ type CpePrediction struct {
 
 func (x *CpePrediction) Reset() {
 	*x = CpePrediction{}
-	mi := &file_local_proto_msgTypes[104]
+	mi := &file_local_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7119,7 +7163,7 @@ func (x *CpePrediction) String() string {
 func (*CpePrediction) ProtoMessage() {}
 
 func (x *CpePrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[104]
+	mi := &file_local_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7132,7 +7176,7 @@ func (x *CpePrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePrediction.ProtoReflect.Descriptor instead.
 func (*CpePrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{104}
+	return file_local_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *CpePrediction) GetItems() []*CpeItem {
@@ -7183,7 +7227,7 @@ type CpeSampleRequest struct {
 
 func (x *CpeSampleRequest) Reset() {
 	*x = CpeSampleRequest{}
-	mi := &file_local_proto_msgTypes[105]
+	mi := &file_local_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7195,7 +7239,7 @@ func (x *CpeSampleRequest) String() string {
 func (*CpeSampleRequest) ProtoMessage() {}
 
 func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[105]
+	mi := &file_local_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7208,7 +7252,7 @@ func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeSampleRequest.ProtoReflect.Descriptor instead.
 func (*CpeSampleRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{105}
+	return file_local_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *CpeSampleRequest) GetPoolId() uint64 {
@@ -7257,7 +7301,7 @@ type CpeChange struct {
 
 func (x *CpeChange) Reset() {
 	*x = CpeChange{}
-	mi := &file_local_proto_msgTypes[106]
+	mi := &file_local_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7269,7 +7313,7 @@ func (x *CpeChange) String() string {
 func (*CpeChange) ProtoMessage() {}
 
 func (x *CpeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[106]
+	mi := &file_local_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7282,7 +7326,7 @@ func (x *CpeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeChange.ProtoReflect.Descriptor instead.
 func (*CpeChange) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{106}
+	return file_local_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *CpeChange) GetBefore() float64 {
@@ -7317,7 +7361,7 @@ type CpeSampled struct {
 
 func (x *CpeSampled) Reset() {
 	*x = CpeSampled{}
-	mi := &file_local_proto_msgTypes[107]
+	mi := &file_local_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7329,7 +7373,7 @@ func (x *CpeSampled) String() string {
 func (*CpeSampled) ProtoMessage() {}
 
 func (x *CpeSampled) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[107]
+	mi := &file_local_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7342,7 +7386,7 @@ func (x *CpeSampled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeSampled.ProtoReflect.Descriptor instead.
 func (*CpeSampled) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{107}
+	return file_local_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *CpeSampled) GetGap() bool {
@@ -7377,7 +7421,7 @@ type CpeForecastRequest struct {
 
 func (x *CpeForecastRequest) Reset() {
 	*x = CpeForecastRequest{}
-	mi := &file_local_proto_msgTypes[108]
+	mi := &file_local_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7389,7 +7433,7 @@ func (x *CpeForecastRequest) String() string {
 func (*CpeForecastRequest) ProtoMessage() {}
 
 func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[108]
+	mi := &file_local_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7402,7 +7446,7 @@ func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForecastRequest.ProtoReflect.Descriptor instead.
 func (*CpeForecastRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{108}
+	return file_local_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *CpeForecastRequest) GetPoolId() uint64 {
@@ -7438,7 +7482,7 @@ type CpeHorizon struct {
 
 func (x *CpeHorizon) Reset() {
 	*x = CpeHorizon{}
-	mi := &file_local_proto_msgTypes[109]
+	mi := &file_local_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7450,7 +7494,7 @@ func (x *CpeHorizon) String() string {
 func (*CpeHorizon) ProtoMessage() {}
 
 func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[109]
+	mi := &file_local_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7463,7 +7507,7 @@ func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeHorizon.ProtoReflect.Descriptor instead.
 func (*CpeHorizon) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{109}
+	return file_local_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *CpeHorizon) GetSamplesAhead() uint32 {
@@ -7503,7 +7547,7 @@ type CpeForecast struct {
 
 func (x *CpeForecast) Reset() {
 	*x = CpeForecast{}
-	mi := &file_local_proto_msgTypes[110]
+	mi := &file_local_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7515,7 +7559,7 @@ func (x *CpeForecast) String() string {
 func (*CpeForecast) ProtoMessage() {}
 
 func (x *CpeForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[110]
+	mi := &file_local_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7528,7 +7572,7 @@ func (x *CpeForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForecast.ProtoReflect.Descriptor instead.
 func (*CpeForecast) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{110}
+	return file_local_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *CpeForecast) GetHorizons() []*CpeHorizon {
@@ -7550,7 +7594,7 @@ type CpeExplainRequest struct {
 
 func (x *CpeExplainRequest) Reset() {
 	*x = CpeExplainRequest{}
-	mi := &file_local_proto_msgTypes[111]
+	mi := &file_local_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7562,7 +7606,7 @@ func (x *CpeExplainRequest) String() string {
 func (*CpeExplainRequest) ProtoMessage() {}
 
 func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[111]
+	mi := &file_local_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7575,7 +7619,7 @@ func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeExplainRequest.ProtoReflect.Descriptor instead.
 func (*CpeExplainRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{111}
+	return file_local_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *CpeExplainRequest) GetPoolId() uint64 {
@@ -7617,7 +7661,7 @@ type CpeVote struct {
 
 func (x *CpeVote) Reset() {
 	*x = CpeVote{}
-	mi := &file_local_proto_msgTypes[112]
+	mi := &file_local_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7629,7 +7673,7 @@ func (x *CpeVote) String() string {
 func (*CpeVote) ProtoMessage() {}
 
 func (x *CpeVote) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[112]
+	mi := &file_local_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7642,7 +7686,7 @@ func (x *CpeVote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeVote.ProtoReflect.Descriptor instead.
 func (*CpeVote) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{112}
+	return file_local_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *CpeVote) GetExpert() string {
@@ -7676,7 +7720,7 @@ type CpeEvidence struct {
 
 func (x *CpeEvidence) Reset() {
 	*x = CpeEvidence{}
-	mi := &file_local_proto_msgTypes[113]
+	mi := &file_local_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7688,7 +7732,7 @@ func (x *CpeEvidence) String() string {
 func (*CpeEvidence) ProtoMessage() {}
 
 func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[113]
+	mi := &file_local_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7701,7 +7745,7 @@ func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeEvidence.ProtoReflect.Descriptor instead.
 func (*CpeEvidence) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{113}
+	return file_local_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *CpeEvidence) GetSource() string {
@@ -7730,7 +7774,7 @@ type CpeExplanation struct {
 
 func (x *CpeExplanation) Reset() {
 	*x = CpeExplanation{}
-	mi := &file_local_proto_msgTypes[114]
+	mi := &file_local_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7742,7 +7786,7 @@ func (x *CpeExplanation) String() string {
 func (*CpeExplanation) ProtoMessage() {}
 
 func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[114]
+	mi := &file_local_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7755,7 +7799,7 @@ func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeExplanation.ProtoReflect.Descriptor instead.
 func (*CpeExplanation) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{114}
+	return file_local_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *CpeExplanation) GetProbability() float32 {
@@ -7796,7 +7840,7 @@ type CpeForgetRequest struct {
 
 func (x *CpeForgetRequest) Reset() {
 	*x = CpeForgetRequest{}
-	mi := &file_local_proto_msgTypes[115]
+	mi := &file_local_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7808,7 +7852,7 @@ func (x *CpeForgetRequest) String() string {
 func (*CpeForgetRequest) ProtoMessage() {}
 
 func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[115]
+	mi := &file_local_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7821,7 +7865,7 @@ func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForgetRequest.ProtoReflect.Descriptor instead.
 func (*CpeForgetRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{115}
+	return file_local_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *CpeForgetRequest) GetPoolId() uint64 {
@@ -7848,7 +7892,7 @@ type CpeStatsRequest struct {
 
 func (x *CpeStatsRequest) Reset() {
 	*x = CpeStatsRequest{}
-	mi := &file_local_proto_msgTypes[116]
+	mi := &file_local_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7860,7 +7904,7 @@ func (x *CpeStatsRequest) String() string {
 func (*CpeStatsRequest) ProtoMessage() {}
 
 func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[116]
+	mi := &file_local_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7873,7 +7917,7 @@ func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStatsRequest.ProtoReflect.Descriptor instead.
 func (*CpeStatsRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{116}
+	return file_local_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *CpeStatsRequest) GetPoolId() uint64 {
@@ -7905,7 +7949,7 @@ type CpePool struct {
 
 func (x *CpePool) Reset() {
 	*x = CpePool{}
-	mi := &file_local_proto_msgTypes[117]
+	mi := &file_local_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7917,7 +7961,7 @@ func (x *CpePool) String() string {
 func (*CpePool) ProtoMessage() {}
 
 func (x *CpePool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[117]
+	mi := &file_local_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7930,7 +7974,7 @@ func (x *CpePool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePool.ProtoReflect.Descriptor instead.
 func (*CpePool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{117}
+	return file_local_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *CpePool) GetPoolId() uint64 {
@@ -7999,7 +8043,7 @@ type CpeScores struct {
 
 func (x *CpeScores) Reset() {
 	*x = CpeScores{}
-	mi := &file_local_proto_msgTypes[118]
+	mi := &file_local_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8011,7 +8055,7 @@ func (x *CpeScores) String() string {
 func (*CpeScores) ProtoMessage() {}
 
 func (x *CpeScores) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[118]
+	mi := &file_local_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8024,7 +8068,7 @@ func (x *CpeScores) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeScores.ProtoReflect.Descriptor instead.
 func (*CpeScores) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{118}
+	return file_local_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *CpeScores) GetEvents() uint64 {
@@ -8103,7 +8147,7 @@ type CpeStats struct {
 
 func (x *CpeStats) Reset() {
 	*x = CpeStats{}
-	mi := &file_local_proto_msgTypes[119]
+	mi := &file_local_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8115,7 +8159,7 @@ func (x *CpeStats) String() string {
 func (*CpeStats) ProtoMessage() {}
 
 func (x *CpeStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[119]
+	mi := &file_local_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8128,7 +8172,7 @@ func (x *CpeStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStats.ProtoReflect.Descriptor instead.
 func (*CpeStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{119}
+	return file_local_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *CpeStats) GetPools() []*CpePool {
@@ -8455,20 +8499,22 @@ const file_local_proto_rawDesc = "" +
 	"\x03ids\x18\x01 \x03(\fR\x03ids\" \n" +
 	"\n" +
 	"BlocksHere\x12\x12\n" +
-	"\x04here\x18\x01 \x03(\bR\x04here\"Y\n" +
-	"\vReadRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
+	"\x04here\x18\x01 \x03(\bR\x04here\"[\n" +
+	"\vReadRequest\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\fR\x03ids\x12\x14\n" +
 	"\x05bases\x18\x02 \x03(\fR\x05bases\x12\x12\n" +
 	"\x04work\x18\x03 \x01(\x04R\x04work\x12\x10\n" +
-	"\x03raw\x18\x04 \x01(\bR\x03raw\"\xa5\x01\n" +
-	"\tReadReply\x12\x12\n" +
+	"\x03raw\x18\x04 \x01(\bR\x03raw\"\x91\x01\n" +
+	"\tReadBlock\x12\x12\n" +
 	"\x04here\x18\x01 \x01(\bR\x04here\x12\x14\n" +
 	"\x05codec\x18\x02 \x01(\rR\x05codec\x12\x17\n" +
 	"\araw_len\x18\x03 \x01(\rR\x06rawLen\x12\x12\n" +
 	"\x04body\x18\x04 \x01(\fR\x04body\x12\x19\n" +
 	"\bis_delta\x18\x05 \x01(\bR\aisDelta\x12\x12\n" +
-	"\x04base\x18\x06 \x01(\rR\x04base\x12\x12\n" +
-	"\x04work\x18\a \x01(\x04R\x04work\"\xc7\x01\n" +
+	"\x04base\x18\x06 \x01(\rR\x04base\"V\n" +
+	"\tReadReply\x125\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.ReadBlockR\x06blocks\x12\x12\n" +
+	"\x04work\x18\x02 \x01(\x04R\x04work\"\xc7\x01\n" +
 	"\x0eReceiveRequest\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\tR\x04root\x12\x14\n" +
 	"\x05block\x18\x02 \x01(\fR\x05block\x12\x17\n" +
@@ -8854,7 +8900,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 120)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 121)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -8901,81 +8947,82 @@ var file_local_proto_goTypes = []any{
 	(*BlockIds)(nil),             // 42: hypermesh.local.v1.BlockIds
 	(*BlocksHere)(nil),           // 43: hypermesh.local.v1.BlocksHere
 	(*ReadRequest)(nil),          // 44: hypermesh.local.v1.ReadRequest
-	(*ReadReply)(nil),            // 45: hypermesh.local.v1.ReadReply
-	(*ReceiveRequest)(nil),       // 46: hypermesh.local.v1.ReceiveRequest
-	(*ReceiveEvent)(nil),         // 47: hypermesh.local.v1.ReceiveEvent
-	(*ReceiveReply)(nil),         // 48: hypermesh.local.v1.ReceiveReply
-	(*WantedRequest)(nil),        // 49: hypermesh.local.v1.WantedRequest
-	(*WantedBlock)(nil),          // 50: hypermesh.local.v1.WantedBlock
-	(*WantedReply)(nil),          // 51: hypermesh.local.v1.WantedReply
-	(*ArrivedBlock)(nil),         // 52: hypermesh.local.v1.ArrivedBlock
-	(*AcceptRequest)(nil),        // 53: hypermesh.local.v1.AcceptRequest
-	(*AcceptReply)(nil),          // 54: hypermesh.local.v1.AcceptReply
-	(*ReceivedRequest)(nil),      // 55: hypermesh.local.v1.ReceivedRequest
-	(*ConnectedRequest)(nil),     // 56: hypermesh.local.v1.ConnectedRequest
-	(*Link)(nil),                 // 57: hypermesh.local.v1.Link
-	(*ConnectedReply)(nil),       // 58: hypermesh.local.v1.ConnectedReply
-	(*HoldersRequest)(nil),       // 59: hypermesh.local.v1.HoldersRequest
-	(*HoldersReply)(nil),         // 60: hypermesh.local.v1.HoldersReply
-	(*FetchRequest)(nil),         // 61: hypermesh.local.v1.FetchRequest
-	(*Fetched)(nil),              // 62: hypermesh.local.v1.Fetched
-	(*FetchPartRequest)(nil),     // 63: hypermesh.local.v1.FetchPartRequest
-	(*FetchPartReply)(nil),       // 64: hypermesh.local.v1.FetchPartReply
-	(*AlmEdge)(nil),              // 65: hypermesh.local.v1.AlmEdge
-	(*AlmEdges)(nil),             // 66: hypermesh.local.v1.AlmEdges
-	(*AlmFilter)(nil),            // 67: hypermesh.local.v1.AlmFilter
-	(*AlmNeighboursRequest)(nil), // 68: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 69: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 70: hypermesh.local.v1.AlmPath
-	(*AlmPaths)(nil),             // 71: hypermesh.local.v1.AlmPaths
-	(*AlmRankRequest)(nil),       // 72: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 73: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 74: hypermesh.local.v1.AlmRanking
-	(*AlmAssociatesRequest)(nil), // 75: hypermesh.local.v1.AlmAssociatesRequest
-	(*AlmAssociate)(nil),         // 76: hypermesh.local.v1.AlmAssociate
-	(*AlmAssociates)(nil),        // 77: hypermesh.local.v1.AlmAssociates
-	(*AlmGroup)(nil),             // 78: hypermesh.local.v1.AlmGroup
-	(*AlmPredictRequest)(nil),    // 79: hypermesh.local.v1.AlmPredictRequest
-	(*AlmPrediction)(nil),        // 80: hypermesh.local.v1.AlmPrediction
-	(*AlmPredictions)(nil),       // 81: hypermesh.local.v1.AlmPredictions
-	(*AlmPool)(nil),              // 82: hypermesh.local.v1.AlmPool
-	(*AlmPools)(nil),             // 83: hypermesh.local.v1.AlmPools
-	(*AlmStats)(nil),             // 84: hypermesh.local.v1.AlmStats
-	(*DsrInsertRequest)(nil),     // 85: hypermesh.local.v1.DsrInsertRequest
-	(*DsrInsertReply)(nil),       // 86: hypermesh.local.v1.DsrInsertReply
-	(*DsrRemoveRequest)(nil),     // 87: hypermesh.local.v1.DsrRemoveRequest
-	(*DsrSimilarRequest)(nil),    // 88: hypermesh.local.v1.DsrSimilarRequest
-	(*DsrMatch)(nil),             // 89: hypermesh.local.v1.DsrMatch
-	(*DsrMatches)(nil),           // 90: hypermesh.local.v1.DsrMatches
-	(*DsrExplainRequest)(nil),    // 91: hypermesh.local.v1.DsrExplainRequest
-	(*DsrSpike)(nil),             // 92: hypermesh.local.v1.DsrSpike
-	(*DsrExplanation)(nil),       // 93: hypermesh.local.v1.DsrExplanation
-	(*DsrNoveltyRequest)(nil),    // 94: hypermesh.local.v1.DsrNoveltyRequest
-	(*DsrNovelty)(nil),           // 95: hypermesh.local.v1.DsrNovelty
-	(*DsrPool)(nil),              // 96: hypermesh.local.v1.DsrPool
-	(*DsrStats)(nil),             // 97: hypermesh.local.v1.DsrStats
-	(*CpeObserveRequest)(nil),    // 98: hypermesh.local.v1.CpeObserveRequest
-	(*CpeOutcome)(nil),           // 99: hypermesh.local.v1.CpeOutcome
-	(*CpeObserved)(nil),          // 100: hypermesh.local.v1.CpeObserved
-	(*CpePredictRequest)(nil),    // 101: hypermesh.local.v1.CpePredictRequest
-	(*CpeItem)(nil),              // 102: hypermesh.local.v1.CpeItem
-	(*CpeWait)(nil),              // 103: hypermesh.local.v1.CpeWait
-	(*CpePrediction)(nil),        // 104: hypermesh.local.v1.CpePrediction
-	(*CpeSampleRequest)(nil),     // 105: hypermesh.local.v1.CpeSampleRequest
-	(*CpeChange)(nil),            // 106: hypermesh.local.v1.CpeChange
-	(*CpeSampled)(nil),           // 107: hypermesh.local.v1.CpeSampled
-	(*CpeForecastRequest)(nil),   // 108: hypermesh.local.v1.CpeForecastRequest
-	(*CpeHorizon)(nil),           // 109: hypermesh.local.v1.CpeHorizon
-	(*CpeForecast)(nil),          // 110: hypermesh.local.v1.CpeForecast
-	(*CpeExplainRequest)(nil),    // 111: hypermesh.local.v1.CpeExplainRequest
-	(*CpeVote)(nil),              // 112: hypermesh.local.v1.CpeVote
-	(*CpeEvidence)(nil),          // 113: hypermesh.local.v1.CpeEvidence
-	(*CpeExplanation)(nil),       // 114: hypermesh.local.v1.CpeExplanation
-	(*CpeForgetRequest)(nil),     // 115: hypermesh.local.v1.CpeForgetRequest
-	(*CpeStatsRequest)(nil),      // 116: hypermesh.local.v1.CpeStatsRequest
-	(*CpePool)(nil),              // 117: hypermesh.local.v1.CpePool
-	(*CpeScores)(nil),            // 118: hypermesh.local.v1.CpeScores
-	(*CpeStats)(nil),             // 119: hypermesh.local.v1.CpeStats
+	(*ReadBlock)(nil),            // 45: hypermesh.local.v1.ReadBlock
+	(*ReadReply)(nil),            // 46: hypermesh.local.v1.ReadReply
+	(*ReceiveRequest)(nil),       // 47: hypermesh.local.v1.ReceiveRequest
+	(*ReceiveEvent)(nil),         // 48: hypermesh.local.v1.ReceiveEvent
+	(*ReceiveReply)(nil),         // 49: hypermesh.local.v1.ReceiveReply
+	(*WantedRequest)(nil),        // 50: hypermesh.local.v1.WantedRequest
+	(*WantedBlock)(nil),          // 51: hypermesh.local.v1.WantedBlock
+	(*WantedReply)(nil),          // 52: hypermesh.local.v1.WantedReply
+	(*ArrivedBlock)(nil),         // 53: hypermesh.local.v1.ArrivedBlock
+	(*AcceptRequest)(nil),        // 54: hypermesh.local.v1.AcceptRequest
+	(*AcceptReply)(nil),          // 55: hypermesh.local.v1.AcceptReply
+	(*ReceivedRequest)(nil),      // 56: hypermesh.local.v1.ReceivedRequest
+	(*ConnectedRequest)(nil),     // 57: hypermesh.local.v1.ConnectedRequest
+	(*Link)(nil),                 // 58: hypermesh.local.v1.Link
+	(*ConnectedReply)(nil),       // 59: hypermesh.local.v1.ConnectedReply
+	(*HoldersRequest)(nil),       // 60: hypermesh.local.v1.HoldersRequest
+	(*HoldersReply)(nil),         // 61: hypermesh.local.v1.HoldersReply
+	(*FetchRequest)(nil),         // 62: hypermesh.local.v1.FetchRequest
+	(*Fetched)(nil),              // 63: hypermesh.local.v1.Fetched
+	(*FetchPartRequest)(nil),     // 64: hypermesh.local.v1.FetchPartRequest
+	(*FetchPartReply)(nil),       // 65: hypermesh.local.v1.FetchPartReply
+	(*AlmEdge)(nil),              // 66: hypermesh.local.v1.AlmEdge
+	(*AlmEdges)(nil),             // 67: hypermesh.local.v1.AlmEdges
+	(*AlmFilter)(nil),            // 68: hypermesh.local.v1.AlmFilter
+	(*AlmNeighboursRequest)(nil), // 69: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 70: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 71: hypermesh.local.v1.AlmPath
+	(*AlmPaths)(nil),             // 72: hypermesh.local.v1.AlmPaths
+	(*AlmRankRequest)(nil),       // 73: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 74: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 75: hypermesh.local.v1.AlmRanking
+	(*AlmAssociatesRequest)(nil), // 76: hypermesh.local.v1.AlmAssociatesRequest
+	(*AlmAssociate)(nil),         // 77: hypermesh.local.v1.AlmAssociate
+	(*AlmAssociates)(nil),        // 78: hypermesh.local.v1.AlmAssociates
+	(*AlmGroup)(nil),             // 79: hypermesh.local.v1.AlmGroup
+	(*AlmPredictRequest)(nil),    // 80: hypermesh.local.v1.AlmPredictRequest
+	(*AlmPrediction)(nil),        // 81: hypermesh.local.v1.AlmPrediction
+	(*AlmPredictions)(nil),       // 82: hypermesh.local.v1.AlmPredictions
+	(*AlmPool)(nil),              // 83: hypermesh.local.v1.AlmPool
+	(*AlmPools)(nil),             // 84: hypermesh.local.v1.AlmPools
+	(*AlmStats)(nil),             // 85: hypermesh.local.v1.AlmStats
+	(*DsrInsertRequest)(nil),     // 86: hypermesh.local.v1.DsrInsertRequest
+	(*DsrInsertReply)(nil),       // 87: hypermesh.local.v1.DsrInsertReply
+	(*DsrRemoveRequest)(nil),     // 88: hypermesh.local.v1.DsrRemoveRequest
+	(*DsrSimilarRequest)(nil),    // 89: hypermesh.local.v1.DsrSimilarRequest
+	(*DsrMatch)(nil),             // 90: hypermesh.local.v1.DsrMatch
+	(*DsrMatches)(nil),           // 91: hypermesh.local.v1.DsrMatches
+	(*DsrExplainRequest)(nil),    // 92: hypermesh.local.v1.DsrExplainRequest
+	(*DsrSpike)(nil),             // 93: hypermesh.local.v1.DsrSpike
+	(*DsrExplanation)(nil),       // 94: hypermesh.local.v1.DsrExplanation
+	(*DsrNoveltyRequest)(nil),    // 95: hypermesh.local.v1.DsrNoveltyRequest
+	(*DsrNovelty)(nil),           // 96: hypermesh.local.v1.DsrNovelty
+	(*DsrPool)(nil),              // 97: hypermesh.local.v1.DsrPool
+	(*DsrStats)(nil),             // 98: hypermesh.local.v1.DsrStats
+	(*CpeObserveRequest)(nil),    // 99: hypermesh.local.v1.CpeObserveRequest
+	(*CpeOutcome)(nil),           // 100: hypermesh.local.v1.CpeOutcome
+	(*CpeObserved)(nil),          // 101: hypermesh.local.v1.CpeObserved
+	(*CpePredictRequest)(nil),    // 102: hypermesh.local.v1.CpePredictRequest
+	(*CpeItem)(nil),              // 103: hypermesh.local.v1.CpeItem
+	(*CpeWait)(nil),              // 104: hypermesh.local.v1.CpeWait
+	(*CpePrediction)(nil),        // 105: hypermesh.local.v1.CpePrediction
+	(*CpeSampleRequest)(nil),     // 106: hypermesh.local.v1.CpeSampleRequest
+	(*CpeChange)(nil),            // 107: hypermesh.local.v1.CpeChange
+	(*CpeSampled)(nil),           // 108: hypermesh.local.v1.CpeSampled
+	(*CpeForecastRequest)(nil),   // 109: hypermesh.local.v1.CpeForecastRequest
+	(*CpeHorizon)(nil),           // 110: hypermesh.local.v1.CpeHorizon
+	(*CpeForecast)(nil),          // 111: hypermesh.local.v1.CpeForecast
+	(*CpeExplainRequest)(nil),    // 112: hypermesh.local.v1.CpeExplainRequest
+	(*CpeVote)(nil),              // 113: hypermesh.local.v1.CpeVote
+	(*CpeEvidence)(nil),          // 114: hypermesh.local.v1.CpeEvidence
+	(*CpeExplanation)(nil),       // 115: hypermesh.local.v1.CpeExplanation
+	(*CpeForgetRequest)(nil),     // 116: hypermesh.local.v1.CpeForgetRequest
+	(*CpeStatsRequest)(nil),      // 117: hypermesh.local.v1.CpeStatsRequest
+	(*CpePool)(nil),              // 118: hypermesh.local.v1.CpePool
+	(*CpeScores)(nil),            // 119: hypermesh.local.v1.CpeScores
+	(*CpeStats)(nil),             // 120: hypermesh.local.v1.CpeStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,   // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -8991,45 +9038,46 @@ var file_local_proto_depIdxs = []int32{
 	35,  // 10: hypermesh.local.v1.ProcessReport.components:type_name -> hypermesh.local.v1.ComponentStatus
 	38,  // 11: hypermesh.local.v1.ProcessReport.layers:type_name -> hypermesh.local.v1.LayerStatus
 	36,  // 12: hypermesh.local.v1.ProcessReport.pools:type_name -> hypermesh.local.v1.PoolStatus
-	12,  // 13: hypermesh.local.v1.ReceiveEvent.progress:type_name -> hypermesh.local.v1.Progress
-	40,  // 14: hypermesh.local.v1.ReceiveReply.refused:type_name -> hypermesh.local.v1.Refusal
-	40,  // 15: hypermesh.local.v1.WantedReply.refused:type_name -> hypermesh.local.v1.Refusal
-	50,  // 16: hypermesh.local.v1.WantedReply.blocks:type_name -> hypermesh.local.v1.WantedBlock
-	52,  // 17: hypermesh.local.v1.AcceptRequest.blocks:type_name -> hypermesh.local.v1.ArrivedBlock
-	40,  // 18: hypermesh.local.v1.AcceptReply.refused:type_name -> hypermesh.local.v1.Refusal
-	40,  // 19: hypermesh.local.v1.ConnectedReply.refused:type_name -> hypermesh.local.v1.Refusal
-	57,  // 20: hypermesh.local.v1.ConnectedReply.links:type_name -> hypermesh.local.v1.Link
-	40,  // 21: hypermesh.local.v1.Fetched.refused:type_name -> hypermesh.local.v1.Refusal
-	13,  // 22: hypermesh.local.v1.Fetched.providers:type_name -> hypermesh.local.v1.ProviderBytes
-	40,  // 23: hypermesh.local.v1.FetchPartReply.refused:type_name -> hypermesh.local.v1.Refusal
-	65,  // 24: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	67,  // 25: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	67,  // 26: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	65,  // 27: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
-	70,  // 28: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
-	73,  // 29: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	67,  // 30: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	76,  // 31: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
-	80,  // 32: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
-	82,  // 33: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
-	89,  // 34: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
-	92,  // 35: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
-	92,  // 36: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
-	96,  // 37: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
-	99,  // 38: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
-	102, // 39: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
-	103, // 40: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
-	106, // 41: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
-	109, // 42: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
-	112, // 43: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
-	113, // 44: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
-	117, // 45: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
-	118, // 46: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
-	47,  // [47:47] is the sub-list for method output_type
-	47,  // [47:47] is the sub-list for method input_type
-	47,  // [47:47] is the sub-list for extension type_name
-	47,  // [47:47] is the sub-list for extension extendee
-	0,   // [0:47] is the sub-list for field type_name
+	45,  // 13: hypermesh.local.v1.ReadReply.blocks:type_name -> hypermesh.local.v1.ReadBlock
+	12,  // 14: hypermesh.local.v1.ReceiveEvent.progress:type_name -> hypermesh.local.v1.Progress
+	40,  // 15: hypermesh.local.v1.ReceiveReply.refused:type_name -> hypermesh.local.v1.Refusal
+	40,  // 16: hypermesh.local.v1.WantedReply.refused:type_name -> hypermesh.local.v1.Refusal
+	51,  // 17: hypermesh.local.v1.WantedReply.blocks:type_name -> hypermesh.local.v1.WantedBlock
+	53,  // 18: hypermesh.local.v1.AcceptRequest.blocks:type_name -> hypermesh.local.v1.ArrivedBlock
+	40,  // 19: hypermesh.local.v1.AcceptReply.refused:type_name -> hypermesh.local.v1.Refusal
+	40,  // 20: hypermesh.local.v1.ConnectedReply.refused:type_name -> hypermesh.local.v1.Refusal
+	58,  // 21: hypermesh.local.v1.ConnectedReply.links:type_name -> hypermesh.local.v1.Link
+	40,  // 22: hypermesh.local.v1.Fetched.refused:type_name -> hypermesh.local.v1.Refusal
+	13,  // 23: hypermesh.local.v1.Fetched.providers:type_name -> hypermesh.local.v1.ProviderBytes
+	40,  // 24: hypermesh.local.v1.FetchPartReply.refused:type_name -> hypermesh.local.v1.Refusal
+	66,  // 25: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
+	68,  // 26: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	68,  // 27: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	66,  // 28: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
+	71,  // 29: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
+	74,  // 30: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	68,  // 31: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	77,  // 32: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
+	81,  // 33: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
+	83,  // 34: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
+	90,  // 35: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
+	93,  // 36: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
+	93,  // 37: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
+	97,  // 38: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
+	100, // 39: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
+	103, // 40: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
+	104, // 41: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
+	107, // 42: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
+	110, // 43: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
+	113, // 44: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
+	114, // 45: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
+	118, // 46: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
+	119, // 47: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
+	48,  // [48:48] is the sub-list for method output_type
+	48,  // [48:48] is the sub-list for method input_type
+	48,  // [48:48] is the sub-list for extension type_name
+	48,  // [48:48] is the sub-list for extension extendee
+	0,   // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -9043,7 +9091,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   120,
+			NumMessages:   121,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

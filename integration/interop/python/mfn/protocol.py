@@ -173,7 +173,7 @@ class StateMethod(IntEnum):
     FSCK = 10
     #: BlockIds; BlocksHere, in their order.
     HAS = 11
-    #: ReadRequest; one block as ReadReply.
+    #: ReadRequest: blocks as they travel; ReadReply.
     READ = 12
     #: ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
     RECEIVE = 13

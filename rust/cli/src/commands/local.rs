@@ -87,9 +87,6 @@ fn component_command(
         all.push("--quiet".into());
     }
     all.push("component".into());
-    for address in &arguments.listen {
-        all.extend(["--listen".into(), address.to_string().into()]);
-    }
     for peer in &arguments.peer {
         all.extend(["--peer".into(), peer.to_string().into()]);
     }

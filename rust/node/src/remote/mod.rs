@@ -16,7 +16,9 @@ mod transport;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mfn_local::{BreakerOptions, CallError, Failure, Pool, PoolOptions, Request};
+use mfn_local::{
+    BoxFuture, BreakerOptions, CallError, Context, Failure, Pool, PoolOptions, Request,
+};
 use mfn_wire::{Service, pb};
 use prost::Message;
 use tokio::runtime::Handle;
@@ -33,6 +35,18 @@ pub(crate) struct Remote {
     pool: Pool,
     /// For threads that block.
     runtime: Handle,
+    /// The call on whose behalf such threads ask.
+    context: Context,
+}
+
+tokio::task_local! {
+    /// The call that is being answered: what is asked meanwhile inherits its trace and the rest of its time.
+    static ANSWERING: Context;
+}
+
+/// Answers a call; what is asked of other components meanwhile is asked on its behalf.
+pub(crate) fn on_behalf_of<T: 'static>(context: Context, answer: BoxFuture<T>) -> BoxFuture<T> {
+    Box::pin(ANSWERING.scope(context, answer))
 }
 
 impl Remote {
@@ -50,7 +64,24 @@ impl Remote {
             service,
             pool: Pool::new(options),
             runtime,
+            context: Context::default(),
         }
+    }
+
+    /// For threads that block and work on the call that is being answered here.
+    fn for_threads(&self) -> Self {
+        Self {
+            context: self.context(),
+            ..self.clone()
+        }
+    }
+
+    fn context(&self) -> Context {
+        ANSWERING.try_get().unwrap_or(self.context)
+    }
+
+    fn request(&self, question: &impl Message) -> Request {
+        Request::message(question).on_behalf_of(&self.context())
     }
 
     pub(crate) fn pool(&self) -> &Pool {
@@ -63,7 +94,7 @@ impl Remote {
             // Its own words.
             CallError::Failed { .. } => error.to_string(),
             other => format!(
-                "the {} component does not answer now: {other}",
+                "the {} component does not answer now ({other}); it is started again by itself: repeat this then",
                 self.service.name()
             ),
         };
@@ -76,8 +107,18 @@ impl Remote {
         question: &impl Message,
         within: Duration,
     ) -> Result<A, Failure> {
-        let asked = self.pool.ask(method, question, within).await;
-        asked.map_err(|error| self.failure(error))
+        let request = self.request(question).within(within);
+        self.call(method, request).await
+    }
+
+    async fn call<A: Message + Default>(
+        &self,
+        method: u16,
+        request: Request,
+    ) -> Result<A, Failure> {
+        let called = self.pool.call(method, request).await;
+        let reply = called.map_err(|error| self.failure(error))?;
+        A::decode(reply.body).map_err(|error| self.failure(CallError::Answer(error.to_string())))
     }
 
     /// The same for a thread that blocks.
@@ -97,7 +138,7 @@ impl Remote {
         question: &impl Message,
         mut event: impl FnMut(E),
     ) -> Result<A, Failure> {
-        let request = Request::message(question);
+        let request = self.request(question);
         let opened = self.pool.stream(method, request, AHEAD).await;
         let mut items = opened.map_err(|error| self.failure(error))?;
         let wrong = |error: prost::DecodeError| self.failure(CallError::Answer(error.to_string()));

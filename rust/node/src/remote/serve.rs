@@ -10,7 +10,7 @@ use stoq::{BlockSink, DeltaBlock, FetchReport, Sent, SinkError, StoredBlock, Wan
 use tokio::sync::oneshot;
 
 use super::messages::{self, settled};
-use crate::answer::{Answer, unsupported};
+use crate::answer::{Answer, invalid, unsupported};
 use crate::doors::{Fetches, Intakes, Network, Receives};
 use crate::fetch::Fetcher;
 use crate::network::Direct;
@@ -21,6 +21,8 @@ use crate::receive::{Receiver, Session};
 const WANTED_MAX: usize = 4_096;
 /// Longest wait for a first peer.
 const WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// Bytes of blocks in one answer to a read. One more block still fits.
+const READ_BYTES_MAX: usize = 4 << 20;
 /// Most work that one read may be given.
 const WORK_MAX: u64 = 1 << 30;
 
@@ -98,25 +100,20 @@ async fn has(receiver: &Receiver, call: &Call) -> Answer {
 
 async fn read(receiver: &Receiver, call: &Call) -> Answer {
     let request: pb::ReadRequest = call.decode()?;
-    let id = messages::block_id(&request.id)?;
+    let ids = messages::block_ids(&request.ids)?;
     let bases = messages::block_ids(&request.bases)?;
+    let Some(first) = ids.first().copied() else {
+        return Err(invalid("name at least one block"));
+    };
     let source = receiver.source();
     let reply = off_thread(move || {
-        let mut work = request.work.min(WORK_MAX);
-        let found = if request.raw {
-            let raw = source.read_raw(&id).map_err(unreadable)?;
-            raw.map(|body| pb::ReadReply {
-                raw_len: u32::try_from(body.len()).unwrap_or(u32::MAX),
-                body,
-                ..Default::default()
-            })
-        } else if bases.is_empty() {
-            source.read(&id).map_err(unreadable)?.map(whole)
-        } else {
-            let sent = source.read_against(&id, &bases, &mut work);
-            sent.map_err(unreadable)?.map(|sent| match sent {
+        if !bases.is_empty() {
+            let mut work = request.work.min(WORK_MAX);
+            let sent = source.read_against(&first, &bases, &mut work);
+            let block = sent.map_err(unreadable)?.map(|sent| match sent {
                 Sent::Whole(block) => whole(block),
-                Sent::Delta { base, delta } => pb::ReadReply {
+                Sent::Delta { base, delta } => pb::ReadBlock {
+                    here: true,
                     raw_len: delta.raw_len,
                     body: delta.frame,
                     is_delta: true,
@@ -124,23 +121,50 @@ async fn read(receiver: &Receiver, call: &Call) -> Answer {
                     base: u32::try_from(base).unwrap_or(u32::MAX),
                     ..Default::default()
                 },
-            })
-        };
-        let here = found.is_some();
-        Ok(pb::ReadReply {
-            here,
-            work,
-            ..found.unwrap_or_default()
-        })
+            });
+            let blocks = vec![block.unwrap_or_default()];
+            return Ok(pb::ReadReply { blocks, work });
+        }
+        let mut blocks = Vec::new();
+        let mut bytes = 0;
+        for id in &ids {
+            let block = if request.raw {
+                source.read_raw(id).map(|raw| raw.map(plain))
+            } else {
+                source.read(id).map(|block| block.map(whole))
+            };
+            let block = match block {
+                Ok(block) => block.unwrap_or_default(),
+                // Those before it are good; it is asked for again, and is the first then.
+                Err(_) if !blocks.is_empty() => break,
+                Err(error) => return Err(unreadable(error)),
+            };
+            bytes += block.body.len();
+            blocks.push(block);
+            if bytes >= READ_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(pb::ReadReply { blocks, work: 0 })
     });
     Ok(Reply::message(&reply.await?))
 }
 
-fn whole(block: StoredBlock) -> pb::ReadReply {
-    pb::ReadReply {
+fn whole(block: StoredBlock) -> pb::ReadBlock {
+    pb::ReadBlock {
+        here: true,
         codec: block.codec.into(),
         raw_len: block.raw_len,
         body: block.bytes,
+        ..Default::default()
+    }
+}
+
+fn plain(raw: bytes::Bytes) -> pb::ReadBlock {
+    pb::ReadBlock {
+        here: true,
+        raw_len: u32::try_from(raw.len()).unwrap_or(u32::MAX),
+        body: raw,
         ..Default::default()
     }
 }

@@ -20,6 +20,8 @@ use crate::doors::{Intake, Intakes, Opened, Order, Received, Receives, Totals, T
 
 /// Bytes of blocks in one frame. One more block still fits.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Blocks that are asked for at once.
+const READ_MAX: usize = 32;
 /// How long a word takes that has nothing to wait for.
 const WORD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -77,16 +79,17 @@ impl Intakes for Remote {
 
     fn intake(&self, session: u64) -> Result<Intake, Failure> {
         let trouble = Trouble::default();
+        let state = self.for_threads();
         Ok(Intake {
             wants: Box::new(Asked {
-                state: self.clone(),
+                state: state.clone(),
                 session,
                 received: Vec::new(),
                 bases: HashMap::new(),
                 trouble: trouble.clone(),
             }),
             sink: Arc::new(Brought {
-                state: self.clone(),
+                state,
                 session,
                 trouble: trouble.clone(),
             }),
@@ -237,19 +240,31 @@ impl BlockSink for Brought {
 }
 
 impl Remote {
-    fn read_one(&self, question: &pb::ReadRequest) -> Result<Option<pb::ReadReply>, String> {
+    /// As many of the first blocks as fit into an answer, and what work is left.
+    fn read_some(&self, question: &pb::ReadRequest) -> Result<pb::ReadReply, String> {
         let asked = self.ask_blocking::<pb::ReadReply>(method::state::READ, question);
         let reply = asked.map_err(|failure| failure.text)?;
-        Ok(reply.here.then_some(reply))
+        if reply.blocks.is_empty() || reply.blocks.len() > question.ids.len() {
+            return Err("state answered for other blocks".into());
+        }
+        Ok(reply)
+    }
+
+    fn read_one(&self, question: &pb::ReadRequest) -> Result<Option<pb::ReadBlock>, String> {
+        let mut reply = self.read_some(question)?;
+        Ok(reply.blocks.pop().filter(|block| block.here))
     }
 }
 
-fn stored(reply: pb::ReadReply) -> Result<StoredBlock, String> {
-    Ok(StoredBlock {
-        codec: u8::try_from(reply.codec).map_err(|_| "state names an unknown codec")?,
-        raw_len: reply.raw_len,
-        bytes: reply.body,
-    })
+fn stored(block: pb::ReadBlock) -> Result<Option<StoredBlock>, String> {
+    if !block.here {
+        return Ok(None);
+    }
+    Ok(Some(StoredBlock {
+        codec: u8::try_from(block.codec).map_err(|_| "state names an unknown codec")?,
+        raw_len: block.raw_len,
+        bytes: block.body,
+    }))
 }
 
 impl BlockSource for Remote {
@@ -268,10 +283,41 @@ impl BlockSource for Remote {
 
     fn read(&self, id: &BlockId) -> Result<Option<StoredBlock>, String> {
         let question = pb::ReadRequest {
-            id: id.0.to_vec(),
+            ids: vec![id.0.to_vec()],
             ..Default::default()
         };
-        self.read_one(&question)?.map(stored).transpose()
+        self.read_one(&question)?.map_or(Ok(None), stored)
+    }
+
+    fn read_each(
+        &self,
+        ids: &[BlockId],
+        give: &mut dyn FnMut(Result<Option<StoredBlock>, String>) -> bool,
+    ) {
+        let mut left = ids;
+        // The first is not held up by the others, and then each answer is worth its wake-ups.
+        let mut most = 1;
+        while !left.is_empty() {
+            let (now, _) = left.split_at(most.min(left.len()));
+            let question = pb::ReadRequest {
+                ids: now.iter().map(|id| id.0.to_vec()).collect(),
+                ..Default::default()
+            };
+            let blocks = match self.read_some(&question) {
+                Ok(reply) => reply.blocks,
+                Err(error) => {
+                    give(Err(error));
+                    return;
+                }
+            };
+            left = left.get(blocks.len()..).unwrap_or_default();
+            for block in blocks {
+                if !give(stored(block)) {
+                    return;
+                }
+            }
+            most = (most * 4).min(READ_MAX);
+        }
     }
 
     fn read_against(
@@ -281,37 +327,38 @@ impl BlockSource for Remote {
         work: &mut u64,
     ) -> Result<Option<Sent>, String> {
         let question = pb::ReadRequest {
-            id: id.0.to_vec(),
+            ids: vec![id.0.to_vec()],
             bases: bases.iter().map(|base| base.0.to_vec()).collect(),
             work: *work,
             raw: false,
         };
-        let Some(reply) = self.read_one(&question)? else {
+        let mut reply = self.read_some(&question)?;
+        *work = reply.work.min(*work);
+        let Some(block) = reply.blocks.pop().filter(|block| block.here) else {
             return Ok(None);
         };
-        *work = reply.work.min(*work);
-        if !reply.is_delta {
-            return Ok(Some(Sent::Whole(stored(reply)?)));
+        if !block.is_delta {
+            return Ok(stored(block)?.map(Sent::Whole));
         }
-        let base = usize::try_from(reply.base).unwrap_or(usize::MAX);
+        let base = usize::try_from(block.base).unwrap_or(usize::MAX);
         if base >= bases.len() {
             return Err("state names a base that was not offered".into());
         }
         Ok(Some(Sent::Delta {
             base,
             delta: Delta {
-                raw_len: reply.raw_len,
-                frame: reply.body,
+                raw_len: block.raw_len,
+                frame: block.body,
             },
         }))
     }
 
     fn read_raw(&self, id: &BlockId) -> Result<Option<Bytes>, String> {
         let question = pb::ReadRequest {
-            id: id.0.to_vec(),
+            ids: vec![id.0.to_vec()],
             raw: true,
             ..Default::default()
         };
-        Ok(self.read_one(&question)?.map(|reply| reply.body))
+        Ok(self.read_one(&question)?.map(|block| block.body))
     }
 }

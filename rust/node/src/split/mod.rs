@@ -22,7 +22,7 @@ pub use parent::run_split;
 #[derive(Clone, Debug)]
 pub struct ComponentCommand {
     pub program: PathBuf,
-    /// Of all components: the subcommand, and what `up` was told. The component's own follow.
+    /// Of all components: the subcommand, and what `up` was told but where to listen. The component's own follow.
     pub arguments: Vec<OsString>,
 }
 

@@ -51,7 +51,7 @@ pub fn run_split(
         run_dir::ensure(&run_dir)?;
         dir.link_run(&run_dir)?;
         let mut children = Vec::new();
-        let starting = start(&run_dir, command, &mut children);
+        let starting = start(&run_dir, config, command, &mut children);
         let started = tokio::select! {
             started = starting => Some(started),
             () = asked.wait() => None,
@@ -79,6 +79,7 @@ pub fn run_split(
 /// Starts all, each when what it asks is there. Those that were started are in `children` whatever comes of it.
 async fn start(
     run_dir: &std::path::Path,
+    config: &Config,
     command: &ComponentCommand,
     children: &mut Vec<Child>,
 ) -> Result<pb::TransportStatus, NodeError> {
@@ -88,6 +89,10 @@ async fn start(
         let mut arguments = command.arguments.clone();
         arguments.extend([service.name().into(), "--started".into()]);
         arguments.push(started.to_string().into());
+        let own = arguments.clone();
+        if service == Service::Transport {
+            arguments.extend(listen(config.listen.iter().map(ToString::to_string)));
+        }
         if let Some(pb::TransportStatus { node_id, .. }) = &known {
             arguments.extend(["--node".into(), OsString::from(node_id)]);
         }
@@ -112,10 +117,21 @@ async fn start(
             }
         }
         if service == Service::Transport {
-            known = Some(about(run_dir).await.map_err(failed)?);
+            let status = about(run_dir).await.map_err(failed)?;
+            // Peers know by now where the system let it listen.
+            if let Some(child) = children.last() {
+                let listen = listen(status.listen.iter().cloned());
+                child.supervisor.set_arguments([own, listen].concat());
+            }
+            known = Some(status);
         }
     }
     known.ok_or(NodeError::NoId)
+}
+
+fn listen(addresses: impl Iterator<Item = String>) -> Vec<OsString> {
+    let option = |address: String| [OsString::from("--listen"), address.into()];
+    addresses.flat_map(option).collect()
 }
 
 /// Who the node is, and where it listens, as its transport says.

@@ -23,7 +23,7 @@ pub(crate) fn files(root: &Path) -> Files {
     let mut config = prost_build::Config::new();
     // Blocks are parts of the frame that brought them, not copies.
     config.bytes([
-        ".hypermesh.local.v1.ReadReply.body",
+        ".hypermesh.local.v1.ReadBlock.body",
         ".hypermesh.local.v1.ArrivedBlock.body",
     ]);
     let generated = config.generate(
