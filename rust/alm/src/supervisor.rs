@@ -72,7 +72,15 @@ pub struct Supervisor {
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
     status: watch::Receiver<Status>,
-    arguments: watch::Sender<Vec<std::ffi::OsString>>,
+    orders: watch::Sender<Orders>,
+}
+
+/// What a later start is to be like.
+#[derive(Clone, Debug)]
+struct Orders {
+    arguments: Vec<std::ffi::OsString>,
+    /// There is to be none.
+    ends: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -96,19 +104,28 @@ impl Supervisor {
             said: None,
         };
         let (report, status) = watch::channel(first);
-        let (arguments, latest) = watch::channel(options.arguments.clone());
+        let (orders, latest) = watch::channel(Orders {
+            arguments: options.arguments.clone(),
+            ends: false,
+        });
         let task = tokio::spawn(watch_over(options, latest, report, stopped));
         Self {
             stop: Some(stop),
             task,
             status,
-            arguments,
+            orders,
         }
     }
 
     /// From the next start on, the program gets these.
     pub fn set_arguments(&self, arguments: Vec<std::ffi::OsString>) {
-        self.arguments.send_replace(arguments);
+        self.orders
+            .send_modify(|orders| orders.arguments = arguments);
+    }
+
+    /// What ends from now on is not started again. It is not asked to end.
+    pub fn let_end(&self) {
+        self.orders.send_modify(|orders| orders.ends = true);
     }
 
     /// How the daemon is now.
@@ -146,14 +163,14 @@ impl Supervisor {
 
 async fn watch_over(
     mut options: SupervisorOptions,
-    arguments: watch::Receiver<Vec<std::ffi::OsString>>,
+    orders: watch::Receiver<Orders>,
     report: watch::Sender<Status>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut pause = options.pause_min;
     loop {
         let started = Instant::now();
-        options.arguments.clone_from(&arguments.borrow());
+        options.arguments.clone_from(&orders.borrow().arguments);
         let reason = match spawn(&options) {
             Err(error) => format!("{} cannot be started: {error}", options.program.display()),
             Ok(mut child) => {
@@ -189,6 +206,12 @@ async fn watch_over(
         if started.elapsed() >= options.pause_max {
             pause = options.pause_min;
         }
+        if orders.borrow().ends {
+            report.send_modify(|status| status.state = State::Stopped);
+            // Its sender is gone as well when the supervisor is.
+            let _ = stopped.await;
+            return;
+        }
         let wait = part_of(pause);
         tracing::warn!(daemon = options.name, %reason, again_in = ?wait, "a daemon is away");
         report.send_modify(|status| {
@@ -201,6 +224,11 @@ async fn watch_over(
                 report.send_modify(|status| status.state = State::Stopped);
                 return;
             }
+        }
+        if orders.borrow().ends {
+            report.send_modify(|status| status.state = State::Stopped);
+            let _ = stopped.await;
+            return;
         }
         pause = (pause * 2).min(options.pause_max);
     }
@@ -371,6 +399,23 @@ mod tests {
         let mut supervisor = Supervisor::start(own("exit 7"));
         let reason = supervisor.started().await.unwrap_err();
         assert!(reason.contains('7'), "{reason}");
+        supervisor.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_may_end_is_not_started_again() {
+        let mut supervisor = Supervisor::start(shell("exec cat"));
+        let running = |status: &Status| matches!(status.state, State::Running { .. });
+        until(&mut supervisor, running).await;
+        supervisor.let_end();
+        let State::Running { pid } = supervisor.state() else {
+            panic!("it ended by itself");
+        };
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.arg(pid.to_string()).status().unwrap().success());
+        let stopped = |status: &Status| status.state == State::Stopped;
+        let status = until(&mut supervisor, stopped).await;
+        assert_eq!(status.restarts, 0);
         supervisor.stop().await;
     }
 

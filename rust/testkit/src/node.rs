@@ -95,6 +95,17 @@ impl Mesh {
         })
     }
 
+    /// An empty mesh whose nodes are one process.
+    ///
+    /// # Errors
+    /// As [`Mesh::new`].
+    pub fn whole() -> Result<Mesh> {
+        Ok(Mesh {
+            split: false,
+            ..Mesh::new()?
+        })
+    }
+
     /// An empty mesh whose nodes are one process for each component.
     ///
     /// # Errors

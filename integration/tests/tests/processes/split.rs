@@ -117,6 +117,7 @@ fn survives(name: &str, seed: u64) -> Outcome {
         let victim = if round % 2 == 0 { &b } else { &a };
         let started = Instant::now();
         let pid = five(victim)?[name];
+        let address = victim.address()?;
         let putting = (round % 3 == 0).then(|| a.job(&["put", text(&path)]));
         let getting = if putting.is_none() {
             let (root, _) = put(&a, &path)?;
@@ -163,6 +164,7 @@ fn survives(name: &str, seed: u64) -> Outcome {
             );
         }
         wait_back(victim, name, pid)?;
+        assert_eq!(victim.address()?, address, "peers know the old port");
         // A transport that is new knows of no connection; the other one may hold the old one to be alive still.
         let other = if round % 2 == 0 { &a } else { &b };
         victim.wait_connected(&[other])?;

@@ -146,6 +146,10 @@ async fn about(run_dir: &std::path::Path) -> Result<pb::TransportStatus, String>
 
 /// Stops all: who asks others before who answers.
 async fn stop(children: Vec<Child>) {
+    // Who stopped us may have stopped them as well.
+    for child in &children {
+        child.supervisor.let_end();
+    }
     for child in children.into_iter().rev() {
         let name = child.service.name();
         tracing::debug!(component = name, "stopping");
