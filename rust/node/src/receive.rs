@@ -563,3 +563,79 @@ pub(crate) fn fetch_progress(report: &stoq::FetchReport, totals: Totals) -> pb::
         delta_bytes: report.delta_bytes,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hypermesh_blocks::{Ignore, StoreOptions};
+
+    fn order(destination: Option<PathBuf>) -> Order {
+        Order {
+            target: Target::Tree {
+                root: Root(BlockId([7; 32])),
+                base: None,
+                pin: true,
+            },
+            destination,
+            budget: None,
+        }
+    }
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn report(&self, _progress: pb::Progress) {}
+        fn is_cancelled(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_the_call_that_opened_it() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&place.path().join("store"), StoreOptions::default()).unwrap();
+        let receiver = Receiver::new(store.clone(), true);
+        let copy = place.path().join("copy");
+        let (opened, session) = oneshot::channel();
+        let watcher: Arc<dyn Watcher> = Arc::new(Nobody);
+        let mut receiving = receiver.receive(order(Some(copy.clone())), opened, Some(watcher));
+        let id = tokio::select! {
+            ended = &mut receiving => panic!("{ended:?}"),
+            opened = session => opened.unwrap().session,
+        };
+        let wanted = receiver.session(id).unwrap();
+        let polled = tokio::task::spawn_blocking(move || wanted.poll(10)).await;
+        assert!(matches!(polled.unwrap(), Ok(stoq::Wanted::Blocks(blocks)) if blocks.len() == 1));
+        drop(receiving);
+        assert_eq!(
+            receiver.session(id).err().unwrap().status,
+            Status::NOT_FOUND
+        );
+        assert!(receiver.intake(id).is_err());
+        let told = receiver.received(id, true).await.unwrap_err();
+        assert_eq!(told.status, Status::NOT_FOUND);
+        // Its lease is gone as well: gc has nothing to wait for.
+        let swept = tokio::task::spawn_blocking(move || store.gc(false, &Ignore)).await;
+        assert_eq!(swept.unwrap().unwrap().removed_blocks, 0);
+        assert!(!copy.exists());
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_told_of_its_end_says_what_is_kept() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&place.path().join("store"), StoreOptions::default()).unwrap();
+        let receiver = Receiver::new(store, true);
+        let (opened, session) = oneshot::channel();
+        let mut receiving = receiver.receive(order(None), opened, None);
+        let id = tokio::select! {
+            ended = &mut receiving => panic!("{ended:?}"),
+            opened = session => opened.unwrap().session,
+        };
+        receiver.received(id, false).await.unwrap();
+        // The first word counts.
+        receiver.received(id, true).await.unwrap();
+        let failure = receiving.await.unwrap_err();
+        assert_eq!(failure.status, Status::CLOSED);
+        assert!(receiver.session(id).is_err());
+    }
+}
