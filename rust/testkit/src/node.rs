@@ -277,7 +277,21 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+            if self.split {
+                self.wait_for_members();
+            }
         }
+    }
+
+    /// Waits until the processes of the components are gone, which end a moment after the one that watched them: they would
+    /// write into a directory that goes away.
+    fn wait_for_members(&self) {
+        let path = self.directory.join("members");
+        // One that stays is the next start's to complain of.
+        let _ = until("components that end", START, || {
+            let is_free = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            Ok((is_free || !path.exists()).then_some(()))
+        });
     }
 
     /// Process ids of its components, by name; of one that is away, 0.

@@ -245,7 +245,8 @@ fn with_its_parent_every_process_ends() -> Outcome {
     for _ in 0..5 {
         let pids = five(&node)?;
         let (root, _) = put(&node, &path)?;
-        node.kill();
+        kill(node.pid().ok_or("no process")?, Signal::KILL)?;
+        node.wait_ended()?;
         // At once: what is left of the others must not be in its way.
         node.start()?;
         for (name, pid) in &pids {
