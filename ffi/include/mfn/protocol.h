@@ -73,6 +73,10 @@
 #define MFN_METHOD_TRANSPORT_INVITE 4u /* InviteRequest; an Invitation in text form. */
 #define MFN_METHOD_TRANSPORT_JOIN 5u /* JoinRequest; a JoinReply once the issuer accepted. */
 #define MFN_METHOD_TRANSPORT_FORGET 6u /* ForgetRequest: the peer is no member any more. */
+#define MFN_METHOD_TRANSPORT_CONNECTED 7u /* ConnectedRequest; ConnectedReply: peers that are connected, after a wait for a first one. */
+#define MFN_METHOD_TRANSPORT_HOLDERS 8u /* HoldersRequest; HoldersReply: those that say they have a block. */
+#define MFN_METHOD_TRANSPORT_FETCH 9u /* FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end. */
+#define MFN_METHOD_TRANSPORT_REPORT 10u /* ProcessReport of the process that serves this socket. */
 
 /* Methods of the state service. */
 #define MFN_METHOD_STATE_STATUS 1u /* StateStatus: what the store holds and may hold. */
@@ -85,13 +89,23 @@
 #define MFN_METHOD_STATE_ROOTS 8u /* RootList: the roots that this store knows. */
 #define MFN_METHOD_STATE_GC 9u /* GcRequest; Progress events, then a GcReply. */
 #define MFN_METHOD_STATE_FSCK 10u /* FsckRequest; one FsckFinding per event, then a FsckReply. */
+#define MFN_METHOD_STATE_HAS 11u /* BlockIds; BlocksHere, in their order. */
+#define MFN_METHOD_STATE_READ 12u /* ReadRequest: blocks as they travel; ReadReply. */
+#define MFN_METHOD_STATE_RECEIVE 13u /* ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over. */
+#define MFN_METHOD_STATE_WANTED 14u /* WantedRequest; WantedReply: blocks of a session to get next. */
+#define MFN_METHOD_STATE_ACCEPT 15u /* AcceptRequest: blocks of a session as they arrived; AcceptReply. */
+#define MFN_METHOD_STATE_RECEIVED 16u /* ReceivedRequest: no more comes for a session. */
+#define MFN_METHOD_STATE_REPORT 17u /* ProcessReport of the process that serves this socket. */
 
 /* Methods of the scheduler service. */
 #define MFN_METHOD_SCHEDULER_STATUS 1u /* SchedulerStatus: running and recent jobs, the adviser. */
 #define MFN_METHOD_SCHEDULER_GET 2u /* GetRequest; Progress events, then a GetReply. */
+#define MFN_METHOD_SCHEDULER_FETCH 3u /* FetchPartRequest: gets one block, or what a path needs; FetchPartReply. */
+#define MFN_METHOD_SCHEDULER_REPORT 4u /* ProcessReport of the process that serves this socket. */
 
 /* Methods of the consensus service. */
 #define MFN_METHOD_CONSENSUS_STATUS 1u /* ConsensusStatus. */
+#define MFN_METHOD_CONSENSUS_REPORT 2u /* ProcessReport of the process that serves this socket. */
 
 /* Methods of the metrics service. */
 #define MFN_METHOD_METRICS_STATUS 1u /* NodeStatus: components, sockets, layers. */

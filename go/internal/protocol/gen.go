@@ -168,6 +168,14 @@ const (
 	MethodTransportJoin uint16 = 5
 	// MethodTransportForget ForgetRequest: the peer is no member any more.
 	MethodTransportForget uint16 = 6
+	// MethodTransportConnected ConnectedRequest; ConnectedReply: peers that are connected, after a wait for a first one.
+	MethodTransportConnected uint16 = 7
+	// MethodTransportHolders HoldersRequest; HoldersReply: those that say they have a block.
+	MethodTransportHolders uint16 = 8
+	// MethodTransportFetch FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end.
+	MethodTransportFetch uint16 = 9
+	// MethodTransportReport ProcessReport of the process that serves this socket.
+	MethodTransportReport uint16 = 10
 )
 
 // Methods of the state service.
@@ -192,6 +200,20 @@ const (
 	MethodStateGc uint16 = 9
 	// MethodStateFsck FsckRequest; one FsckFinding per event, then a FsckReply.
 	MethodStateFsck uint16 = 10
+	// MethodStateHas BlockIds; BlocksHere, in their order.
+	MethodStateHas uint16 = 11
+	// MethodStateRead ReadRequest: blocks as they travel; ReadReply.
+	MethodStateRead uint16 = 12
+	// MethodStateReceive ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
+	MethodStateReceive uint16 = 13
+	// MethodStateWanted WantedRequest; WantedReply: blocks of a session to get next.
+	MethodStateWanted uint16 = 14
+	// MethodStateAccept AcceptRequest: blocks of a session as they arrived; AcceptReply.
+	MethodStateAccept uint16 = 15
+	// MethodStateReceived ReceivedRequest: no more comes for a session.
+	MethodStateReceived uint16 = 16
+	// MethodStateReport ProcessReport of the process that serves this socket.
+	MethodStateReport uint16 = 17
 )
 
 // Methods of the scheduler service.
@@ -200,12 +222,18 @@ const (
 	MethodSchedulerStatus uint16 = 1
 	// MethodSchedulerGet GetRequest; Progress events, then a GetReply.
 	MethodSchedulerGet uint16 = 2
+	// MethodSchedulerFetch FetchPartRequest: gets one block, or what a path needs; FetchPartReply.
+	MethodSchedulerFetch uint16 = 3
+	// MethodSchedulerReport ProcessReport of the process that serves this socket.
+	MethodSchedulerReport uint16 = 4
 )
 
 // Methods of the consensus service.
 const (
 	// MethodConsensusStatus ConsensusStatus.
 	MethodConsensusStatus uint16 = 1
+	// MethodConsensusReport ProcessReport of the process that serves this socket.
+	MethodConsensusReport uint16 = 2
 )
 
 // Methods of the metrics service.

@@ -26,6 +26,7 @@ mod record;
 mod render;
 mod second;
 mod similarity;
+mod split;
 mod stoq;
 mod syscalls;
 mod versions;

@@ -84,7 +84,9 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         None,
         Must::Report,
         note,
-    )
+    )?;
+    drop((a, b, mesh));
+    crate::split::run(ctx)
 }
 
 /// What a person gets: the command from its start to its end, beside a raw upload of as many bytes in the same round.

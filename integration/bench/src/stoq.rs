@@ -45,8 +45,8 @@ impl Admission for Both {
 struct Memory(HashMap<BlockId, Bytes>);
 
 impl BlockSource for Memory {
-    fn has(&self, ids: &[BlockId]) -> Vec<bool> {
-        ids.iter().map(|id| self.0.contains_key(id)).collect()
+    fn has(&self, ids: &[BlockId]) -> Result<Vec<bool>, String> {
+        Ok(ids.iter().map(|id| self.0.contains_key(id)).collect())
     }
     fn read(&self, id: &BlockId) -> Result<Option<StoredBlock>, String> {
         let block = |bytes: &Bytes| StoredBlock {

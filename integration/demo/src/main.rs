@@ -3,6 +3,7 @@
 //! - `hypermesh-demo [PATH]`: put into A, get at B, get at C while A dies, a second version; then both versions over a
 //!   long path, with and without each layer of the memory.
 //! - `--broken`: every network path stops in the middle; the get must fail and leave nothing behind.
+//! - `--split`: each component of a node is a process of its own.
 //! - `--keep`: leaves the nodes' directories, and says where.
 #![forbid(unsafe_code)]
 
@@ -22,15 +23,17 @@ use serde_json::Value;
 use crate::show::{Show, size};
 
 const USAGE: &str = "\
-usage: hypermesh-demo [PATH] [--broken] [--keep]
+usage: hypermesh-demo [PATH] [--broken] [--split] [--keep]
 
 Three nodes on this machine move the directory at PATH, or the Zig library when none is given.
   --broken  cut every network path in the middle: the get must fail and leave nothing behind
+  --split   run each component of a node as a process of its own
   --keep    leave the nodes' directories in place";
 
 struct Options {
     path: Option<PathBuf>,
     broken: bool,
+    split: bool,
     keep: bool,
 }
 
@@ -38,11 +41,13 @@ fn options() -> Result<Options> {
     let mut options = Options {
         path: None,
         broken: false,
+        split: false,
         keep: false,
     };
     for argument in std::env::args_os().skip(1) {
         match argument.to_str() {
             Some("--broken") => options.broken = true,
+            Some("--split") => options.split = true,
             Some("--keep") => options.keep = true,
             Some(text) if text.starts_with('-') => return Err(USAGE.into()),
             _ if options.path.is_none() => options.path = Some(argument.into()),
@@ -78,7 +83,11 @@ fn run(options: &Options) -> Result<()> {
     if !path.is_dir() {
         return Err(format!("{} is no directory", path.display()));
     }
-    let mut mesh = Mesh::new()?;
+    let mut mesh = if options.split {
+        Mesh::split()?
+    } else {
+        Mesh::new()?
+    };
     if options.keep {
         println!("everything stays in {}", mesh.keep().display());
     }

@@ -31,7 +31,7 @@ use mfn_wire::Status;
 pub use embedded::{EmbeddedAlm, EmbeddedOptions, signals_on_alternate_stack};
 pub use mfn_wire::pb::AlmStats as Stats;
 pub use socket::SocketAlm;
-pub use supervisor::{State, Supervisor, SupervisorOptions};
+pub use supervisor::{Output, State, Supervisor, SupervisorOptions};
 
 /// A memory of its own with its own budget. Pool 0 is always there.
 pub type PoolId = u64;

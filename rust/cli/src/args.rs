@@ -102,8 +102,13 @@ once. Logs go to standard error. Where it listens: `hypermesh status --json`, fi
 Examples:
   hypermesh up
   hypermesh up --dir /tmp/a --init --listen '[::1]:4871'
+  hypermesh up --split
   hypermesh up --listen '[::]:4870' --peer 'hm1…@[2001:db8::7]:4870' --log-format json")]
     Up(Up),
+
+    /// One component of a node that `up --split` runs
+    #[command(hide = true)]
+    Component(Component),
 
     /// Put a file or directory into the node; prints its root
     #[command(after_help = "\
@@ -343,12 +348,30 @@ pub(crate) struct Up {
     /// Make the node first if there is none
     #[arg(long)]
     pub(crate) init: bool,
+    /// Run each component as a process of its own, and start again what ends
+    #[arg(long)]
+    pub(crate) split: bool,
     /// Look of the log lines: human or json [default: as configured, human]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
     /// What is logged, such as info or info,stoq=debug [default: as configured, info]
     #[arg(long, value_name = "LEVEL", value_parser = log_level)]
     pub(crate) log_level: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Component {
+    /// Name of the component
+    #[arg(value_name = "COMPONENT")]
+    pub(crate) name: String,
+    /// The node's id
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<NodeId>,
+    /// When the node was started, in Unix nanoseconds
+    #[arg(long, default_value_t = 0, value_name = "NANOSECONDS")]
+    pub(crate) started: u64,
+    #[command(flatten)]
+    pub(crate) up: Up,
 }
 
 #[derive(Debug, Args)]
@@ -529,7 +552,7 @@ mod tests {
     fn every_subcommand_teaches() {
         for command in Cli::command()
             .get_subcommands()
-            .filter(|c| c.get_name() != "help")
+            .filter(|c| c.get_name() != "help" && !c.is_hide_set())
         {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name} has no description");

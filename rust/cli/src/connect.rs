@@ -48,10 +48,16 @@ impl Context {
         }
         let until = Instant::now() + START_TIMEOUT;
         loop {
-            match self.connect(service).await? {
-                Some(client) => return Ok(client),
-                None if Instant::now() < until => tokio::time::sleep(LOOK_AGAIN).await,
-                None => {
+            match self.connect(service).await {
+                Ok(Some(client)) => return Ok(client),
+                // Others have all its connections for a moment.
+                Err(LocalError::Refused {
+                    status: Status::BUSY,
+                    ..
+                }) if Instant::now() < until => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(error) => return Err(CliError::failed(error.to_string())),
+                Ok(None) if Instant::now() < until => tokio::time::sleep(LOOK_AGAIN).await,
+                Ok(None) => {
                     return Err(CliError::failed(format!(
                         "no node runs in {}: start it with `hypermesh up{}`",
                         self.dir.path().display(),
@@ -63,16 +69,17 @@ impl Context {
     }
 
     /// `None`: no node runs.
-    async fn connect(&self, service: Service) -> Result<Option<Client>, CliError> {
+    async fn connect(&self, service: Service) -> Result<Option<Client>, LocalError> {
         // The link's target, not a path through the link: a socket's path must be short.
         let run = match std::fs::read_link(self.dir.run()) {
             Ok(run) => run,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(CliError::failed(format!(
-                    "{}: {error}",
-                    self.dir.run().display()
-                )));
+            Err(source) => {
+                return Err(LocalError::Io {
+                    what: "read the link",
+                    path: self.dir.run(),
+                    source,
+                });
             }
         };
         let options = ConnectOptions {
@@ -82,7 +89,7 @@ impl Context {
         match Client::connect(&run.join(service.socket_name()), service, options).await {
             Ok(client) => Ok(Some(client)),
             Err(LocalError::NotRunning { .. }) => Ok(None),
-            Err(error) => Err(CliError::failed(error.to_string())),
+            Err(error) => Err(error),
         }
     }
 
@@ -200,7 +207,9 @@ impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
         let text = match &error {
             CallError::Closed(_) | CallError::NotAccepted(_) => {
-                format!("{error}: the node stopped; start it again and repeat the command")
+                format!(
+                    "{error}: the node, or its component that was asked, stopped; repeat the command when it runs again"
+                )
             }
             CallError::Failed {
                 status: Status::UNSUPPORTED,

@@ -173,6 +173,7 @@ mod tests {
                 bytes: 5,
                 blocks: 1,
                 state: "active".into(),
+                ..Default::default()
             }],
             ..Default::default()
         };

@@ -195,38 +195,11 @@ impl Adviser {
         costs.into_iter().map(|(_, peer)| peer).collect()
     }
 
-    /// Says that these paths were read within a short time.
-    pub(crate) async fn read_together(&self, paths: Vec<Vec<u8>>) {
-        let Some(alm) = &self.alm else { return };
-        let observe = || alm.observe(READS_POOL, paths.clone());
-        let mut told = observe().await;
-        if let Err(AlmError::Refused { .. }) = told {
-            // The first time, or the daemon forgot.
-            let pool = Pool {
-                id: READS_POOL,
-                predict_bytes_max: READS_BYTES_MAX,
-                ..Pool::default()
-            };
-            if alm.pool_set(pool).await.is_ok() {
-                told = observe().await;
-            }
+    /// The part of it that knows what is read together.
+    pub(crate) fn together(&self) -> Together {
+        Together {
+            alm: self.alm.clone(),
         }
-        if let Err(error) = told {
-            tracing::debug!(%error, "the adviser was not told what was read");
-        }
-    }
-
-    /// Paths that are likely read with this one, the likeliest first.
-    pub(crate) async fn read_with(&self, path: &[u8]) -> Vec<Vec<u8>> {
-        let Some(alm) = &self.alm else {
-            return Vec::new();
-        };
-        let found = alm.predict(READS_POOL, path.to_vec(), READS_MAX).await;
-        let likely = found
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|found| found.share >= READS_SHARE_MIN);
-        likely.map(|found| found.key).collect()
     }
 
     /// Links that it holds; none when it does not answer at once.
@@ -289,6 +262,56 @@ fn load(file: &Path) -> Serving {
 /// Since the Unix epoch.
 fn unix() -> Duration {
     Duration::from_nanos(unix_ns())
+}
+
+/// What is read together. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Together {
+    alm: Option<SocketAlm>,
+}
+
+impl Together {
+    /// Where another process runs the daemon.
+    pub(crate) fn at(config: &Config, run_dir: &std::path::Path) -> Self {
+        let socket = run_dir.join(mfn_wire::Service::Alm.socket_name());
+        Self {
+            alm: config.alm_enabled.then(|| SocketAlm::new(&socket)),
+        }
+    }
+
+    /// Says that these paths were read within a short time.
+    pub(crate) async fn read_together(&self, paths: Vec<Vec<u8>>) {
+        let Some(alm) = &self.alm else { return };
+        let observe = || alm.observe(READS_POOL, paths.clone());
+        let mut told = observe().await;
+        if let Err(AlmError::Refused { .. }) = told {
+            // The first time, or the daemon forgot.
+            let pool = Pool {
+                id: READS_POOL,
+                predict_bytes_max: READS_BYTES_MAX,
+                ..Pool::default()
+            };
+            if alm.pool_set(pool).await.is_ok() {
+                told = observe().await;
+            }
+        }
+        if let Err(error) = told {
+            tracing::debug!(%error, "the adviser was not told what was read");
+        }
+    }
+
+    /// Paths that are likely read with this one, the likeliest first.
+    pub(crate) async fn read_with(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let Some(alm) = &self.alm else {
+            return Vec::new();
+        };
+        let found = alm.predict(READS_POOL, path.to_vec(), READS_MAX).await;
+        let likely = found
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|found| found.share >= READS_SHARE_MIN);
+        likely.map(|found| found.key).collect()
+    }
 }
 
 #[cfg(test)]

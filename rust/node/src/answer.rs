@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use hypermesh_blocks::{Entry, EntryKind, StoreError};
+use hypermesh_blocks::{Entry, EntryKind, Progress, StoreError};
 use hypermesh_id::{NodeId, Root};
 use mfn_local::{BoxFuture, Call, Failure, Reply};
 use mfn_wire::{Service, Status, method, pb};
@@ -97,6 +97,17 @@ pub(crate) fn entry_message(entry: Entry, local_permille: u32) -> pb::Entry {
             String::new()
         },
         local_permille,
+    }
+}
+
+pub(crate) fn progress_message(progress: &Progress) -> pb::Progress {
+    pb::Progress {
+        phase: progress.phase.name().into(),
+        bytes_done: progress.bytes_done,
+        bytes_total: progress.bytes_total,
+        items_done: progress.items_done,
+        items_total: progress.items_total,
+        ..Default::default()
     }
 }
 

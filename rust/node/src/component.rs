@@ -13,6 +13,7 @@ use mfn_wire::Service;
 use tokio::sync::watch;
 
 use crate::node::NodeError;
+use crate::report::{Process, Reporting};
 
 /// What a component does while it serves, besides answering.
 pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -37,10 +38,18 @@ impl Parts {
     }
 }
 
+/// Where components run.
+pub(crate) struct Host {
+    /// Of the sockets.
+    pub(crate) run_dir: PathBuf,
+    pub(crate) stop: Stop,
+    pub(crate) process: Arc<Process>,
+}
+
 /// A running component.
 #[derive(Debug)]
 pub(crate) struct Component {
-    view: View,
+    service: Service,
     thread: JoinHandle<()>,
 }
 
@@ -103,20 +112,19 @@ impl Stop {
     }
 }
 
-impl Component {
-    /// Starts the component and waits until its socket is bound. `make` runs on the component's runtime; what it
+impl Host {
+    /// Starts a component and waits until its socket is bound. `make` runs on the component's runtime; what it
     /// returns besides the parts comes back to the caller.
     pub(crate) fn start<T, F>(
+        &self,
         service: Service,
-        run_dir: &std::path::Path,
-        stop: Stop,
         make: impl FnOnce() -> F + Send + 'static,
-    ) -> Result<(Self, T), NodeError>
+    ) -> Result<(Component, T), NodeError>
     where
         T: Send + 'static,
         F: Future<Output = Result<(Parts, T), NodeError>>,
     {
-        let socket = run_dir.join(service.socket_name());
+        let socket = self.run_dir.join(service.socket_name());
         let config = ServerConfig {
             software: concat!("hypermesh/", env!("CARGO_PKG_VERSION")).into(),
             ..ServerConfig::new(service, &socket)
@@ -124,6 +132,7 @@ impl Component {
         let running = Arc::new(AtomicBool::new(true));
         let ended = Ended(Arc::clone(&running));
         let (report, started) = mpsc::sync_channel(1);
+        let (stop, process) = (self.stop.clone(), Arc::clone(&self.process));
         let thread = std::thread::Builder::new()
             .name(service.name().into())
             .spawn(move || {
@@ -151,8 +160,13 @@ impl Component {
                         Err(error) => drop(report.send(Err(error))),
                         Ok((parts, extra, server)) => {
                             drop(report.send(Ok((extra, server.stats()))));
+                            let handler = Arc::new(Reporting {
+                                service,
+                                handler: parts.handler,
+                                process,
+                            });
                             tokio::select! {
-                                () = server.serve(parts.handler, stop.wait()) => {}
+                                () = server.serve(handler, stop.wait()) => {}
                                 () = parts.beside => {}
                             }
                             parts.closing.await;
@@ -164,32 +178,27 @@ impl Component {
             })
             .map_err(NodeError::Start)?;
         match started.recv() {
-            Ok(Ok((extra, stats))) => Ok((
-                Self {
-                    view: View {
-                        service,
-                        socket,
-                        stats,
-                        running,
-                    },
-                    thread,
-                },
-                extra,
-            )),
+            Ok(Ok((extra, stats))) => {
+                self.process.serves(View {
+                    service,
+                    socket,
+                    stats,
+                    running,
+                });
+                Ok((Component { service, thread }, extra))
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NodeError::Died(service.name())),
         }
     }
+}
 
-    pub(crate) fn view(&self) -> View {
-        self.view.clone()
-    }
-
+impl Component {
     /// Waits for its end.
     pub(crate) fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!(
-                component = self.view.service.name(),
+                component = self.service.name(),
                 "the component failed while it stopped"
             );
         }

@@ -68,6 +68,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl std::str::FromStr for LogFormat {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {

@@ -7,6 +7,7 @@
 //! D/alm/           snapshots of the association graph
 //! D/peers/         known peers and spent invitations
 //! D/lock           held by the process that runs the node
+//! D/members        held by each process of a node that is several
 //! D/run            symlink to the run directory with the sockets
 //! ```
 
@@ -15,6 +16,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hypermesh_id::NodeId;
 use rustix::fs::FlockOperation;
@@ -44,6 +46,8 @@ pub enum DirError {
     Mode { path: PathBuf, mode: u32 },
     #[error("a node already runs in {} (process {pid}): stop it first, or use another --dir", path.display())]
     Locked { path: PathBuf, pid: String },
+    #[error("processes of a node that ran in {} before have not ended: `fuser {}/members` names them", .0.display(), .0.display())]
+    Members(PathBuf),
     #[error("{} is in the way: a symlink to the run directory belongs there; move it away", .0.display())]
     RunInTheWay(PathBuf),
     #[error("{action} {}: {source}", path.display())]
@@ -110,6 +114,9 @@ impl NodeDir {
     }
     pub fn lock(&self) -> PathBuf {
         self.path.join("lock")
+    }
+    pub fn members(&self) -> PathBuf {
+        self.path.join("members")
     }
     /// The symlink through which the sockets are found.
     pub fn run(&self) -> PathBuf {
@@ -217,7 +224,51 @@ impl NodeDir {
             writeln!(file, "{}", std::process::id())
         };
         write(&mut file).map_err(|error| io_error("could not write", &path, error))?;
+        self.wait_for_members()?;
         Ok(DirLock { _file: file })
+    }
+
+    /// Says that this process belongs to the node, until the guard is dropped.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub(crate) fn join_members(&self) -> Result<DirLock, DirError> {
+        let (path, file) = self.open_members()?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)
+            .map_err(|error| io_error("could not lock", &path, error.into()))?;
+        Ok(DirLock { _file: file })
+    }
+
+    /// Waits until the processes of an earlier run have ended: when the one that watched them was killed, the kernel ends
+    /// them a moment later.
+    fn wait_for_members(&self) -> Result<(), DirError> {
+        let (path, file) = self.open_members()?;
+        let until = Instant::now() + MEMBERS_TIMEOUT;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                    std::thread::sleep(MEMBERS_PAUSE);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(DirError::Members(self.path.clone()));
+                }
+                Err(error) => return Err(io_error("could not lock", &path, error.into())),
+            }
+        }
+    }
+
+    fn open_members(&self) -> Result<(PathBuf, File), DirError> {
+        let path = self.members();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| io_error("could not open", &path, error))?;
+        Ok((path, file))
     }
 
     /// Where this directory's sockets go below `base`: 16 hex digits of the BLAKE3 hash of its canonical path.
@@ -252,6 +303,10 @@ impl NodeDir {
         fs::rename(&temporary, &link).map_err(io)
     }
 }
+
+/// How long processes of an earlier run may take to end, and how often that is looked at.
+const MEMBERS_TIMEOUT: Duration = Duration::from_secs(10);
+const MEMBERS_PAUSE: Duration = Duration::from_millis(2);
 
 /// Held while a node runs; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]

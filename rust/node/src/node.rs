@@ -3,35 +3,24 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ed25519_dalek::SigningKey;
-use hypermesh_blocks::{Store, StoreError};
+use hypermesh_blocks::StoreError;
 use hypermesh_id::NodeId;
 use mfn_local::{LocalError, run_dir};
-use mfn_wire::Service;
 use rustix::process::{Resource, Rlimit};
-use stoq::{Endpoint, EndpointConfig, Limits, StoqError};
+use stoq::StoqError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::adviser::{Adviser, Link, TELL_EVERY};
 use crate::answer::unix_ns;
-use crate::component::{Component, Parts, Stop};
+use crate::component::{Component, Host, Stop};
 use crate::config::Config;
-use crate::consensus::ConsensusService;
 use crate::dir::{DirError, DirLock, NodeDir};
-use crate::exact::Exact;
-use crate::fetch::{Fetcher, StoreSource};
-use crate::foresight::Foresight;
 use crate::identity::{self, IdentityError};
-use crate::membership::Membership;
 use crate::memory::Layers;
-use crate::metrics::{MetricsService, Views};
-use crate::older::Recent;
 use crate::peers::{PeerBook, PeersError};
-use crate::scheduler::SchedulerService;
-use crate::state::StateService;
-use crate::transport::{TransportService, advertised};
-use crate::{http, metrics, store};
+use crate::receive::Receiver;
+use crate::report::Process;
+use crate::{components, store};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +47,12 @@ pub enum NodeError {
     },
     #[error("the {0} component ended while it started; its log says why")]
     Died(&'static str),
+    #[error("the {name} component does not start: {reason}")]
+    Component { name: &'static str, reason: String },
+    #[error("'{0}' is not a component: write transport, state, scheduler, consensus or metrics")]
+    NoComponent(String),
+    #[error("this component must be told the node's id: `hypermesh up --split` starts it so")]
+    NoId,
 }
 
 /// A running node. Dropped without [`Node::stop`], its threads end with the process.
@@ -91,124 +86,27 @@ impl Node {
         run_dir::ensure(&run_dir)?;
         dir.link_run(&run_dir)?;
         let store = store::open(&dir.blocks(), config)?;
-        let started = unix_ns();
-        let recorder = metrics::recorder();
         let (stop, stopping) = Stop::new();
-        let views = Views::default();
-        let mut components = Vec::new();
-        let mut add = |component: Component| {
-            views
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(component.view());
-            components.push(component);
+        let host = Host {
+            run_dir,
+            stop: stopping,
+            process: Arc::new(Process::new(None)),
         };
-
-        let (transport, endpoint) =
-            Component::start(Service::Transport, &run_dir, stopping.clone(), {
-                let (config, store) = (config.clone(), store.clone());
-                move || transport(id, key, book, config, store)
-            })?;
-        add(transport);
-
-        let (scheduler, (fetcher, adviser)) =
-            Component::start(Service::Scheduler, &run_dir, stopping.clone(), {
-                let (config, store, endpoint) = (config.clone(), store.clone(), endpoint.clone());
-                let (places, run_dir) =
-                    ((dir.alm(), dir.memory().join("serving")), run_dir.clone());
-                let own = dir.path().to_path_buf();
-                move || async move {
-                    let (alm_dir, serving) = places;
-                    let adviser = Adviser::start(id, &config, (&alm_dir, serving), &run_dir);
-                    let fetcher = Arc::new(Fetcher {
-                        store: store.clone(),
-                        endpoint: endpoint.clone(),
-                        adviser: adviser.clone(),
-                        peer_wait: config.peer_wait,
-                        deltas: config.transfer_deltas,
-                        recent: Recent::default(),
-                    });
-                    let service = SchedulerService {
-                        store,
-                        fetcher: Arc::clone(&fetcher),
-                        adviser: adviser.clone(),
-                        jobs: Arc::default(),
-                        own,
-                    };
-                    let closing = adviser.clone();
-                    let parts = Parts {
-                        handler: Arc::new(service),
-                        beside: Box::pin(tell_links(endpoint, adviser.clone())),
-                        closing: Box::pin(async move { closing.stop().await }),
-                    };
-                    Ok((parts, (fetcher, adviser)))
-                }
-            })?;
-        add(scheduler);
-
-        let (state, ()) = Component::start(Service::State, &run_dir, stopping.clone(), {
-            let foresight =
-                Foresight::open(config, dir.memory().join("reads"), Arc::clone(&fetcher));
-            let service = StateService {
-                store: store.clone(),
-                fetcher,
-                foresight: foresight.clone(),
-                dir: dir.path().to_owned(),
-            };
-            move || async move {
-                let parts = Parts {
-                    handler: Arc::new(service),
-                    beside: Box::pin(foresight.clone().keep()),
-                    closing: Box::pin(async move { foresight.save().await }),
-                };
-                Ok((parts, ()))
-            }
-        })?;
-        add(state);
-
-        let (consensus, ()) =
-            Component::start(Service::Consensus, &run_dir, stopping.clone(), || async {
-                Ok((Parts::only(Arc::new(ConsensusService)), ()))
-            })?;
-        add(consensus);
-
-        let memory = Layers::open(dir, config);
-        for (service, layer) in memory.served() {
-            let (component, ()) = Component::start(service, &run_dir, stopping.clone(), {
-                move || async move { Ok((Parts::only(layer), ())) }
-            })?;
-            add(component);
-        }
-
-        // Last, and asked first by `hypermesh status`: who reaches it finds all others.
+        let own = (dir, config);
+        let receiver = Receiver::new(store, config.transfer_deltas);
+        let state = Arc::new(receiver.clone());
+        let (transport, endpoint, network) =
+            components::transport(&host, config, (id, key), book, Arc::clone(&state) as _)?;
+        let (scheduler, fetcher, adviser) = components::scheduler(&host, own, id, state, network)?;
+        let together = adviser.together();
+        let state = components::state(&host, own, receiver, Arc::new(fetcher), together)?;
+        let mut components = vec![transport, scheduler, state, components::consensus(&host)?];
+        let layers = Layers::open(dir, config);
+        components.extend(components::layers(&host, &layers)?);
+        let alone = (Vec::new(), None);
+        let metrics = components::metrics(&host, own, (id, unix_ns()), layers, alone)?;
+        components.push(metrics);
         let listen = endpoint.local_addrs();
-        let (component, ()) = Component::start(Service::Metrics, &run_dir, stopping, {
-            let views = Arc::clone(&views);
-            let (ifr_dir, run_dir) = (dir.memory().join("ifr"), run_dir.clone());
-            let config = config.clone();
-            let service = move |exact| MetricsService {
-                id,
-                started,
-                views,
-                store,
-                endpoint,
-                adviser,
-                memory,
-                exact,
-                recorder,
-            };
-            move || async move {
-                let exact = Exact::start(&config, &ifr_dir, &run_dir);
-                let service = service(exact.clone());
-                let mut parts = Parts::only(Arc::new(service.clone()));
-                parts.closing = Box::pin(async move { exact.stop().await });
-                if let Some(address) = config.metrics_http {
-                    parts.beside = Box::pin(http::serve(http::bind(address).await?, service));
-                }
-                Ok((parts, ()))
-            }
-        })?;
-        add(component);
 
         // The transport serves the others, so it stops last.
         components.reverse();
@@ -240,74 +138,8 @@ impl Node {
     }
 }
 
-/// The transport's parts: the endpoint, and the task that dials whom the node gets to know.
-async fn transport(
-    me: NodeId,
-    key: Arc<SigningKey>,
-    book: Arc<PeerBook>,
-    config: Config,
-    store: Store,
-) -> Result<(Parts, Endpoint), NodeError> {
-    let membership = Membership {
-        me,
-        key: Arc::clone(&key),
-        book,
-        changed: watch::channel(()).0,
-    };
-    let endpoint = Endpoint::bind(
-        EndpointConfig {
-            listen: config.listen.clone(),
-            software: concat!("hypermesh/", env!("CARGO_PKG_VERSION")).into(),
-            limits: Limits {
-                deltas: config.transfer_deltas,
-                ..Limits::default()
-            },
-            ..EndpointConfig::new((*key).clone())
-        },
-        Arc::new(membership.clone()),
-        Arc::new(StoreSource(store)),
-    )?;
-    let advertised = advertised(&config.advertise, &endpoint.local_addrs());
-    endpoint.advertise(advertised.clone());
-    let following = membership.clone().follow(endpoint.clone());
-    let service = TransportService {
-        me,
-        key,
-        endpoint: endpoint.clone(),
-        membership,
-        advertised,
-    };
-    let closing = endpoint.clone();
-    let parts = Parts {
-        handler: Arc::new(service),
-        beside: Box::pin(following),
-        closing: Box::pin(async move { closing.close().await }),
-    };
-    Ok((parts, endpoint))
-}
-
-/// Tells the adviser what the transport measures, again and again, and saves what it learned.
-async fn tell_links(endpoint: Endpoint, adviser: Adviser) {
-    let mut tick = tokio::time::interval(TELL_EVERY);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let links: Vec<Link> = endpoint
-            .peers()
-            .into_iter()
-            .filter(|peer| peer.connected)
-            .map(|peer| Link {
-                peer: peer.node,
-                round_trip: peer.rtt,
-            })
-            .collect();
-        adviser.tell(&links).await;
-        adviser.keep().await;
-    }
-}
-
 /// Takes as many file descriptors as the system grants: a connection is one, and shells grant few at first.
-fn raise_descriptors() {
+pub(crate) fn raise_descriptors() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,

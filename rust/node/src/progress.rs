@@ -8,13 +8,18 @@ use mfn_local::EventSink;
 use mfn_wire::{ContentType, pb};
 use prost::Message;
 
+use crate::answer::progress_message;
+use crate::doors::Watcher;
+
 /// Progress is shown to people and steers a demo: more often than this it is only cost.
-const EVERY: Duration = Duration::from_millis(50);
+pub(crate) const EVERY: Duration = Duration::from_millis(50);
 
 /// Where the progress of one job goes: to the caller's events, and to the list of jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct ProgressSink {
     events: EventSink,
+    /// Makes an event of it.
+    event: fn(&pb::Progress) -> Vec<u8>,
     state: Arc<Mutex<State>>,
 }
 
@@ -26,8 +31,14 @@ struct State {
 
 impl ProgressSink {
     pub(crate) fn new(events: EventSink) -> Self {
+        Self::within(events, pb::Progress::encode_to_vec)
+    }
+
+    /// For calls whose events are a message around it.
+    pub(crate) fn within(events: EventSink, event: fn(&pb::Progress) -> Vec<u8>) -> Self {
         Self {
             events,
+            event,
             state: Arc::default(),
         }
     }
@@ -39,7 +50,7 @@ impl ProgressSink {
             || state.sent.is_none_or(|sent| sent.elapsed() >= EVERY);
         state.latest = progress;
         if due {
-            let body = state.latest.encode_to_vec();
+            let body = (self.event)(&state.latest);
             // A caller that is gone, or that is slow, is told the next time.
             if let Ok(true) = self.events.try_send(ContentType::Protobuf, &body) {
                 state.sent = Some(Instant::now());
@@ -54,25 +65,24 @@ impl ProgressSink {
             .latest
             .clone()
     }
+}
 
-    pub(crate) fn is_cancelled(&self) -> bool {
+impl Watcher for ProgressSink {
+    fn report(&self, progress: pb::Progress) {
+        Self::report(self, progress);
+    }
+
+    fn is_cancelled(&self) -> bool {
         self.events.is_cancelled()
     }
 }
 
 impl Observer for ProgressSink {
     fn progress(&self, progress: &Progress) {
-        self.report(pb::Progress {
-            phase: progress.phase.name().into(),
-            bytes_done: progress.bytes_done,
-            bytes_total: progress.bytes_total,
-            items_done: progress.items_done,
-            items_total: progress.items_total,
-            ..Default::default()
-        });
+        self.report(progress_message(progress));
     }
 
     fn cancelled(&self) -> bool {
-        self.is_cancelled()
+        self.events.is_cancelled()
     }
 }

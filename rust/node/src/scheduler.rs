@@ -2,28 +2,19 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use hypermesh_blocks::{
-    Closure, ExtractReport, Observer, Progress, RootInfo, Store, StoreError, Wanted,
-};
 use hypermesh_id::{NodeId, Root};
 use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
-use mfn_wire::{Service, Status, method, pb};
-use stoq::FetchReport;
-use tokio::task::{JoinError, JoinHandle};
+use mfn_wire::{Status, method, pb};
 
 use crate::adviser::Adviser;
-use crate::answer::{
-    Answer, blocking, boxed, invalid, parse_node, parse_path, parse_root, store_failure, unix_ns,
-    unsupported,
-};
-use crate::arriving::{Arriving, EndOnDrop};
-use crate::fetch::{Fetcher, Order, Totals, provider_bytes};
-use crate::older::closure_beside;
+use crate::answer::{Answer, boxed, invalid, parse_node, parse_path, parse_root, unix_ns};
+use crate::doors::{Order, Received, Target};
+use crate::fetch::{Fetcher, Providers, provider_bytes};
 use crate::progress::ProgressSink;
+use crate::remote;
 
 /// Ended jobs that are remembered.
 const ENDED_JOBS_MAX: usize = 32;
@@ -32,8 +23,7 @@ const RUNNING_JOBS_MAX: usize = 64;
 
 #[derive(Clone)]
 pub(crate) struct SchedulerService {
-    pub(crate) store: Store,
-    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) fetcher: Fetcher,
     pub(crate) adviser: Adviser,
     pub(crate) jobs: Arc<Jobs>,
     /// The node's own directory: nothing is written out there.
@@ -150,7 +140,7 @@ impl Handler for SchedulerService {
                     }))
                 }
                 method::scheduler::GET => this.get(call).await,
-                _ => unsupported(Service::Scheduler, &call),
+                _ => remote::serve::scheduler(&this.fetcher, call).await,
             }
         })
     }
@@ -203,16 +193,12 @@ impl SchedulerService {
         }
         let progress = ProgressSink::new(call.events.clone());
         let mut running = self.jobs.start(root, &progress)?;
-        let result = self
-            .run(
-                (root, base),
-                request.pin,
-                &providers,
-                destination,
-                &progress,
-                &call,
-            )
-            .await;
+        let target = Target::Tree {
+            root,
+            base,
+            pin: request.pin,
+        };
+        let result = self.run(target, providers, destination, &progress).await;
         running.end = Some(
             result
                 .as_ref()
@@ -224,47 +210,28 @@ impl SchedulerService {
 
     async fn run(
         &self,
-        (root, base): (Root, Option<Root>),
-        pin: bool,
-        providers: &[NodeId],
+        target: Target,
+        chosen: Vec<NodeId>,
         destination: Option<PathBuf>,
         progress: &ProgressSink,
-        call: &Call,
     ) -> Result<pb::GetReply, Failure> {
         let started = Instant::now();
         progress.report(pb::Progress {
             phase: "plan".into(),
             ..Default::default()
         });
-        // What the look finds here is to be here until the end, whether or not anything pins it.
-        let _lease = self.fetcher.lease().await?;
-        let (fetched, extracted) = match self.local(root).await? {
-            Some(totals) => {
-                self.record(root, true, pin).await?;
-                let extraction = destination.map(|path| {
-                    let (store, sink) = (self.store.clone(), progress.clone());
-                    tokio::task::spawn_blocking(move || store.extract(&root, &path, &sink))
-                });
-                ((FetchReport::default(), totals), ended(extraction).await?)
-            }
-            None => {
-                let closure = if self.fetcher.deltas {
-                    closure_beside(&self.store, root, base).await?
-                } else {
-                    Closure::new(root)
-                };
-                let order = Order {
-                    // Remembered before it is whole, so that gc keeps what arrives until the next try.
-                    remember: Some((root, info(false, pin))),
-                    chosen: providers,
-                    progress: Some(progress),
-                    ..Order::new(closure, root.0)
-                };
-                self.fetch_and_extract(order, root, destination, call)
-                    .await?
-            }
+        let order = Order {
+            target,
+            destination,
+            budget: None,
         };
-        let (report, totals) = fetched;
+        let from = Providers {
+            chosen,
+            at_once: false,
+        };
+        let watcher = Arc::new(progress.clone());
+        let (report, received) = self.fetcher.get(order, from, Some(watcher)).await?;
+        let Received { totals, extracted } = received;
         Ok(pb::GetReply {
             fetched_blocks: report.blocks,
             fetched_content_bytes: report.content_bytes,
@@ -282,122 +249,5 @@ impl SchedulerService {
             content_bytes: extracted.content_bytes,
             elapsed_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
         })
-    }
-
-    /// Writes out what arrives while the rest is on its way. The destination appears when all of it is here and
-    /// recorded.
-    async fn fetch_and_extract(
-        &self,
-        mut order: Order<'_>,
-        root: Root,
-        destination: Option<PathBuf>,
-        call: &Call,
-    ) -> Result<((FetchReport, Totals), ExtractReport), Failure> {
-        let pin = order.remember.as_ref().is_some_and(|(_, info)| info.pin);
-        let arriving = Arc::new(Arriving::default());
-        let end = EndOnDrop(&arriving);
-        let fetching = Arc::new(AtomicBool::new(true));
-        let extraction = destination.zip(order.progress).map(|(path, progress)| {
-            order.arriving = Some(Arc::clone(&arriving));
-            let (store, arriving) = (self.store.clone(), Arc::clone(&arriving));
-            let sink = Later {
-                sink: progress.clone(),
-                earlier: Arc::clone(&fetching),
-            };
-            tokio::task::spawn_blocking(move || {
-                store.extract_arriving(&root, &path, &sink, &*arriving)
-            })
-        });
-        let fetch = async {
-            let fetched = self.fetcher.fetch(order, Some(call.cancelled())).await?;
-            self.record(root, true, pin).await?;
-            Ok(fetched)
-        };
-        tokio::pin!(fetch);
-        let Some(mut extraction) = extraction else {
-            return Ok((fetch.await?, ExtractReport::default()));
-        };
-        let fetched = tokio::select! {
-            fetched = &mut fetch => fetched,
-            // It waits for the fetch, unless it cannot be done at all.
-            early = &mut extraction => return Err(failure_of(early)),
-        };
-        fetching.store(false, Ordering::Relaxed);
-        arriving.end(fetched.is_ok());
-        drop(end);
-        // A failed fetch leaves nothing at the destination before it is reported.
-        let extracted = ended(Some(extraction)).await;
-        Ok((fetched?, extracted?))
-    }
-
-    /// Whether everything is here already.
-    async fn local(&self, root: Root) -> Result<Option<Totals>, Failure> {
-        let store = self.store.clone();
-        let walked = blocking(move || {
-            let mut closure = Closure::new(root);
-            let wanted = closure.poll(&store, 1)?;
-            let totals = Totals {
-                known: closure.known_totals(),
-                present: closure.present(),
-            };
-            Ok(matches!(wanted, Wanted::Done).then_some(totals))
-        });
-        walked.await.map_err(store_failure)
-    }
-
-    async fn record(&self, root: Root, complete: bool, pin: bool) -> Result<(), Failure> {
-        let store = self.store.clone();
-        blocking(move || store.record_root(&root, info(complete, pin)))
-            .await
-            .map_err(store_failure)
-    }
-}
-
-fn info(complete: bool, pin: bool) -> RootInfo {
-    RootInfo {
-        complete,
-        pin,
-        source: Vec::new(),
-    }
-}
-
-type Extracted = Result<Result<ExtractReport, StoreError>, JoinError>;
-
-/// What an extraction did; nothing if there is none.
-async fn ended(
-    extraction: Option<JoinHandle<Result<ExtractReport, StoreError>>>,
-) -> Result<ExtractReport, Failure> {
-    let Some(extraction) = extraction else {
-        return Ok(ExtractReport::default());
-    };
-    match extraction.await {
-        Ok(Ok(report)) => Ok(report),
-        failed => Err(failure_of(failed)),
-    }
-}
-
-fn failure_of(extracted: Extracted) -> Failure {
-    let error = match extracted {
-        Ok(Err(error)) => error,
-        _ => StoreError::Internal("a blocking call"),
-    };
-    store_failure(error)
-}
-
-/// Tells of an extraction once the fetch before it has ended: until then the fetch is what is waited for.
-struct Later {
-    sink: ProgressSink,
-    earlier: Arc<AtomicBool>,
-}
-
-impl Observer for Later {
-    fn progress(&self, progress: &Progress) {
-        if !self.earlier.load(Ordering::Relaxed) {
-            self.sink.progress(progress);
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.sink.is_cancelled()
     }
 }

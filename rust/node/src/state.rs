@@ -7,16 +7,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hypermesh_blocks::{DirectoryId, Finding, Outcome, Problem, PutOptions, Store, StoreError};
 use mfn_local::{BoxFuture, Call, EventSink, Failure, Handler, Reply};
-use mfn_wire::{ContentType, Service, Status, method, pb};
+use mfn_wire::{ContentType, Status, method, pb};
 use prost::Message;
 use tokio::sync::mpsc;
 
 use crate::answer::{
-    Answer, blocking, boxed, entry_message, parse_path, parse_root, store_failure, unsupported,
+    Answer, blocking, boxed, entry_message, parse_path, parse_root, store_failure,
 };
-use crate::fetch::Fetcher;
+use crate::doors::{Fetches, Part, Target};
 use crate::foresight::{Foresight, Reader};
 use crate::progress::ProgressSink;
+use crate::receive::{Receiver, is_here};
+use crate::remote;
 
 /// Items that blocking work may be ahead of the caller.
 const AHEAD: usize = 64;
@@ -26,7 +28,9 @@ const SINGLE_FETCHES_MAX: usize = 100_000;
 #[derive(Clone)]
 pub(crate) struct StateService {
     pub(crate) store: Store,
-    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) receiver: Receiver,
+    /// Gets what is missing.
+    pub(crate) scheduler: Arc<dyn Fetches>,
     pub(crate) foresight: Foresight,
     /// The node's directory, which is never put.
     pub(crate) dir: PathBuf,
@@ -47,7 +51,7 @@ impl Handler for StateService {
                 method::state::ROOTS => this.roots().await,
                 method::state::GC => this.gc(call).await,
                 method::state::FSCK => this.fsck(call).await,
-                _ => unsupported(Service::State, &call),
+                _ => remote::serve::state(&this.receiver, call).await,
             }
         })
     }
@@ -134,10 +138,10 @@ impl StateService {
                 })
                 .await;
             sent += result.items;
-            match self.go_on(result.end, &call).await? {
+            match self.go_on(result.end).await? {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(()) => {
-                    self.fetcher.recent.note(root);
+                    self.receiver.note(root);
                     return Ok(Reply::message(&pb::ListReply { entries: sent }));
                 }
             }
@@ -154,17 +158,19 @@ impl StateService {
         }
         if request.offset == 0
             && request.length == 0
-            && !self.fetcher.is_alone()
-            && !self.fetcher.is_here(root, &request.path).await?
+            && !is_here(&self.store, root, &request.path).await?
         {
             // The whole file is wanted: many blocks at once, not one after the other.
-            let closure = self.fetcher.path(root, &request.path).await?;
-            match self
-                .fetcher
-                .fetch_quietly(closure, root.0, call.cancelled())
-                .await
-            {
-                Ok(()) => {}
+            let part = Part {
+                target: Target::Path {
+                    root,
+                    path: request.path.clone(),
+                },
+                budget: None,
+                at_once: true,
+            };
+            match self.scheduler.fetch(part).await {
+                Ok(_) => {}
                 // What is missing is named when it is reached.
                 Err(failure) => tracing::debug!(%failure, "could not fetch ahead"),
             }
@@ -185,10 +191,10 @@ impl StateService {
                 })
                 .await;
             sent += result.bytes;
-            match self.go_on(result.end, &call).await? {
+            match self.go_on(result.end).await? {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(()) => {
-                    self.fetcher.recent.note(root);
+                    self.receiver.note(root);
                     return Ok(Reply::message(&pb::CatReply { bytes: sent }));
                 }
             }
@@ -207,7 +213,7 @@ impl StateService {
                         stat.local_permille,
                     )));
                 }
-                Err(error) => drop(self.go_on::<()>(Err(error), &call).await?),
+                Err(error) => drop(self.go_on::<()>(Err(error)).await?),
             }
         }
         Err(Failure::new(
@@ -268,7 +274,7 @@ impl StateService {
 
     async fn fsck(&self, call: Call) -> Answer {
         let request: pb::FsckRequest = call.decode()?;
-        let (store, fetcher) = (self.store.clone(), Arc::clone(&self.fetcher));
+        let (store, scheduler) = (self.store.clone(), Arc::clone(&self.scheduler));
         let cancelled = call.cancelled();
         let runtime = tokio::runtime::Handle::current();
         let result = self
@@ -276,7 +282,14 @@ impl StateService {
                 let watch = CancelledOnly(cancelled.clone());
                 // Fetched into the store, which verifies it and names a peer that lies.
                 let repair = |id: &hypermesh_id::BlockId| {
-                    let fetched = runtime.block_on(fetcher.fetch_block(*id, cancelled.clone()));
+                    let fetched = runtime.block_on(async {
+                        tokio::select! {
+                            fetched = scheduler.fetch(block(*id)) => fetched,
+                            () = cancelled.cancelled() => {
+                                Err(Failure::new(Status::CANCELLED, "cancelled"))
+                            }
+                        }
+                    });
                     if let Err(failure) = fetched {
                         tracing::warn!(block = %id, %failure, "no good copy of a damaged block");
                     }
@@ -345,19 +358,24 @@ impl StateService {
     }
 
     /// After a look that ended: break when it is done, continue when a block was missing and has been fetched.
-    async fn go_on<T>(
-        &self,
-        end: Result<T, StoreError>,
-        call: &Call,
-    ) -> Result<ControlFlow<()>, Failure> {
+    async fn go_on<T>(&self, end: Result<T, StoreError>) -> Result<ControlFlow<()>, Failure> {
         match end {
             Ok(_) => Ok(ControlFlow::Break(())),
-            Err(StoreError::Missing(block)) => {
-                self.fetcher.fetch_block(block, call.cancelled()).await?;
+            Err(StoreError::Missing(id)) => {
+                self.scheduler.fetch(block(id)).await?;
                 Ok(ControlFlow::Continue(()))
             }
             Err(error) => Err(store_failure(error)),
         }
+    }
+}
+
+/// A block that is missing.
+fn block(id: hypermesh_id::BlockId) -> Part {
+    Part {
+        target: Target::Block(id),
+        budget: None,
+        at_once: false,
     }
 }
 

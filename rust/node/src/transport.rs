@@ -7,14 +7,16 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use hypermesh_id::NodeId;
 use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
-use mfn_wire::{Service, Status, method, pb};
+use mfn_wire::{Status, method, pb};
 use stoq::{Endpoint, StoqError};
 use stoq_proto::Invitation;
 
 use crate::address::parse_socket_address;
-use crate::answer::{Answer, boxed, invalid, parse_node, unsupported};
+use crate::answer::{Answer, boxed, invalid, parse_node};
 use crate::membership::{Membership, unix_seconds};
+use crate::network::Direct;
 use crate::peers::{KnownPeer, PeersError, Source};
+use crate::remote;
 use crate::units::format_duration;
 
 /// Longest time that an invitation may be valid: a lost one must not stay a key for ever.
@@ -25,6 +27,7 @@ pub(crate) struct TransportService {
     pub(crate) me: NodeId,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) endpoint: Endpoint,
+    pub(crate) network: Arc<Direct>,
     pub(crate) membership: Membership,
     /// Where others reach this node.
     pub(crate) advertised: Vec<SocketAddr>,
@@ -41,7 +44,7 @@ impl Handler for TransportService {
                 method::transport::INVITE => this.invite(&call),
                 method::transport::JOIN => this.join(call).await,
                 method::transport::FORGET => this.forget(&call).await,
-                _ => unsupported(Service::Transport, &call),
+                _ => remote::serve::transport(&this.network, call).await,
             }
         })
     }

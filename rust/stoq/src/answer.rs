@@ -162,7 +162,11 @@ async fn short(
         Message::Seed { ids } => {
             let source = Arc::clone(&shared.source);
             match tokio::task::spawn_blocking(move || source.has(&ids)).await {
-                Ok(has) => Message::Seeded { has },
+                Ok(Ok(has)) => Message::Seeded { has },
+                Ok(Err(reason)) => {
+                    tracing::warn!(reason, "blocks could not be looked up for a peer");
+                    error(status::INTERNAL, "the store failed")
+                }
                 Err(_) => error(status::INTERNAL, "the store failed"),
             }
         }
@@ -284,15 +288,34 @@ async fn blocks(
     let budgets = [of_peer, Arc::clone(&shared.deltas)];
     let deltas = shared.limits.deltas;
     tokio::task::spawn_blocking(move || {
-        for (at, Against { id, bases }) in wanted.into_iter().enumerate() {
-            let block = if deltas && !bases.is_empty() {
-                within(&budgets, |work| source.read_against(&id, &bases, work))
-            } else {
-                source.read(&id).map(|block| block.map(Sent::Whole))
-            };
+        // `false`: it failed, or nobody writes any more, since the connection is gone.
+        let send = |at, id, block: Result<Option<Sent>, String>| {
             let failed = block.is_err();
-            // Nobody writes any more: the connection is gone.
-            if to.blocking_send((at, id, block)).is_err() || failed {
+            to.blocking_send((at, id, block)).is_ok() && !failed
+        };
+        let is_whole = |one: &Against| !deltas || one.bases.is_empty();
+        let mut at = 0;
+        for run in wanted.chunk_by(|one, next| is_whole(one) && is_whole(next)) {
+            let mut goes_on = true;
+            match run {
+                [one] if !is_whole(one) => {
+                    let read = |work: &mut u64| source.read_against(&one.id, &one.bases, work);
+                    goes_on = send(at, one.id, within(&budgets, read));
+                    at += 1;
+                }
+                run => {
+                    let ids: Vec<BlockId> = run.iter().map(|one| one.id).collect();
+                    let mut left = ids.iter();
+                    source.read_each(&ids, &mut |block| {
+                        let Some(id) = left.next() else { return false };
+                        goes_on = send(at, *id, block.map(|block| block.map(Sent::Whole)));
+                        at += 1;
+                        goes_on
+                    });
+                    goes_on &= left.next().is_none();
+                }
+            }
+            if !goes_on {
                 return;
             }
         }

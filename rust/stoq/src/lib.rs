@@ -69,9 +69,22 @@ pub trait Admission: Send + Sync + 'static {
 /// Where blocks are read for others. Blocking; called off the runtime's thread.
 pub trait BlockSource: Send + Sync + 'static {
     /// Which of them are here, in their order.
-    fn has(&self, ids: &[BlockId]) -> Vec<bool>;
+    fn has(&self, ids: &[BlockId]) -> Result<Vec<bool>, String>;
     /// The block as it is stored; `None` when it is not here.
     fn read(&self, id: &BlockId) -> Result<Option<StoredBlock>, String>;
+    /// The blocks as they are stored, in order, until `give` answers `false`. For sources that find several at once sooner
+    /// than one after the other.
+    fn read_each(
+        &self,
+        ids: &[BlockId],
+        give: &mut dyn FnMut(Result<Option<StoredBlock>, String>) -> bool,
+    ) {
+        for id in ids {
+            if !give(self.read(id)) {
+                return;
+            }
+        }
+    }
     /// The block for someone who has `bases`: maybe as a delta against one of them. At most `work` bytes of blocks are
     /// read and compressed for that; what was used is taken off.
     fn read_against(

@@ -123,11 +123,16 @@ impl Peer {
 
     /// The connection to use.
     pub(crate) fn connection(&self) -> Option<&Connection> {
-        [&self.dialled, &self.accepted]
-            .into_iter()
-            .flatten()
-            .find(|link| link.is_live())
-            .map(|link| &link.connection)
+        self.link().map(|link| &link.connection)
+    }
+
+    /// The newest that is live. A peer that was killed and is back has dialled anew: the older connection leads to a process
+    /// that is gone, which is noticed only when it has been silent for long.
+    fn link(&self) -> Option<&Link> {
+        let links = [&self.dialled, &self.accepted].into_iter().flatten();
+        links
+            .filter(|link| link.is_live())
+            .max_by_key(|link| link.since)
     }
 
     /// Takes a new connection; an older one of the same direction is closed.
@@ -165,7 +170,7 @@ impl Peer {
             .into_iter()
             .flatten()
             .collect();
-        let live = links.iter().find(|link| link.is_live());
+        let live = self.link();
         let mut counters = self.past;
         links.iter().for_each(|link| counters.add(link));
         PeerStatus {

@@ -21,7 +21,7 @@ pub mod tree;
 mod wait;
 
 pub use forward::{Forwarder, Path as PathState};
-pub use node::{Answer, Job, Mesh, Node, Programs};
+pub use node::{Answer, Job, Mesh, Node, Programs, split};
 pub use random::Random;
 pub use wait::until;
 

@@ -1,5 +1,6 @@
 //! Nodes as processes: started, asked through the command, killed.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -25,6 +26,11 @@ const SOCKETS: &[&str] = &[
     "hypermesh_consensus.sock",
     "hypermesh_metrics.sock",
 ];
+
+/// Whether nodes run as one process for each component: `HYPERMESH_SPLIT=1`.
+pub fn split() -> bool {
+    std::env::var_os("HYPERMESH_SPLIT").is_some_and(|value| value == "1")
+}
 
 /// The built programs.
 #[derive(Debug, Clone)]
@@ -68,6 +74,7 @@ pub struct Mesh {
     programs: Programs,
     directory: Option<TempDir>,
     path: PathBuf,
+    split: bool,
 }
 
 impl Mesh {
@@ -84,6 +91,29 @@ impl Mesh {
             programs: Programs::find()?,
             path: directory.path().to_owned(),
             directory: Some(directory),
+            split: split(),
+        })
+    }
+
+    /// An empty mesh whose nodes are one process.
+    ///
+    /// # Errors
+    /// As [`Mesh::new`].
+    pub fn whole() -> Result<Mesh> {
+        Ok(Mesh {
+            split: false,
+            ..Mesh::new()?
+        })
+    }
+
+    /// An empty mesh whose nodes are one process for each component.
+    ///
+    /// # Errors
+    /// As [`Mesh::new`].
+    pub fn split() -> Result<Mesh> {
+        Ok(Mesh {
+            split: true,
+            ..Mesh::new()?
         })
     }
 
@@ -125,6 +155,7 @@ impl Mesh {
             runs: self.path.join("run"),
             directory,
             listen: "[::1]:0".to_owned(),
+            split: self.split,
             id: String::new(),
             child: None,
         };
@@ -153,6 +184,7 @@ pub struct Node {
     runs: PathBuf,
     log: PathBuf,
     listen: String,
+    split: bool,
     id: String,
     child: Option<Child>,
 }
@@ -212,6 +244,7 @@ impl Node {
         let output = log.try_clone().map_err(at("log"))?;
         let child = self
             .command(&["up", "--listen", &self.listen])
+            .args(self.split.then_some("--split"))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(log)
@@ -244,7 +277,35 @@ impl Node {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+            if self.split {
+                self.wait_for_members();
+            }
         }
+    }
+
+    /// Waits until the processes of the components are gone, which end a moment after the one that watched them: they would
+    /// write into a directory that goes away.
+    fn wait_for_members(&self) {
+        let path = self.directory.join("members");
+        // One that stays is the next start's to complain of.
+        let _ = until("components that end", START, || {
+            let is_free = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            Ok((is_free || !path.exists()).then_some(()))
+        });
+    }
+
+    /// Process ids of its components, by name; of one that is away, 0.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn components(&self) -> Result<BTreeMap<String, u32>> {
+        let status = self.json(&["status"])?;
+        let all = status["components"].as_array().ok_or("no components")?;
+        let pid = |one: &Value| {
+            let pid = one["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+            Some((one["name"].as_str()?.to_owned(), pid?))
+        };
+        Ok(all.iter().filter_map(pid).collect())
     }
 
     /// Waits until it ends by itself; its exit status.

@@ -307,6 +307,14 @@ pub mod method {
         pub const JOIN: u16 = 5;
         /// ForgetRequest: the peer is no member any more.
         pub const FORGET: u16 = 6;
+        /// ConnectedRequest; ConnectedReply: peers that are connected, after a wait for a first one.
+        pub const CONNECTED: u16 = 7;
+        /// HoldersRequest; HoldersReply: those that say they have a block.
+        pub const HOLDERS: u16 = 8;
+        /// FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end.
+        pub const FETCH: u16 = 9;
+        /// ProcessReport of the process that serves this socket.
+        pub const REPORT: u16 = 10;
     }
 
     /// Methods of the state service.
@@ -331,6 +339,20 @@ pub mod method {
         pub const GC: u16 = 9;
         /// FsckRequest; one FsckFinding per event, then a FsckReply.
         pub const FSCK: u16 = 10;
+        /// BlockIds; BlocksHere, in their order.
+        pub const HAS: u16 = 11;
+        /// ReadRequest: blocks as they travel; ReadReply.
+        pub const READ: u16 = 12;
+        /// ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
+        pub const RECEIVE: u16 = 13;
+        /// WantedRequest; WantedReply: blocks of a session to get next.
+        pub const WANTED: u16 = 14;
+        /// AcceptRequest: blocks of a session as they arrived; AcceptReply.
+        pub const ACCEPT: u16 = 15;
+        /// ReceivedRequest: no more comes for a session.
+        pub const RECEIVED: u16 = 16;
+        /// ProcessReport of the process that serves this socket.
+        pub const REPORT: u16 = 17;
     }
 
     /// Methods of the scheduler service.
@@ -339,12 +361,18 @@ pub mod method {
         pub const STATUS: u16 = 1;
         /// GetRequest; Progress events, then a GetReply.
         pub const GET: u16 = 2;
+        /// FetchPartRequest: gets one block, or what a path needs; FetchPartReply.
+        pub const FETCH: u16 = 3;
+        /// ProcessReport of the process that serves this socket.
+        pub const REPORT: u16 = 4;
     }
 
     /// Methods of the consensus service.
     pub mod consensus {
         /// ConsensusStatus.
         pub const STATUS: u16 = 1;
+        /// ProcessReport of the process that serves this socket.
+        pub const REPORT: u16 = 2;
     }
 
     /// Methods of the metrics service.
@@ -478,6 +506,10 @@ pub mod method {
             (super::Service::Transport, 4) => "invite",
             (super::Service::Transport, 5) => "join",
             (super::Service::Transport, 6) => "forget",
+            (super::Service::Transport, 7) => "connected",
+            (super::Service::Transport, 8) => "holders",
+            (super::Service::Transport, 9) => "fetch",
+            (super::Service::Transport, 10) => "report",
             (super::Service::State, 1) => "status",
             (super::Service::State, 2) => "put",
             (super::Service::State, 3) => "list",
@@ -488,9 +520,19 @@ pub mod method {
             (super::Service::State, 8) => "roots",
             (super::Service::State, 9) => "gc",
             (super::Service::State, 10) => "fsck",
+            (super::Service::State, 11) => "has",
+            (super::Service::State, 12) => "read",
+            (super::Service::State, 13) => "receive",
+            (super::Service::State, 14) => "wanted",
+            (super::Service::State, 15) => "accept",
+            (super::Service::State, 16) => "received",
+            (super::Service::State, 17) => "report",
             (super::Service::Scheduler, 1) => "status",
             (super::Service::Scheduler, 2) => "get",
+            (super::Service::Scheduler, 3) => "fetch",
+            (super::Service::Scheduler, 4) => "report",
             (super::Service::Consensus, 1) => "status",
+            (super::Service::Consensus, 2) => "report",
             (super::Service::Metrics, 1) => "status",
             (super::Service::Metrics, 2) => "scrape",
             (super::Service::Ifr, 1) => "stats",
@@ -619,6 +661,42 @@ pub mod method {
             reply: "",
         },
         Description {
+            service: super::Service::Transport,
+            method: 7,
+            name: "connected",
+            text: "ConnectedRequest; ConnectedReply: peers that are connected, after a wait for a first one.",
+            request: "ConnectedRequest",
+            event: "",
+            reply: "ConnectedReply",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 8,
+            name: "holders",
+            text: "HoldersRequest; HoldersReply: those that say they have a block.",
+            request: "HoldersRequest",
+            event: "",
+            reply: "HoldersReply",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 9,
+            name: "fetch",
+            text: "FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end.",
+            request: "FetchRequest",
+            event: "Fetched",
+            reply: "Fetched",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 10,
+            name: "report",
+            text: "ProcessReport of the process that serves this socket.",
+            request: "",
+            event: "",
+            reply: "ProcessReport",
+        },
+        Description {
             service: super::Service::State,
             method: 1,
             name: "status",
@@ -709,6 +787,69 @@ pub mod method {
             reply: "FsckReply",
         },
         Description {
+            service: super::Service::State,
+            method: 11,
+            name: "has",
+            text: "BlockIds; BlocksHere, in their order.",
+            request: "BlockIds",
+            event: "",
+            reply: "BlocksHere",
+        },
+        Description {
+            service: super::Service::State,
+            method: 12,
+            name: "read",
+            text: "ReadRequest: blocks as they travel; ReadReply.",
+            request: "ReadRequest",
+            event: "",
+            reply: "ReadReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 13,
+            name: "receive",
+            text: "ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.",
+            request: "ReceiveRequest",
+            event: "ReceiveEvent",
+            reply: "ReceiveReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 14,
+            name: "wanted",
+            text: "WantedRequest; WantedReply: blocks of a session to get next.",
+            request: "WantedRequest",
+            event: "",
+            reply: "WantedReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 15,
+            name: "accept",
+            text: "AcceptRequest: blocks of a session as they arrived; AcceptReply.",
+            request: "AcceptRequest",
+            event: "",
+            reply: "AcceptReply",
+        },
+        Description {
+            service: super::Service::State,
+            method: 16,
+            name: "received",
+            text: "ReceivedRequest: no more comes for a session.",
+            request: "ReceivedRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::State,
+            method: 17,
+            name: "report",
+            text: "ProcessReport of the process that serves this socket.",
+            request: "",
+            event: "",
+            reply: "ProcessReport",
+        },
+        Description {
             service: super::Service::Scheduler,
             method: 1,
             name: "status",
@@ -727,6 +868,24 @@ pub mod method {
             reply: "GetReply",
         },
         Description {
+            service: super::Service::Scheduler,
+            method: 3,
+            name: "fetch",
+            text: "FetchPartRequest: gets one block, or what a path needs; FetchPartReply.",
+            request: "FetchPartRequest",
+            event: "",
+            reply: "FetchPartReply",
+        },
+        Description {
+            service: super::Service::Scheduler,
+            method: 4,
+            name: "report",
+            text: "ProcessReport of the process that serves this socket.",
+            request: "",
+            event: "",
+            reply: "ProcessReport",
+        },
+        Description {
             service: super::Service::Consensus,
             method: 1,
             name: "status",
@@ -734,6 +893,15 @@ pub mod method {
             request: "",
             event: "",
             reply: "ConsensusStatus",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 2,
+            name: "report",
+            text: "ProcessReport of the process that serves this socket.",
+            request: "",
+            event: "",
+            reply: "ProcessReport",
         },
         Description {
             service: super::Service::Metrics,

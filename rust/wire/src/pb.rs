@@ -169,6 +169,15 @@ pub struct ProviderBytes {
     pub blocks: u64,
     #[prost(string, tag = "4")]
     pub state: ::prost::alloc::string::String,
+    /// how often it stalled, failed or refused
+    #[prost(uint32, tag = "5")]
+    pub failures: u32,
+    /// bytes per second that it showed lately; 0: not known
+    #[prost(uint64, tag = "6")]
+    pub rate: u64,
+    /// it gave wrong bytes or broke the protocol
+    #[prost(bool, tag = "7")]
+    pub dropped: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutRequest {
@@ -450,6 +459,12 @@ pub struct ComponentStatus {
     /// connections ended for a broken rule
     #[prost(uint64, tag = "9")]
     pub violations: u64,
+    /// of the process that it runs in; 0: it does not answer
+    #[prost(uint64, tag = "10")]
+    pub pid: u64,
+    /// of that process
+    #[prost(uint64, tag = "11")]
+    pub started: u64,
 }
 /// The connections to one socket, as the caller holds them.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -481,6 +496,9 @@ pub struct PoolStatus {
     pub retired: u64,
     #[prost(message, repeated, tag = "12")]
     pub breakers: ::prost::alloc::vec::Vec<BreakerStatus>,
+    /// the component whose process holds them; empty: all are one process
+    #[prost(string, tag = "13")]
+    pub holder: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BreakerStatus {
@@ -523,6 +541,308 @@ pub struct NodeStatus {
     pub layers: ::prost::alloc::vec::Vec<LayerStatus>,
     #[prost(message, repeated, tag = "8")]
     pub pools: ::prost::alloc::vec::Vec<PoolStatus>,
+    /// each component is a process of its own; pid is the one that watches them
+    #[prost(bool, tag = "9")]
+    pub split: bool,
+}
+/// The answer is no. It stands in a reply and is no error frame: for the caller's breaker the other side has answered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Refusal {
+    #[prost(int32, tag = "1")]
+    pub status: i32,
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+}
+/// What a component's process has to say of itself; the metrics component adds up what all say.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ProcessReport {
+    #[prost(uint64, tag = "1")]
+    pub pid: u64,
+    #[prost(uint64, tag = "2")]
+    pub started: u64,
+    #[prost(uint64, tag = "3")]
+    pub resident_bytes: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub components: ::prost::alloc::vec::Vec<ComponentStatus>,
+    #[prost(message, repeated, tag = "5")]
+    pub layers: ::prost::alloc::vec::Vec<LayerStatus>,
+    #[prost(message, repeated, tag = "6")]
+    pub pools: ::prost::alloc::vec::Vec<PoolStatus>,
+    #[prost(string, tag = "7")]
+    pub prometheus: ::prost::alloc::string::String,
+}
+/// Ids of blocks are their 32 bytes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlockIds {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BlocksHere {
+    #[prost(bool, repeated, tag = "1")]
+    pub here: ::prost::alloc::vec::Vec<bool>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadRequest {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub ids: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// against which the first of them, alone then, may come as a delta
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub bases: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// bytes of blocks that may be read and compressed for that
+    #[prost(uint64, tag = "3")]
+    pub work: u64,
+    /// verified and uncompressed instead of as they are stored
+    #[prost(bool, tag = "4")]
+    pub raw: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadBlock {
+    #[prost(bool, tag = "1")]
+    pub here: bool,
+    #[prost(uint32, tag = "2")]
+    pub codec: u32,
+    #[prost(uint32, tag = "3")]
+    pub raw_len: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub body: ::prost::bytes::Bytes,
+    #[prost(bool, tag = "5")]
+    pub is_delta: bool,
+    /// of a delta: its place in bases
+    #[prost(uint32, tag = "6")]
+    pub base: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReadReply {
+    /// the first of them, at least one: as many as fit
+    #[prost(message, repeated, tag = "1")]
+    pub blocks: ::prost::alloc::vec::Vec<ReadBlock>,
+    /// what is left
+    #[prost(uint64, tag = "2")]
+    pub work: u64,
+}
+/// A fetch as the store sees it: what is wanted, and what becomes of it. It lives as long as the call that opened it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveRequest {
+    /// a tree, unless a block is named
+    #[prost(string, tag = "1")]
+    pub root: ::prost::alloc::string::String,
+    /// this block alone
+    #[prost(bytes = "vec", tag = "2")]
+    pub block: ::prost::alloc::vec::Vec<u8>,
+    /// only what `path` of the tree needs; else the tree, which is remembered
+    #[prost(bool, tag = "3")]
+    pub in_part: bool,
+    #[prost(bytes = "vec", tag = "4")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// hmr1… of the older tree beside which it is fetched; empty: chosen
+    #[prost(string, tag = "5")]
+    pub base: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub pin: bool,
+    /// empty: into the store only
+    #[prost(bytes = "vec", tag = "7")]
+    pub destination: ::prost::alloc::vec::Vec<u8>,
+    /// ask for so many bytes at most; 0: no such bound
+    #[prost(uint64, tag = "8")]
+    pub budget: u64,
+}
+/// At least one of them is new.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReceiveEvent {
+    /// first of all, unless everything is here: where blocks go from now on
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    #[prost(uint64, tag = "2")]
+    pub known_blocks: u64,
+    #[prost(uint64, tag = "3")]
+    pub known_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub present_blocks: u64,
+    #[prost(uint64, tag = "5")]
+    pub present_bytes: u64,
+    /// of what is written out
+    #[prost(message, optional, tag = "6")]
+    pub progress: ::core::option::Option<Progress>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceiveReply {
+    #[prost(message, optional, tag = "1")]
+    pub refused: ::core::option::Option<Refusal>,
+    #[prost(uint64, tag = "2")]
+    pub known_blocks: u64,
+    #[prost(uint64, tag = "3")]
+    pub known_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub present_blocks: u64,
+    #[prost(uint64, tag = "5")]
+    pub present_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub files: u64,
+    #[prost(uint64, tag = "7")]
+    pub directories: u64,
+    #[prost(uint64, tag = "8")]
+    pub symlinks: u64,
+    #[prost(uint64, tag = "9")]
+    pub content_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WantedRequest {
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    /// accepted since the last look
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub received: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, tag = "3")]
+    pub max: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WantedBlock {
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub raw_len: u32,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub bases: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WantedReply {
+    #[prost(message, optional, tag = "1")]
+    pub refused: ::core::option::Option<Refusal>,
+    #[prost(message, repeated, tag = "2")]
+    pub blocks: ::prost::alloc::vec::Vec<WantedBlock>,
+    /// no more; without it and without blocks: none until one of them is received
+    #[prost(bool, tag = "3")]
+    pub done: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArrivedBlock {
+    #[prost(bytes = "vec", tag = "1")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub codec: u32,
+    #[prost(uint32, tag = "3")]
+    pub raw_len: u32,
+    /// of a delta; else empty
+    #[prost(bytes = "vec", tag = "4")]
+    pub base: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub body: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AcceptRequest {
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub blocks: ::prost::alloc::vec::Vec<ArrivedBlock>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AcceptReply {
+    /// of those that were not taken for a reason of this side
+    #[prost(message, optional, tag = "1")]
+    pub refused: ::core::option::Option<Refusal>,
+    /// of each block: 0 taken, 1 its bytes are others, 2 its base is not here, 3 refused
+    #[prost(uint32, repeated, tag = "2")]
+    pub outcomes: ::prost::alloc::vec::Vec<u32>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReceivedRequest {
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectedRequest {
+    /// any of these; none named: anyone
+    #[prost(string, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// for a first one
+    #[prost(uint64, tag = "2")]
+    pub wait_ns: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Link {
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub rtt_ns: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConnectedReply {
+    #[prost(message, optional, tag = "1")]
+    pub refused: ::core::option::Option<Refusal>,
+    #[prost(message, repeated, tag = "2")]
+    pub links: ::prost::alloc::vec::Vec<Link>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldersRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub block: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HoldersReply {
+    #[prost(string, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchRequest {
+    /// of the state component
+    #[prost(fixed64, tag = "1")]
+    pub session: u64,
+    /// in the order in which to prefer them
+    #[prost(string, repeated, tag = "2")]
+    pub providers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fetched {
+    /// in the reply only
+    #[prost(message, optional, tag = "1")]
+    pub refused: ::core::option::Option<Refusal>,
+    #[prost(uint64, tag = "2")]
+    pub blocks: u64,
+    #[prost(uint64, tag = "3")]
+    pub content_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub wire_bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub asked_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub answered_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub delta_blocks: u64,
+    #[prost(uint64, tag = "8")]
+    pub delta_bytes: u64,
+    #[prost(uint64, tag = "9")]
+    pub delta_content_bytes: u64,
+    #[prost(message, repeated, tag = "10")]
+    pub providers: ::prost::alloc::vec::Vec<ProviderBytes>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchPartRequest {
+    /// this block alone, or
+    #[prost(bytes = "vec", tag = "1")]
+    pub block: ::prost::alloc::vec::Vec<u8>,
+    /// what a path of a tree needs
+    #[prost(string, tag = "2")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<u8>,
+    /// bytes; 0: all of it
+    #[prost(uint64, tag = "4")]
+    pub budget: u64,
+    /// only if a peer is connected now
+    #[prost(bool, tag = "5")]
+    pub at_once: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchPartReply {
+    #[prost(message, optional, tag = "1")]
+    pub refused: ::core::option::Option<Refusal>,
+    #[prost(uint64, tag = "2")]
+    pub content_bytes: u64,
 }
 /// A pool is a memory of its own with its own budget; 0 is always there.
 #[derive(Clone, PartialEq, ::prost::Message)]

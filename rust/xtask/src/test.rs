@@ -22,6 +22,7 @@ const RUNNERS: &[(&str, &str)] = &[
     ("sim", "sim"),
     ("matrix", "test-matrix"),
     ("integration", "test-integration"),
+    ("split", "test-split"),
 ];
 
 /// What a test prints that cannot be made on this machine.

@@ -135,6 +135,14 @@ pub const method = struct {
         pub const join: u16 = 5;
         /// ForgetRequest: the peer is no member any more.
         pub const forget: u16 = 6;
+        /// ConnectedRequest; ConnectedReply: peers that are connected, after a wait for a first one.
+        pub const connected: u16 = 7;
+        /// HoldersRequest; HoldersReply: those that say they have a block.
+        pub const holders: u16 = 8;
+        /// FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end.
+        pub const fetch: u16 = 9;
+        /// ProcessReport of the process that serves this socket.
+        pub const report: u16 = 10;
     };
 
     /// Methods of the state service.
@@ -159,6 +167,20 @@ pub const method = struct {
         pub const gc: u16 = 9;
         /// FsckRequest; one FsckFinding per event, then a FsckReply.
         pub const fsck: u16 = 10;
+        /// BlockIds; BlocksHere, in their order.
+        pub const has: u16 = 11;
+        /// ReadRequest: blocks as they travel; ReadReply.
+        pub const read: u16 = 12;
+        /// ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
+        pub const receive: u16 = 13;
+        /// WantedRequest; WantedReply: blocks of a session to get next.
+        pub const wanted: u16 = 14;
+        /// AcceptRequest: blocks of a session as they arrived; AcceptReply.
+        pub const accept: u16 = 15;
+        /// ReceivedRequest: no more comes for a session.
+        pub const received: u16 = 16;
+        /// ProcessReport of the process that serves this socket.
+        pub const report: u16 = 17;
     };
 
     /// Methods of the scheduler service.
@@ -167,12 +189,18 @@ pub const method = struct {
         pub const status: u16 = 1;
         /// GetRequest; Progress events, then a GetReply.
         pub const get: u16 = 2;
+        /// FetchPartRequest: gets one block, or what a path needs; FetchPartReply.
+        pub const fetch: u16 = 3;
+        /// ProcessReport of the process that serves this socket.
+        pub const report: u16 = 4;
     };
 
     /// Methods of the consensus service.
     pub const consensus = struct {
         /// ConsensusStatus.
         pub const status: u16 = 1;
+        /// ProcessReport of the process that serves this socket.
+        pub const report: u16 = 2;
     };
 
     /// Methods of the metrics service.

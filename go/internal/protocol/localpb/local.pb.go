@@ -916,6 +916,9 @@ type ProviderBytes struct {
 	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Blocks        uint64                 `protobuf:"varint,3,opt,name=blocks,proto3" json:"blocks,omitempty"`
 	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Failures      uint32                 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"` // how often it stalled, failed or refused
+	Rate          uint64                 `protobuf:"varint,6,opt,name=rate,proto3" json:"rate,omitempty"`         // bytes per second that it showed lately; 0: not known
+	Dropped       bool                   `protobuf:"varint,7,opt,name=dropped,proto3" json:"dropped,omitempty"`   // it gave wrong bytes or broke the protocol
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,6 +979,27 @@ func (x *ProviderBytes) GetState() string {
 		return x.State
 	}
 	return ""
+}
+
+func (x *ProviderBytes) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *ProviderBytes) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ProviderBytes) GetDropped() bool {
+	if x != nil {
+		return x.Dropped
+	}
+	return false
 }
 
 type PutRequest struct {
@@ -2426,6 +2450,8 @@ type ComponentStatus struct {
 	Accepted      uint64                 `protobuf:"varint,7,opt,name=accepted,proto3" json:"accepted,omitempty"`     // connections, ever
 	Denied        uint64                 `protobuf:"varint,8,opt,name=denied,proto3" json:"denied,omitempty"`         // another user, too many connections, or no descriptor
 	Violations    uint64                 `protobuf:"varint,9,opt,name=violations,proto3" json:"violations,omitempty"` // connections ended for a broken rule
+	Pid           uint64                 `protobuf:"varint,10,opt,name=pid,proto3" json:"pid,omitempty"`              // of the process that it runs in; 0: it does not answer
+	Started       uint64                 `protobuf:"varint,11,opt,name=started,proto3" json:"started,omitempty"`      // of that process
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2523,6 +2549,20 @@ func (x *ComponentStatus) GetViolations() uint64 {
 	return 0
 }
 
+func (x *ComponentStatus) GetPid() uint64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ComponentStatus) GetStarted() uint64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
 // The connections to one socket, as the caller holds them.
 type PoolStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2538,6 +2578,7 @@ type PoolStatus struct {
 	Failed        uint64                 `protobuf:"varint,10,opt,name=failed,proto3" json:"failed,omitempty"` // connects
 	Retired       uint64                 `protobuf:"varint,11,opt,name=retired,proto3" json:"retired,omitempty"`
 	Breakers      []*BreakerStatus       `protobuf:"bytes,12,rep,name=breakers,proto3" json:"breakers,omitempty"`
+	Holder        string                 `protobuf:"bytes,13,opt,name=holder,proto3" json:"holder,omitempty"` // the component whose process holds them; empty: all are one process
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2654,6 +2695,13 @@ func (x *PoolStatus) GetBreakers() []*BreakerStatus {
 		return x.Breakers
 	}
 	return nil
+}
+
+func (x *PoolStatus) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
 }
 
 type BreakerStatus struct {
@@ -2802,6 +2850,7 @@ type NodeStatus struct {
 	Components    []*ComponentStatus     `protobuf:"bytes,6,rep,name=components,proto3" json:"components,omitempty"`
 	Layers        []*LayerStatus         `protobuf:"bytes,7,rep,name=layers,proto3" json:"layers,omitempty"`
 	Pools         []*PoolStatus          `protobuf:"bytes,8,rep,name=pools,proto3" json:"pools,omitempty"`
+	Split         bool                   `protobuf:"varint,9,opt,name=split,proto3" json:"split,omitempty"` // each component is a process of its own; pid is the one that watches them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2892,6 +2941,1706 @@ func (x *NodeStatus) GetPools() []*PoolStatus {
 	return nil
 }
 
+func (x *NodeStatus) GetSplit() bool {
+	if x != nil {
+		return x.Split
+	}
+	return false
+}
+
+// The answer is no. It stands in a reply and is no error frame: for the caller's breaker the other side has answered.
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        int32                  `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_local_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Refusal) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Refusal) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// What a component's process has to say of itself; the metrics component adds up what all say.
+type ProcessReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           uint64                 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
+	Started       uint64                 `protobuf:"varint,2,opt,name=started,proto3" json:"started,omitempty"`
+	ResidentBytes uint64                 `protobuf:"varint,3,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	Components    []*ComponentStatus     `protobuf:"bytes,4,rep,name=components,proto3" json:"components,omitempty"`
+	Layers        []*LayerStatus         `protobuf:"bytes,5,rep,name=layers,proto3" json:"layers,omitempty"`
+	Pools         []*PoolStatus          `protobuf:"bytes,6,rep,name=pools,proto3" json:"pools,omitempty"`
+	Prometheus    string                 `protobuf:"bytes,7,opt,name=prometheus,proto3" json:"prometheus,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessReport) Reset() {
+	*x = ProcessReport{}
+	mi := &file_local_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessReport) ProtoMessage() {}
+
+func (x *ProcessReport) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessReport.ProtoReflect.Descriptor instead.
+func (*ProcessReport) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *ProcessReport) GetPid() uint64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ProcessReport) GetStarted() uint64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
+func (x *ProcessReport) GetResidentBytes() uint64 {
+	if x != nil {
+		return x.ResidentBytes
+	}
+	return 0
+}
+
+func (x *ProcessReport) GetComponents() []*ComponentStatus {
+	if x != nil {
+		return x.Components
+	}
+	return nil
+}
+
+func (x *ProcessReport) GetLayers() []*LayerStatus {
+	if x != nil {
+		return x.Layers
+	}
+	return nil
+}
+
+func (x *ProcessReport) GetPools() []*PoolStatus {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *ProcessReport) GetPrometheus() string {
+	if x != nil {
+		return x.Prometheus
+	}
+	return ""
+}
+
+// Ids of blocks are their 32 bytes.
+type BlockIds struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           [][]byte               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockIds) Reset() {
+	*x = BlockIds{}
+	mi := &file_local_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockIds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockIds) ProtoMessage() {}
+
+func (x *BlockIds) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockIds.ProtoReflect.Descriptor instead.
+func (*BlockIds) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *BlockIds) GetIds() [][]byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type BlocksHere struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Here          []bool                 `protobuf:"varint,1,rep,packed,name=here,proto3" json:"here,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlocksHere) Reset() {
+	*x = BlocksHere{}
+	mi := &file_local_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlocksHere) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlocksHere) ProtoMessage() {}
+
+func (x *BlocksHere) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlocksHere.ProtoReflect.Descriptor instead.
+func (*BlocksHere) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *BlocksHere) GetHere() []bool {
+	if x != nil {
+		return x.Here
+	}
+	return nil
+}
+
+type ReadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           [][]byte               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	Bases         [][]byte               `protobuf:"bytes,2,rep,name=bases,proto3" json:"bases,omitempty"` // against which the first of them, alone then, may come as a delta
+	Work          uint64                 `protobuf:"varint,3,opt,name=work,proto3" json:"work,omitempty"`  // bytes of blocks that may be read and compressed for that
+	Raw           bool                   `protobuf:"varint,4,opt,name=raw,proto3" json:"raw,omitempty"`    // verified and uncompressed instead of as they are stored
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadRequest) Reset() {
+	*x = ReadRequest{}
+	mi := &file_local_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadRequest) ProtoMessage() {}
+
+func (x *ReadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
+func (*ReadRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ReadRequest) GetIds() [][]byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *ReadRequest) GetBases() [][]byte {
+	if x != nil {
+		return x.Bases
+	}
+	return nil
+}
+
+func (x *ReadRequest) GetWork() uint64 {
+	if x != nil {
+		return x.Work
+	}
+	return 0
+}
+
+func (x *ReadRequest) GetRaw() bool {
+	if x != nil {
+		return x.Raw
+	}
+	return false
+}
+
+type ReadBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Here          bool                   `protobuf:"varint,1,opt,name=here,proto3" json:"here,omitempty"`
+	Codec         uint32                 `protobuf:"varint,2,opt,name=codec,proto3" json:"codec,omitempty"`
+	RawLen        uint32                 `protobuf:"varint,3,opt,name=raw_len,json=rawLen,proto3" json:"raw_len,omitempty"`
+	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	IsDelta       bool                   `protobuf:"varint,5,opt,name=is_delta,json=isDelta,proto3" json:"is_delta,omitempty"`
+	Base          uint32                 `protobuf:"varint,6,opt,name=base,proto3" json:"base,omitempty"` // of a delta: its place in bases
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadBlock) Reset() {
+	*x = ReadBlock{}
+	mi := &file_local_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadBlock) ProtoMessage() {}
+
+func (x *ReadBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadBlock.ProtoReflect.Descriptor instead.
+func (*ReadBlock) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ReadBlock) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
+}
+
+func (x *ReadBlock) GetCodec() uint32 {
+	if x != nil {
+		return x.Codec
+	}
+	return 0
+}
+
+func (x *ReadBlock) GetRawLen() uint32 {
+	if x != nil {
+		return x.RawLen
+	}
+	return 0
+}
+
+func (x *ReadBlock) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *ReadBlock) GetIsDelta() bool {
+	if x != nil {
+		return x.IsDelta
+	}
+	return false
+}
+
+func (x *ReadBlock) GetBase() uint32 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
+}
+
+type ReadReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blocks        []*ReadBlock           `protobuf:"bytes,1,rep,name=blocks,proto3" json:"blocks,omitempty"` // the first of them, at least one: as many as fit
+	Work          uint64                 `protobuf:"varint,2,opt,name=work,proto3" json:"work,omitempty"`    // what is left
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadReply) Reset() {
+	*x = ReadReply{}
+	mi := &file_local_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadReply) ProtoMessage() {}
+
+func (x *ReadReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadReply.ProtoReflect.Descriptor instead.
+func (*ReadReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ReadReply) GetBlocks() []*ReadBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *ReadReply) GetWork() uint64 {
+	if x != nil {
+		return x.Work
+	}
+	return 0
+}
+
+// A fetch as the store sees it: what is wanted, and what becomes of it. It lives as long as the call that opened it.
+type ReceiveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`                    // a tree, unless a block is named
+	Block         []byte                 `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"`                  // this block alone
+	InPart        bool                   `protobuf:"varint,3,opt,name=in_part,json=inPart,proto3" json:"in_part,omitempty"` // only what `path` of the tree needs; else the tree, which is remembered
+	Path          []byte                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`
+	Base          string                 `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"` // hmr1… of the older tree beside which it is fetched; empty: chosen
+	Pin           bool                   `protobuf:"varint,6,opt,name=pin,proto3" json:"pin,omitempty"`
+	Destination   []byte                 `protobuf:"bytes,7,opt,name=destination,proto3" json:"destination,omitempty"` // empty: into the store only
+	Budget        uint64                 `protobuf:"varint,8,opt,name=budget,proto3" json:"budget,omitempty"`          // ask for so many bytes at most; 0: no such bound
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveRequest) Reset() {
+	*x = ReceiveRequest{}
+	mi := &file_local_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveRequest) ProtoMessage() {}
+
+func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
+func (*ReceiveRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ReceiveRequest) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *ReceiveRequest) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *ReceiveRequest) GetInPart() bool {
+	if x != nil {
+		return x.InPart
+	}
+	return false
+}
+
+func (x *ReceiveRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *ReceiveRequest) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
+}
+
+func (x *ReceiveRequest) GetPin() bool {
+	if x != nil {
+		return x.Pin
+	}
+	return false
+}
+
+func (x *ReceiveRequest) GetDestination() []byte {
+	if x != nil {
+		return x.Destination
+	}
+	return nil
+}
+
+func (x *ReceiveRequest) GetBudget() uint64 {
+	if x != nil {
+		return x.Budget
+	}
+	return 0
+}
+
+// At least one of them is new.
+type ReceiveEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"` // first of all, unless everything is here: where blocks go from now on
+	KnownBlocks   uint64                 `protobuf:"varint,2,opt,name=known_blocks,json=knownBlocks,proto3" json:"known_blocks,omitempty"`
+	KnownBytes    uint64                 `protobuf:"varint,3,opt,name=known_bytes,json=knownBytes,proto3" json:"known_bytes,omitempty"`
+	PresentBlocks uint64                 `protobuf:"varint,4,opt,name=present_blocks,json=presentBlocks,proto3" json:"present_blocks,omitempty"`
+	PresentBytes  uint64                 `protobuf:"varint,5,opt,name=present_bytes,json=presentBytes,proto3" json:"present_bytes,omitempty"`
+	Progress      *Progress              `protobuf:"bytes,6,opt,name=progress,proto3" json:"progress,omitempty"` // of what is written out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveEvent) Reset() {
+	*x = ReceiveEvent{}
+	mi := &file_local_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveEvent) ProtoMessage() {}
+
+func (x *ReceiveEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveEvent.ProtoReflect.Descriptor instead.
+func (*ReceiveEvent) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *ReceiveEvent) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ReceiveEvent) GetKnownBlocks() uint64 {
+	if x != nil {
+		return x.KnownBlocks
+	}
+	return 0
+}
+
+func (x *ReceiveEvent) GetKnownBytes() uint64 {
+	if x != nil {
+		return x.KnownBytes
+	}
+	return 0
+}
+
+func (x *ReceiveEvent) GetPresentBlocks() uint64 {
+	if x != nil {
+		return x.PresentBlocks
+	}
+	return 0
+}
+
+func (x *ReceiveEvent) GetPresentBytes() uint64 {
+	if x != nil {
+		return x.PresentBytes
+	}
+	return 0
+}
+
+func (x *ReceiveEvent) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
+type ReceiveReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       *Refusal               `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	KnownBlocks   uint64                 `protobuf:"varint,2,opt,name=known_blocks,json=knownBlocks,proto3" json:"known_blocks,omitempty"`
+	KnownBytes    uint64                 `protobuf:"varint,3,opt,name=known_bytes,json=knownBytes,proto3" json:"known_bytes,omitempty"`
+	PresentBlocks uint64                 `protobuf:"varint,4,opt,name=present_blocks,json=presentBlocks,proto3" json:"present_blocks,omitempty"`
+	PresentBytes  uint64                 `protobuf:"varint,5,opt,name=present_bytes,json=presentBytes,proto3" json:"present_bytes,omitempty"`
+	Files         uint64                 `protobuf:"varint,6,opt,name=files,proto3" json:"files,omitempty"`
+	Directories   uint64                 `protobuf:"varint,7,opt,name=directories,proto3" json:"directories,omitempty"`
+	Symlinks      uint64                 `protobuf:"varint,8,opt,name=symlinks,proto3" json:"symlinks,omitempty"`
+	ContentBytes  uint64                 `protobuf:"varint,9,opt,name=content_bytes,json=contentBytes,proto3" json:"content_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceiveReply) Reset() {
+	*x = ReceiveReply{}
+	mi := &file_local_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceiveReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceiveReply) ProtoMessage() {}
+
+func (x *ReceiveReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceiveReply.ProtoReflect.Descriptor instead.
+func (*ReceiveReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ReceiveReply) GetRefused() *Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *ReceiveReply) GetKnownBlocks() uint64 {
+	if x != nil {
+		return x.KnownBlocks
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetKnownBytes() uint64 {
+	if x != nil {
+		return x.KnownBytes
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetPresentBlocks() uint64 {
+	if x != nil {
+		return x.PresentBlocks
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetPresentBytes() uint64 {
+	if x != nil {
+		return x.PresentBytes
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetFiles() uint64 {
+	if x != nil {
+		return x.Files
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetDirectories() uint64 {
+	if x != nil {
+		return x.Directories
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetSymlinks() uint64 {
+	if x != nil {
+		return x.Symlinks
+	}
+	return 0
+}
+
+func (x *ReceiveReply) GetContentBytes() uint64 {
+	if x != nil {
+		return x.ContentBytes
+	}
+	return 0
+}
+
+type WantedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"`
+	Received      [][]byte               `protobuf:"bytes,2,rep,name=received,proto3" json:"received,omitempty"` // accepted since the last look
+	Max           uint32                 `protobuf:"varint,3,opt,name=max,proto3" json:"max,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WantedRequest) Reset() {
+	*x = WantedRequest{}
+	mi := &file_local_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WantedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WantedRequest) ProtoMessage() {}
+
+func (x *WantedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WantedRequest.ProtoReflect.Descriptor instead.
+func (*WantedRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *WantedRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *WantedRequest) GetReceived() [][]byte {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *WantedRequest) GetMax() uint32 {
+	if x != nil {
+		return x.Max
+	}
+	return 0
+}
+
+type WantedBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	RawLen        uint32                 `protobuf:"varint,2,opt,name=raw_len,json=rawLen,proto3" json:"raw_len,omitempty"`
+	Bases         [][]byte               `protobuf:"bytes,3,rep,name=bases,proto3" json:"bases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WantedBlock) Reset() {
+	*x = WantedBlock{}
+	mi := &file_local_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WantedBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WantedBlock) ProtoMessage() {}
+
+func (x *WantedBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WantedBlock.ProtoReflect.Descriptor instead.
+func (*WantedBlock) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *WantedBlock) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *WantedBlock) GetRawLen() uint32 {
+	if x != nil {
+		return x.RawLen
+	}
+	return 0
+}
+
+func (x *WantedBlock) GetBases() [][]byte {
+	if x != nil {
+		return x.Bases
+	}
+	return nil
+}
+
+type WantedReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       *Refusal               `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	Blocks        []*WantedBlock         `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"` // no more; without it and without blocks: none until one of them is received
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WantedReply) Reset() {
+	*x = WantedReply{}
+	mi := &file_local_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WantedReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WantedReply) ProtoMessage() {}
+
+func (x *WantedReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WantedReply.ProtoReflect.Descriptor instead.
+func (*WantedReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *WantedReply) GetRefused() *Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *WantedReply) GetBlocks() []*WantedBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *WantedReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+type ArrivedBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Codec         uint32                 `protobuf:"varint,2,opt,name=codec,proto3" json:"codec,omitempty"`
+	RawLen        uint32                 `protobuf:"varint,3,opt,name=raw_len,json=rawLen,proto3" json:"raw_len,omitempty"`
+	Base          []byte                 `protobuf:"bytes,4,opt,name=base,proto3" json:"base,omitempty"` // of a delta; else empty
+	Body          []byte                 `protobuf:"bytes,5,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArrivedBlock) Reset() {
+	*x = ArrivedBlock{}
+	mi := &file_local_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArrivedBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArrivedBlock) ProtoMessage() {}
+
+func (x *ArrivedBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArrivedBlock.ProtoReflect.Descriptor instead.
+func (*ArrivedBlock) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *ArrivedBlock) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ArrivedBlock) GetCodec() uint32 {
+	if x != nil {
+		return x.Codec
+	}
+	return 0
+}
+
+func (x *ArrivedBlock) GetRawLen() uint32 {
+	if x != nil {
+		return x.RawLen
+	}
+	return 0
+}
+
+func (x *ArrivedBlock) GetBase() []byte {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *ArrivedBlock) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type AcceptRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"`
+	Blocks        []*ArrivedBlock        `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptRequest) Reset() {
+	*x = AcceptRequest{}
+	mi := &file_local_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptRequest) ProtoMessage() {}
+
+func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
+func (*AcceptRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *AcceptRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *AcceptRequest) GetBlocks() []*ArrivedBlock {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+type AcceptReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       *Refusal               `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`           // of those that were not taken for a reason of this side
+	Outcomes      []uint32               `protobuf:"varint,2,rep,packed,name=outcomes,proto3" json:"outcomes,omitempty"` // of each block: 0 taken, 1 its bytes are others, 2 its base is not here, 3 refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptReply) Reset() {
+	*x = AcceptReply{}
+	mi := &file_local_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptReply) ProtoMessage() {}
+
+func (x *AcceptReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptReply.ProtoReflect.Descriptor instead.
+func (*AcceptReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AcceptReply) GetRefused() *Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *AcceptReply) GetOutcomes() []uint32 {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+type ReceivedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"`
+	Complete      bool                   `protobuf:"varint,2,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReceivedRequest) Reset() {
+	*x = ReceivedRequest{}
+	mi := &file_local_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReceivedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReceivedRequest) ProtoMessage() {}
+
+func (x *ReceivedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReceivedRequest.ProtoReflect.Descriptor instead.
+func (*ReceivedRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *ReceivedRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *ReceivedRequest) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+type ConnectedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`                  // any of these; none named: anyone
+	WaitNs        uint64                 `protobuf:"varint,2,opt,name=wait_ns,json=waitNs,proto3" json:"wait_ns,omitempty"` // for a first one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectedRequest) Reset() {
+	*x = ConnectedRequest{}
+	mi := &file_local_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectedRequest) ProtoMessage() {}
+
+func (x *ConnectedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectedRequest.ProtoReflect.Descriptor instead.
+func (*ConnectedRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ConnectedRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ConnectedRequest) GetWaitNs() uint64 {
+	if x != nil {
+		return x.WaitNs
+	}
+	return 0
+}
+
+type Link struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	RttNs         uint64                 `protobuf:"varint,2,opt,name=rtt_ns,json=rttNs,proto3" json:"rtt_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_local_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *Link) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Link) GetRttNs() uint64 {
+	if x != nil {
+		return x.RttNs
+	}
+	return 0
+}
+
+type ConnectedReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       *Refusal               `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	Links         []*Link                `protobuf:"bytes,2,rep,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectedReply) Reset() {
+	*x = ConnectedReply{}
+	mi := &file_local_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectedReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectedReply) ProtoMessage() {}
+
+func (x *ConnectedReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectedReply.ProtoReflect.Descriptor instead.
+func (*ConnectedReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ConnectedReply) GetRefused() *Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *ConnectedReply) GetLinks() []*Link {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+type HoldersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Block         []byte                 `protobuf:"bytes,2,opt,name=block,proto3" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldersRequest) Reset() {
+	*x = HoldersRequest{}
+	mi := &file_local_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldersRequest) ProtoMessage() {}
+
+func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldersRequest.ProtoReflect.Descriptor instead.
+func (*HoldersRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *HoldersRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *HoldersRequest) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+type HoldersReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldersReply) Reset() {
+	*x = HoldersReply{}
+	mi := &file_local_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldersReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldersReply) ProtoMessage() {}
+
+func (x *HoldersReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldersReply.ProtoReflect.Descriptor instead.
+func (*HoldersReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *HoldersReply) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type FetchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       uint64                 `protobuf:"fixed64,1,opt,name=session,proto3" json:"session,omitempty"`   // of the state component
+	Providers     []string               `protobuf:"bytes,2,rep,name=providers,proto3" json:"providers,omitempty"` // in the order in which to prefer them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_local_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *FetchRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetProviders() []string {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
+type Fetched struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Refused           *Refusal               `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"` // in the reply only
+	Blocks            uint64                 `protobuf:"varint,2,opt,name=blocks,proto3" json:"blocks,omitempty"`
+	ContentBytes      uint64                 `protobuf:"varint,3,opt,name=content_bytes,json=contentBytes,proto3" json:"content_bytes,omitempty"`
+	WireBytes         uint64                 `protobuf:"varint,4,opt,name=wire_bytes,json=wireBytes,proto3" json:"wire_bytes,omitempty"`
+	AskedBytes        uint64                 `protobuf:"varint,5,opt,name=asked_bytes,json=askedBytes,proto3" json:"asked_bytes,omitempty"`
+	AnsweredBytes     uint64                 `protobuf:"varint,6,opt,name=answered_bytes,json=answeredBytes,proto3" json:"answered_bytes,omitempty"`
+	DeltaBlocks       uint64                 `protobuf:"varint,7,opt,name=delta_blocks,json=deltaBlocks,proto3" json:"delta_blocks,omitempty"`
+	DeltaBytes        uint64                 `protobuf:"varint,8,opt,name=delta_bytes,json=deltaBytes,proto3" json:"delta_bytes,omitempty"`
+	DeltaContentBytes uint64                 `protobuf:"varint,9,opt,name=delta_content_bytes,json=deltaContentBytes,proto3" json:"delta_content_bytes,omitempty"`
+	Providers         []*ProviderBytes       `protobuf:"bytes,10,rep,name=providers,proto3" json:"providers,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Fetched) Reset() {
+	*x = Fetched{}
+	mi := &file_local_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fetched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fetched) ProtoMessage() {}
+
+func (x *Fetched) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
+func (*Fetched) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *Fetched) GetRefused() *Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *Fetched) GetBlocks() uint64 {
+	if x != nil {
+		return x.Blocks
+	}
+	return 0
+}
+
+func (x *Fetched) GetContentBytes() uint64 {
+	if x != nil {
+		return x.ContentBytes
+	}
+	return 0
+}
+
+func (x *Fetched) GetWireBytes() uint64 {
+	if x != nil {
+		return x.WireBytes
+	}
+	return 0
+}
+
+func (x *Fetched) GetAskedBytes() uint64 {
+	if x != nil {
+		return x.AskedBytes
+	}
+	return 0
+}
+
+func (x *Fetched) GetAnsweredBytes() uint64 {
+	if x != nil {
+		return x.AnsweredBytes
+	}
+	return 0
+}
+
+func (x *Fetched) GetDeltaBlocks() uint64 {
+	if x != nil {
+		return x.DeltaBlocks
+	}
+	return 0
+}
+
+func (x *Fetched) GetDeltaBytes() uint64 {
+	if x != nil {
+		return x.DeltaBytes
+	}
+	return 0
+}
+
+func (x *Fetched) GetDeltaContentBytes() uint64 {
+	if x != nil {
+		return x.DeltaContentBytes
+	}
+	return 0
+}
+
+func (x *Fetched) GetProviders() []*ProviderBytes {
+	if x != nil {
+		return x.Providers
+	}
+	return nil
+}
+
+type FetchPartRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Block         []byte                 `protobuf:"bytes,1,opt,name=block,proto3" json:"block,omitempty"` // this block alone, or
+	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`   // what a path of a tree needs
+	Path          []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	Budget        uint64                 `protobuf:"varint,4,opt,name=budget,proto3" json:"budget,omitempty"`               // bytes; 0: all of it
+	AtOnce        bool                   `protobuf:"varint,5,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"` // only if a peer is connected now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchPartRequest) Reset() {
+	*x = FetchPartRequest{}
+	mi := &file_local_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchPartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchPartRequest) ProtoMessage() {}
+
+func (x *FetchPartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchPartRequest.ProtoReflect.Descriptor instead.
+func (*FetchPartRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *FetchPartRequest) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *FetchPartRequest) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *FetchPartRequest) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *FetchPartRequest) GetBudget() uint64 {
+	if x != nil {
+		return x.Budget
+	}
+	return 0
+}
+
+func (x *FetchPartRequest) GetAtOnce() bool {
+	if x != nil {
+		return x.AtOnce
+	}
+	return false
+}
+
+type FetchPartReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Refused       *Refusal               `protobuf:"bytes,1,opt,name=refused,proto3" json:"refused,omitempty"`
+	ContentBytes  uint64                 `protobuf:"varint,2,opt,name=content_bytes,json=contentBytes,proto3" json:"content_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchPartReply) Reset() {
+	*x = FetchPartReply{}
+	mi := &file_local_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchPartReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchPartReply) ProtoMessage() {}
+
+func (x *FetchPartReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchPartReply.ProtoReflect.Descriptor instead.
+func (*FetchPartReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *FetchPartReply) GetRefused() *Refusal {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+func (x *FetchPartReply) GetContentBytes() uint64 {
+	if x != nil {
+		return x.ContentBytes
+	}
+	return 0
+}
+
 // A pool is a memory of its own with its own budget; 0 is always there.
 type AlmEdge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2908,7 +4657,7 @@ type AlmEdge struct {
 
 func (x *AlmEdge) Reset() {
 	*x = AlmEdge{}
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2920,7 +4669,7 @@ func (x *AlmEdge) String() string {
 func (*AlmEdge) ProtoMessage() {}
 
 func (x *AlmEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2933,7 +4682,7 @@ func (x *AlmEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdge.ProtoReflect.Descriptor instead.
 func (*AlmEdge) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{40}
+	return file_local_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *AlmEdge) GetFrom() []byte {
@@ -2995,7 +4744,7 @@ type AlmEdges struct {
 
 func (x *AlmEdges) Reset() {
 	*x = AlmEdges{}
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +4756,7 @@ func (x *AlmEdges) String() string {
 func (*AlmEdges) ProtoMessage() {}
 
 func (x *AlmEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +4769,7 @@ func (x *AlmEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdges.ProtoReflect.Descriptor instead.
 func (*AlmEdges) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{41}
+	return file_local_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *AlmEdges) GetEdges() []*AlmEdge {
@@ -3048,7 +4797,7 @@ type AlmFilter struct {
 
 func (x *AlmFilter) Reset() {
 	*x = AlmFilter{}
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3060,7 +4809,7 @@ func (x *AlmFilter) String() string {
 func (*AlmFilter) ProtoMessage() {}
 
 func (x *AlmFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3073,7 +4822,7 @@ func (x *AlmFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmFilter.ProtoReflect.Descriptor instead.
 func (*AlmFilter) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{42}
+	return file_local_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *AlmFilter) GetKinds() []uint32 {
@@ -3102,7 +4851,7 @@ type AlmNeighboursRequest struct {
 
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +4863,7 @@ func (x *AlmNeighboursRequest) String() string {
 func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +4876,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{43}
+	return file_local_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -3172,7 +4921,7 @@ type AlmPathRequest struct {
 
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +4933,7 @@ func (x *AlmPathRequest) String() string {
 func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +4946,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{44}
+	return file_local_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -3254,7 +5003,7 @@ type AlmPath struct {
 
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +5015,7 @@ func (x *AlmPath) String() string {
 func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +5028,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{45}
+	return file_local_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -3319,7 +5068,7 @@ type AlmPaths struct {
 
 func (x *AlmPaths) Reset() {
 	*x = AlmPaths{}
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3331,7 +5080,7 @@ func (x *AlmPaths) String() string {
 func (*AlmPaths) ProtoMessage() {}
 
 func (x *AlmPaths) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3344,7 +5093,7 @@ func (x *AlmPaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPaths.ProtoReflect.Descriptor instead.
 func (*AlmPaths) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{46}
+	return file_local_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *AlmPaths) GetPaths() []*AlmPath {
@@ -3365,7 +5114,7 @@ type AlmRankRequest struct {
 
 func (x *AlmRankRequest) Reset() {
 	*x = AlmRankRequest{}
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +5126,7 @@ func (x *AlmRankRequest) String() string {
 func (*AlmRankRequest) ProtoMessage() {}
 
 func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +5139,7 @@ func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRankRequest.ProtoReflect.Descriptor instead.
 func (*AlmRankRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{47}
+	return file_local_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *AlmRankRequest) GetFrom() []byte {
@@ -3425,7 +5174,7 @@ type AlmRanked struct {
 
 func (x *AlmRanked) Reset() {
 	*x = AlmRanked{}
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3437,7 +5186,7 @@ func (x *AlmRanked) String() string {
 func (*AlmRanked) ProtoMessage() {}
 
 func (x *AlmRanked) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3450,7 +5199,7 @@ func (x *AlmRanked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanked.ProtoReflect.Descriptor instead.
 func (*AlmRanked) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{48}
+	return file_local_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *AlmRanked) GetNode() []byte {
@@ -3483,7 +5232,7 @@ type AlmRanking struct {
 
 func (x *AlmRanking) Reset() {
 	*x = AlmRanking{}
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3495,7 +5244,7 @@ func (x *AlmRanking) String() string {
 func (*AlmRanking) ProtoMessage() {}
 
 func (x *AlmRanking) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3508,7 +5257,7 @@ func (x *AlmRanking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanking.ProtoReflect.Descriptor instead.
 func (*AlmRanking) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{49}
+	return file_local_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *AlmRanking) GetRanked() []*AlmRanked {
@@ -3534,7 +5283,7 @@ type AlmAssociatesRequest struct {
 
 func (x *AlmAssociatesRequest) Reset() {
 	*x = AlmAssociatesRequest{}
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3546,7 +5295,7 @@ func (x *AlmAssociatesRequest) String() string {
 func (*AlmAssociatesRequest) ProtoMessage() {}
 
 func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3559,7 +5308,7 @@ func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociatesRequest.ProtoReflect.Descriptor instead.
 func (*AlmAssociatesRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{50}
+	return file_local_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *AlmAssociatesRequest) GetNode() []byte {
@@ -3628,7 +5377,7 @@ type AlmAssociate struct {
 
 func (x *AlmAssociate) Reset() {
 	*x = AlmAssociate{}
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3640,7 +5389,7 @@ func (x *AlmAssociate) String() string {
 func (*AlmAssociate) ProtoMessage() {}
 
 func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3653,7 +5402,7 @@ func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociate.ProtoReflect.Descriptor instead.
 func (*AlmAssociate) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{51}
+	return file_local_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AlmAssociate) GetNode() []byte {
@@ -3682,7 +5431,7 @@ type AlmAssociates struct {
 
 func (x *AlmAssociates) Reset() {
 	*x = AlmAssociates{}
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3694,7 +5443,7 @@ func (x *AlmAssociates) String() string {
 func (*AlmAssociates) ProtoMessage() {}
 
 func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3707,7 +5456,7 @@ func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociates.ProtoReflect.Descriptor instead.
 func (*AlmAssociates) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{52}
+	return file_local_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *AlmAssociates) GetList() []*AlmAssociate {
@@ -3748,7 +5497,7 @@ type AlmGroup struct {
 
 func (x *AlmGroup) Reset() {
 	*x = AlmGroup{}
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3760,7 +5509,7 @@ func (x *AlmGroup) String() string {
 func (*AlmGroup) ProtoMessage() {}
 
 func (x *AlmGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3773,7 +5522,7 @@ func (x *AlmGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmGroup.ProtoReflect.Descriptor instead.
 func (*AlmGroup) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{53}
+	return file_local_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *AlmGroup) GetKeys() [][]byte {
@@ -3801,7 +5550,7 @@ type AlmPredictRequest struct {
 
 func (x *AlmPredictRequest) Reset() {
 	*x = AlmPredictRequest{}
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3813,7 +5562,7 @@ func (x *AlmPredictRequest) String() string {
 func (*AlmPredictRequest) ProtoMessage() {}
 
 func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3826,7 +5575,7 @@ func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictRequest.ProtoReflect.Descriptor instead.
 func (*AlmPredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{54}
+	return file_local_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AlmPredictRequest) GetKey() []byte {
@@ -3861,7 +5610,7 @@ type AlmPrediction struct {
 
 func (x *AlmPrediction) Reset() {
 	*x = AlmPrediction{}
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +5622,7 @@ func (x *AlmPrediction) String() string {
 func (*AlmPrediction) ProtoMessage() {}
 
 func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +5635,7 @@ func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPrediction.ProtoReflect.Descriptor instead.
 func (*AlmPrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{55}
+	return file_local_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *AlmPrediction) GetKey() []byte {
@@ -3919,7 +5668,7 @@ type AlmPredictions struct {
 
 func (x *AlmPredictions) Reset() {
 	*x = AlmPredictions{}
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3931,7 +5680,7 @@ func (x *AlmPredictions) String() string {
 func (*AlmPredictions) ProtoMessage() {}
 
 func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3944,7 +5693,7 @@ func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictions.ProtoReflect.Descriptor instead.
 func (*AlmPredictions) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{56}
+	return file_local_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *AlmPredictions) GetList() []*AlmPrediction {
@@ -3966,7 +5715,7 @@ type AlmPool struct {
 
 func (x *AlmPool) Reset() {
 	*x = AlmPool{}
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3978,7 +5727,7 @@ func (x *AlmPool) String() string {
 func (*AlmPool) ProtoMessage() {}
 
 func (x *AlmPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3991,7 +5740,7 @@ func (x *AlmPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPool.ProtoReflect.Descriptor instead.
 func (*AlmPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{57}
+	return file_local_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *AlmPool) GetPoolId() uint64 {
@@ -4031,7 +5780,7 @@ type AlmPools struct {
 
 func (x *AlmPools) Reset() {
 	*x = AlmPools{}
-	mi := &file_local_proto_msgTypes[58]
+	mi := &file_local_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4043,7 +5792,7 @@ func (x *AlmPools) String() string {
 func (*AlmPools) ProtoMessage() {}
 
 func (x *AlmPools) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[58]
+	mi := &file_local_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4056,7 +5805,7 @@ func (x *AlmPools) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPools.ProtoReflect.Descriptor instead.
 func (*AlmPools) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{58}
+	return file_local_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *AlmPools) GetPools() []*AlmPool {
@@ -4087,7 +5836,7 @@ type AlmStats struct {
 
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
-	mi := &file_local_proto_msgTypes[59]
+	mi := &file_local_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4099,7 +5848,7 @@ func (x *AlmStats) String() string {
 func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[59]
+	mi := &file_local_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4112,7 +5861,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{59}
+	return file_local_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -4218,7 +5967,7 @@ type DsrInsertRequest struct {
 
 func (x *DsrInsertRequest) Reset() {
 	*x = DsrInsertRequest{}
-	mi := &file_local_proto_msgTypes[60]
+	mi := &file_local_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4230,7 +5979,7 @@ func (x *DsrInsertRequest) String() string {
 func (*DsrInsertRequest) ProtoMessage() {}
 
 func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[60]
+	mi := &file_local_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4243,7 +5992,7 @@ func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrInsertRequest.ProtoReflect.Descriptor instead.
 func (*DsrInsertRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{60}
+	return file_local_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DsrInsertRequest) GetPoolId() uint64 {
@@ -4277,7 +6026,7 @@ type DsrInsertReply struct {
 
 func (x *DsrInsertReply) Reset() {
 	*x = DsrInsertReply{}
-	mi := &file_local_proto_msgTypes[61]
+	mi := &file_local_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4289,7 +6038,7 @@ func (x *DsrInsertReply) String() string {
 func (*DsrInsertReply) ProtoMessage() {}
 
 func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[61]
+	mi := &file_local_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4302,7 +6051,7 @@ func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrInsertReply.ProtoReflect.Descriptor instead.
 func (*DsrInsertReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{61}
+	return file_local_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DsrInsertReply) GetReplaced() bool {
@@ -4329,7 +6078,7 @@ type DsrRemoveRequest struct {
 
 func (x *DsrRemoveRequest) Reset() {
 	*x = DsrRemoveRequest{}
-	mi := &file_local_proto_msgTypes[62]
+	mi := &file_local_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +6090,7 @@ func (x *DsrRemoveRequest) String() string {
 func (*DsrRemoveRequest) ProtoMessage() {}
 
 func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[62]
+	mi := &file_local_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +6103,7 @@ func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrRemoveRequest.ProtoReflect.Descriptor instead.
 func (*DsrRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{62}
+	return file_local_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DsrRemoveRequest) GetPoolId() uint64 {
@@ -4384,7 +6133,7 @@ type DsrSimilarRequest struct {
 
 func (x *DsrSimilarRequest) Reset() {
 	*x = DsrSimilarRequest{}
-	mi := &file_local_proto_msgTypes[63]
+	mi := &file_local_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4396,7 +6145,7 @@ func (x *DsrSimilarRequest) String() string {
 func (*DsrSimilarRequest) ProtoMessage() {}
 
 func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[63]
+	mi := &file_local_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4409,7 +6158,7 @@ func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrSimilarRequest.ProtoReflect.Descriptor instead.
 func (*DsrSimilarRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{63}
+	return file_local_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DsrSimilarRequest) GetPoolId() uint64 {
@@ -4457,7 +6206,7 @@ type DsrMatch struct {
 
 func (x *DsrMatch) Reset() {
 	*x = DsrMatch{}
-	mi := &file_local_proto_msgTypes[64]
+	mi := &file_local_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4469,7 +6218,7 @@ func (x *DsrMatch) String() string {
 func (*DsrMatch) ProtoMessage() {}
 
 func (x *DsrMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[64]
+	mi := &file_local_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4482,7 +6231,7 @@ func (x *DsrMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrMatch.ProtoReflect.Descriptor instead.
 func (*DsrMatch) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{64}
+	return file_local_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *DsrMatch) GetKey() []byte {
@@ -4508,7 +6257,7 @@ type DsrMatches struct {
 
 func (x *DsrMatches) Reset() {
 	*x = DsrMatches{}
-	mi := &file_local_proto_msgTypes[65]
+	mi := &file_local_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4520,7 +6269,7 @@ func (x *DsrMatches) String() string {
 func (*DsrMatches) ProtoMessage() {}
 
 func (x *DsrMatches) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[65]
+	mi := &file_local_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4533,7 +6282,7 @@ func (x *DsrMatches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrMatches.ProtoReflect.Descriptor instead.
 func (*DsrMatches) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{65}
+	return file_local_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *DsrMatches) GetMatches() []*DsrMatch {
@@ -4554,7 +6303,7 @@ type DsrExplainRequest struct {
 
 func (x *DsrExplainRequest) Reset() {
 	*x = DsrExplainRequest{}
-	mi := &file_local_proto_msgTypes[66]
+	mi := &file_local_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4566,7 +6315,7 @@ func (x *DsrExplainRequest) String() string {
 func (*DsrExplainRequest) ProtoMessage() {}
 
 func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[66]
+	mi := &file_local_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4579,7 +6328,7 @@ func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrExplainRequest.ProtoReflect.Descriptor instead.
 func (*DsrExplainRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{66}
+	return file_local_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *DsrExplainRequest) GetPoolId() uint64 {
@@ -4614,7 +6363,7 @@ type DsrSpike struct {
 
 func (x *DsrSpike) Reset() {
 	*x = DsrSpike{}
-	mi := &file_local_proto_msgTypes[67]
+	mi := &file_local_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4626,7 +6375,7 @@ func (x *DsrSpike) String() string {
 func (*DsrSpike) ProtoMessage() {}
 
 func (x *DsrSpike) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[67]
+	mi := &file_local_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4639,7 +6388,7 @@ func (x *DsrSpike) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrSpike.ProtoReflect.Descriptor instead.
 func (*DsrSpike) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{67}
+	return file_local_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *DsrSpike) GetNeuron() uint32 {
@@ -4677,7 +6426,7 @@ type DsrExplanation struct {
 
 func (x *DsrExplanation) Reset() {
 	*x = DsrExplanation{}
-	mi := &file_local_proto_msgTypes[68]
+	mi := &file_local_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4689,7 +6438,7 @@ func (x *DsrExplanation) String() string {
 func (*DsrExplanation) ProtoMessage() {}
 
 func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[68]
+	mi := &file_local_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4702,7 +6451,7 @@ func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrExplanation.ProtoReflect.Descriptor instead.
 func (*DsrExplanation) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{68}
+	return file_local_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *DsrExplanation) GetSimilarity() float32 {
@@ -4758,7 +6507,7 @@ type DsrNoveltyRequest struct {
 
 func (x *DsrNoveltyRequest) Reset() {
 	*x = DsrNoveltyRequest{}
-	mi := &file_local_proto_msgTypes[69]
+	mi := &file_local_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4770,7 +6519,7 @@ func (x *DsrNoveltyRequest) String() string {
 func (*DsrNoveltyRequest) ProtoMessage() {}
 
 func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[69]
+	mi := &file_local_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4783,7 +6532,7 @@ func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrNoveltyRequest.ProtoReflect.Descriptor instead.
 func (*DsrNoveltyRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{69}
+	return file_local_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *DsrNoveltyRequest) GetPoolId() uint64 {
@@ -4816,7 +6565,7 @@ type DsrNovelty struct {
 
 func (x *DsrNovelty) Reset() {
 	*x = DsrNovelty{}
-	mi := &file_local_proto_msgTypes[70]
+	mi := &file_local_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4828,7 +6577,7 @@ func (x *DsrNovelty) String() string {
 func (*DsrNovelty) ProtoMessage() {}
 
 func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[70]
+	mi := &file_local_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4841,7 +6590,7 @@ func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrNovelty.ProtoReflect.Descriptor instead.
 func (*DsrNovelty) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{70}
+	return file_local_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *DsrNovelty) GetScore() float32 {
@@ -4867,7 +6616,7 @@ type DsrPool struct {
 
 func (x *DsrPool) Reset() {
 	*x = DsrPool{}
-	mi := &file_local_proto_msgTypes[71]
+	mi := &file_local_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4879,7 +6628,7 @@ func (x *DsrPool) String() string {
 func (*DsrPool) ProtoMessage() {}
 
 func (x *DsrPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[71]
+	mi := &file_local_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4892,7 +6641,7 @@ func (x *DsrPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrPool.ProtoReflect.Descriptor instead.
 func (*DsrPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{71}
+	return file_local_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *DsrPool) GetPoolId() uint64 {
@@ -4963,7 +6712,7 @@ type DsrStats struct {
 
 func (x *DsrStats) Reset() {
 	*x = DsrStats{}
-	mi := &file_local_proto_msgTypes[72]
+	mi := &file_local_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4975,7 +6724,7 @@ func (x *DsrStats) String() string {
 func (*DsrStats) ProtoMessage() {}
 
 func (x *DsrStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[72]
+	mi := &file_local_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4988,7 +6737,7 @@ func (x *DsrStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrStats.ProtoReflect.Descriptor instead.
 func (*DsrStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{72}
+	return file_local_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *DsrStats) GetPools() []*DsrPool {
@@ -5034,7 +6783,7 @@ type CpeObserveRequest struct {
 
 func (x *CpeObserveRequest) Reset() {
 	*x = CpeObserveRequest{}
-	mi := &file_local_proto_msgTypes[73]
+	mi := &file_local_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +6795,7 @@ func (x *CpeObserveRequest) String() string {
 func (*CpeObserveRequest) ProtoMessage() {}
 
 func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[73]
+	mi := &file_local_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +6808,7 @@ func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeObserveRequest.ProtoReflect.Descriptor instead.
 func (*CpeObserveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{73}
+	return file_local_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *CpeObserveRequest) GetPoolId() uint64 {
@@ -5107,7 +6856,7 @@ type CpeOutcome struct {
 
 func (x *CpeOutcome) Reset() {
 	*x = CpeOutcome{}
-	mi := &file_local_proto_msgTypes[74]
+	mi := &file_local_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5119,7 +6868,7 @@ func (x *CpeOutcome) String() string {
 func (*CpeOutcome) ProtoMessage() {}
 
 func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[74]
+	mi := &file_local_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5132,7 +6881,7 @@ func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeOutcome.ProtoReflect.Descriptor instead.
 func (*CpeOutcome) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{74}
+	return file_local_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *CpeOutcome) GetProbability() float32 {
@@ -5159,7 +6908,7 @@ type CpeObserved struct {
 
 func (x *CpeObserved) Reset() {
 	*x = CpeObserved{}
-	mi := &file_local_proto_msgTypes[75]
+	mi := &file_local_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5171,7 +6920,7 @@ func (x *CpeObserved) String() string {
 func (*CpeObserved) ProtoMessage() {}
 
 func (x *CpeObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[75]
+	mi := &file_local_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5184,7 +6933,7 @@ func (x *CpeObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeObserved.ProtoReflect.Descriptor instead.
 func (*CpeObserved) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{75}
+	return file_local_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *CpeObserved) GetOutcomes() []*CpeOutcome {
@@ -5214,7 +6963,7 @@ type CpePredictRequest struct {
 
 func (x *CpePredictRequest) Reset() {
 	*x = CpePredictRequest{}
-	mi := &file_local_proto_msgTypes[76]
+	mi := &file_local_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5226,7 +6975,7 @@ func (x *CpePredictRequest) String() string {
 func (*CpePredictRequest) ProtoMessage() {}
 
 func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[76]
+	mi := &file_local_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5239,7 +6988,7 @@ func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePredictRequest.ProtoReflect.Descriptor instead.
 func (*CpePredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{76}
+	return file_local_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *CpePredictRequest) GetPoolId() uint64 {
@@ -5287,7 +7036,7 @@ type CpeItem struct {
 
 func (x *CpeItem) Reset() {
 	*x = CpeItem{}
-	mi := &file_local_proto_msgTypes[77]
+	mi := &file_local_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5299,7 +7048,7 @@ func (x *CpeItem) String() string {
 func (*CpeItem) ProtoMessage() {}
 
 func (x *CpeItem) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[77]
+	mi := &file_local_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5312,7 +7061,7 @@ func (x *CpeItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeItem.ProtoReflect.Descriptor instead.
 func (*CpeItem) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{77}
+	return file_local_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *CpeItem) GetKey() []byte {
@@ -5340,7 +7089,7 @@ type CpeWait struct {
 
 func (x *CpeWait) Reset() {
 	*x = CpeWait{}
-	mi := &file_local_proto_msgTypes[78]
+	mi := &file_local_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5352,7 +7101,7 @@ func (x *CpeWait) String() string {
 func (*CpeWait) ProtoMessage() {}
 
 func (x *CpeWait) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[78]
+	mi := &file_local_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5365,7 +7114,7 @@ func (x *CpeWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeWait.ProtoReflect.Descriptor instead.
 func (*CpeWait) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{78}
+	return file_local_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *CpeWait) GetMeanNs() float64 {
@@ -5402,7 +7151,7 @@ type CpePrediction struct {
 
 func (x *CpePrediction) Reset() {
 	*x = CpePrediction{}
-	mi := &file_local_proto_msgTypes[79]
+	mi := &file_local_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5414,7 +7163,7 @@ func (x *CpePrediction) String() string {
 func (*CpePrediction) ProtoMessage() {}
 
 func (x *CpePrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[79]
+	mi := &file_local_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5427,7 +7176,7 @@ func (x *CpePrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePrediction.ProtoReflect.Descriptor instead.
 func (*CpePrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{79}
+	return file_local_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *CpePrediction) GetItems() []*CpeItem {
@@ -5478,7 +7227,7 @@ type CpeSampleRequest struct {
 
 func (x *CpeSampleRequest) Reset() {
 	*x = CpeSampleRequest{}
-	mi := &file_local_proto_msgTypes[80]
+	mi := &file_local_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5490,7 +7239,7 @@ func (x *CpeSampleRequest) String() string {
 func (*CpeSampleRequest) ProtoMessage() {}
 
 func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[80]
+	mi := &file_local_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5503,7 +7252,7 @@ func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeSampleRequest.ProtoReflect.Descriptor instead.
 func (*CpeSampleRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{80}
+	return file_local_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *CpeSampleRequest) GetPoolId() uint64 {
@@ -5552,7 +7301,7 @@ type CpeChange struct {
 
 func (x *CpeChange) Reset() {
 	*x = CpeChange{}
-	mi := &file_local_proto_msgTypes[81]
+	mi := &file_local_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5564,7 +7313,7 @@ func (x *CpeChange) String() string {
 func (*CpeChange) ProtoMessage() {}
 
 func (x *CpeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[81]
+	mi := &file_local_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5577,7 +7326,7 @@ func (x *CpeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeChange.ProtoReflect.Descriptor instead.
 func (*CpeChange) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{81}
+	return file_local_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *CpeChange) GetBefore() float64 {
@@ -5612,7 +7361,7 @@ type CpeSampled struct {
 
 func (x *CpeSampled) Reset() {
 	*x = CpeSampled{}
-	mi := &file_local_proto_msgTypes[82]
+	mi := &file_local_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5624,7 +7373,7 @@ func (x *CpeSampled) String() string {
 func (*CpeSampled) ProtoMessage() {}
 
 func (x *CpeSampled) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[82]
+	mi := &file_local_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5637,7 +7386,7 @@ func (x *CpeSampled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeSampled.ProtoReflect.Descriptor instead.
 func (*CpeSampled) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{82}
+	return file_local_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *CpeSampled) GetGap() bool {
@@ -5672,7 +7421,7 @@ type CpeForecastRequest struct {
 
 func (x *CpeForecastRequest) Reset() {
 	*x = CpeForecastRequest{}
-	mi := &file_local_proto_msgTypes[83]
+	mi := &file_local_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5684,7 +7433,7 @@ func (x *CpeForecastRequest) String() string {
 func (*CpeForecastRequest) ProtoMessage() {}
 
 func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[83]
+	mi := &file_local_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5697,7 +7446,7 @@ func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForecastRequest.ProtoReflect.Descriptor instead.
 func (*CpeForecastRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{83}
+	return file_local_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *CpeForecastRequest) GetPoolId() uint64 {
@@ -5733,7 +7482,7 @@ type CpeHorizon struct {
 
 func (x *CpeHorizon) Reset() {
 	*x = CpeHorizon{}
-	mi := &file_local_proto_msgTypes[84]
+	mi := &file_local_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5745,7 +7494,7 @@ func (x *CpeHorizon) String() string {
 func (*CpeHorizon) ProtoMessage() {}
 
 func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[84]
+	mi := &file_local_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5758,7 +7507,7 @@ func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeHorizon.ProtoReflect.Descriptor instead.
 func (*CpeHorizon) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{84}
+	return file_local_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *CpeHorizon) GetSamplesAhead() uint32 {
@@ -5798,7 +7547,7 @@ type CpeForecast struct {
 
 func (x *CpeForecast) Reset() {
 	*x = CpeForecast{}
-	mi := &file_local_proto_msgTypes[85]
+	mi := &file_local_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5810,7 +7559,7 @@ func (x *CpeForecast) String() string {
 func (*CpeForecast) ProtoMessage() {}
 
 func (x *CpeForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[85]
+	mi := &file_local_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5823,7 +7572,7 @@ func (x *CpeForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForecast.ProtoReflect.Descriptor instead.
 func (*CpeForecast) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{85}
+	return file_local_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *CpeForecast) GetHorizons() []*CpeHorizon {
@@ -5845,7 +7594,7 @@ type CpeExplainRequest struct {
 
 func (x *CpeExplainRequest) Reset() {
 	*x = CpeExplainRequest{}
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5857,7 +7606,7 @@ func (x *CpeExplainRequest) String() string {
 func (*CpeExplainRequest) ProtoMessage() {}
 
 func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5870,7 +7619,7 @@ func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeExplainRequest.ProtoReflect.Descriptor instead.
 func (*CpeExplainRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{86}
+	return file_local_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *CpeExplainRequest) GetPoolId() uint64 {
@@ -5912,7 +7661,7 @@ type CpeVote struct {
 
 func (x *CpeVote) Reset() {
 	*x = CpeVote{}
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5924,7 +7673,7 @@ func (x *CpeVote) String() string {
 func (*CpeVote) ProtoMessage() {}
 
 func (x *CpeVote) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5937,7 +7686,7 @@ func (x *CpeVote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeVote.ProtoReflect.Descriptor instead.
 func (*CpeVote) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{87}
+	return file_local_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *CpeVote) GetExpert() string {
@@ -5971,7 +7720,7 @@ type CpeEvidence struct {
 
 func (x *CpeEvidence) Reset() {
 	*x = CpeEvidence{}
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5983,7 +7732,7 @@ func (x *CpeEvidence) String() string {
 func (*CpeEvidence) ProtoMessage() {}
 
 func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5996,7 +7745,7 @@ func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeEvidence.ProtoReflect.Descriptor instead.
 func (*CpeEvidence) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{88}
+	return file_local_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *CpeEvidence) GetSource() string {
@@ -6025,7 +7774,7 @@ type CpeExplanation struct {
 
 func (x *CpeExplanation) Reset() {
 	*x = CpeExplanation{}
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6037,7 +7786,7 @@ func (x *CpeExplanation) String() string {
 func (*CpeExplanation) ProtoMessage() {}
 
 func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6050,7 +7799,7 @@ func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeExplanation.ProtoReflect.Descriptor instead.
 func (*CpeExplanation) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{89}
+	return file_local_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *CpeExplanation) GetProbability() float32 {
@@ -6091,7 +7840,7 @@ type CpeForgetRequest struct {
 
 func (x *CpeForgetRequest) Reset() {
 	*x = CpeForgetRequest{}
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6103,7 +7852,7 @@ func (x *CpeForgetRequest) String() string {
 func (*CpeForgetRequest) ProtoMessage() {}
 
 func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6116,7 +7865,7 @@ func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForgetRequest.ProtoReflect.Descriptor instead.
 func (*CpeForgetRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{90}
+	return file_local_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *CpeForgetRequest) GetPoolId() uint64 {
@@ -6143,7 +7892,7 @@ type CpeStatsRequest struct {
 
 func (x *CpeStatsRequest) Reset() {
 	*x = CpeStatsRequest{}
-	mi := &file_local_proto_msgTypes[91]
+	mi := &file_local_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6155,7 +7904,7 @@ func (x *CpeStatsRequest) String() string {
 func (*CpeStatsRequest) ProtoMessage() {}
 
 func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[91]
+	mi := &file_local_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6168,7 +7917,7 @@ func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStatsRequest.ProtoReflect.Descriptor instead.
 func (*CpeStatsRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{91}
+	return file_local_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *CpeStatsRequest) GetPoolId() uint64 {
@@ -6200,7 +7949,7 @@ type CpePool struct {
 
 func (x *CpePool) Reset() {
 	*x = CpePool{}
-	mi := &file_local_proto_msgTypes[92]
+	mi := &file_local_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6212,7 +7961,7 @@ func (x *CpePool) String() string {
 func (*CpePool) ProtoMessage() {}
 
 func (x *CpePool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[92]
+	mi := &file_local_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6225,7 +7974,7 @@ func (x *CpePool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePool.ProtoReflect.Descriptor instead.
 func (*CpePool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{92}
+	return file_local_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *CpePool) GetPoolId() uint64 {
@@ -6294,7 +8043,7 @@ type CpeScores struct {
 
 func (x *CpeScores) Reset() {
 	*x = CpeScores{}
-	mi := &file_local_proto_msgTypes[93]
+	mi := &file_local_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6306,7 +8055,7 @@ func (x *CpeScores) String() string {
 func (*CpeScores) ProtoMessage() {}
 
 func (x *CpeScores) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[93]
+	mi := &file_local_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6319,7 +8068,7 @@ func (x *CpeScores) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeScores.ProtoReflect.Descriptor instead.
 func (*CpeScores) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{93}
+	return file_local_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *CpeScores) GetEvents() uint64 {
@@ -6398,7 +8147,7 @@ type CpeStats struct {
 
 func (x *CpeStats) Reset() {
 	*x = CpeStats{}
-	mi := &file_local_proto_msgTypes[94]
+	mi := &file_local_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6410,7 +8159,7 @@ func (x *CpeStats) String() string {
 func (*CpeStats) ProtoMessage() {}
 
 func (x *CpeStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[94]
+	mi := &file_local_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6423,7 +8172,7 @@ func (x *CpeStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStats.ProtoReflect.Descriptor instead.
 func (*CpeStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{94}
+	return file_local_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *CpeStats) GetPools() []*CpePool {
@@ -6547,12 +8296,15 @@ const file_local_proto_rawDesc = "" +
 	"\tproviders\x18\x06 \x03(\v2!.hypermesh.local.v1.ProviderBytesR\tproviders\x12!\n" +
 	"\fdelta_blocks\x18\a \x01(\x04R\vdeltaBlocks\x12\x1f\n" +
 	"\vdelta_bytes\x18\b \x01(\x04R\n" +
-	"deltaBytes\"l\n" +
+	"deltaBytes\"\xb6\x01\n" +
 	"\rProviderBytes\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x16\n" +
 	"\x06blocks\x18\x03 \x01(\x04R\x06blocks\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\"7\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x1a\n" +
+	"\bfailures\x18\x05 \x01(\rR\bfailures\x12\x12\n" +
+	"\x04rate\x18\x06 \x01(\x04R\x04rate\x12\x18\n" +
+	"\adropped\x18\a \x01(\bR\adropped\"7\n" +
 	"\n" +
 	"PutRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\fR\x04path\x12\x15\n" +
@@ -6673,7 +8425,7 @@ const file_local_proto_rawDesc = "" +
 	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"?\n" +
 	"\x0fConsensusStatus\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xfd\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa9\x02\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -6685,7 +8437,10 @@ const file_local_proto_rawDesc = "" +
 	"\x06denied\x18\b \x01(\x04R\x06denied\x12\x1e\n" +
 	"\n" +
 	"violations\x18\t \x01(\x04R\n" +
-	"violations\"\xec\x02\n" +
+	"violations\x12\x10\n" +
+	"\x03pid\x18\n" +
+	" \x01(\x04R\x03pid\x12\x18\n" +
+	"\astarted\x18\v \x01(\x04R\astarted\"\x84\x03\n" +
 	"\n" +
 	"PoolStatus\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
@@ -6700,7 +8455,8 @@ const file_local_proto_rawDesc = "" +
 	"\x06failed\x18\n" +
 	" \x01(\x04R\x06failed\x12\x18\n" +
 	"\aretired\x18\v \x01(\x04R\aretired\x12=\n" +
-	"\bbreakers\x18\f \x03(\v2!.hypermesh.local.v1.BreakerStatusR\bbreakers\"]\n" +
+	"\bbreakers\x18\f \x03(\v2!.hypermesh.local.v1.BreakerStatusR\bbreakers\x12\x16\n" +
+	"\x06holder\x18\r \x01(\tR\x06holder\"]\n" +
 	"\rBreakerStatus\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1e\n" +
@@ -6710,7 +8466,7 @@ const file_local_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
 	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x1a\n" +
 	"\brestarts\x18\x04 \x01(\x04R\brestarts\x12\x18\n" +
-	"\aentries\x18\x05 \x01(\x04R\aentries\"\xc6\x02\n" +
+	"\aentries\x18\x05 \x01(\x04R\aentries\"\xdc\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
@@ -6722,7 +8478,139 @@ const file_local_proto_rawDesc = "" +
 	"components\x18\x06 \x03(\v2#.hypermesh.local.v1.ComponentStatusR\n" +
 	"components\x127\n" +
 	"\x06layers\x18\a \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\x124\n" +
-	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\"\xbf\x01\n" +
+	"\x05pools\x18\b \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\x12\x14\n" +
+	"\x05split\x18\t \x01(\bR\x05split\"5\n" +
+	"\aRefusal\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\x05R\x06status\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\xb6\x02\n" +
+	"\rProcessReport\x12\x10\n" +
+	"\x03pid\x18\x01 \x01(\x04R\x03pid\x12\x18\n" +
+	"\astarted\x18\x02 \x01(\x04R\astarted\x12%\n" +
+	"\x0eresident_bytes\x18\x03 \x01(\x04R\rresidentBytes\x12C\n" +
+	"\n" +
+	"components\x18\x04 \x03(\v2#.hypermesh.local.v1.ComponentStatusR\n" +
+	"components\x127\n" +
+	"\x06layers\x18\x05 \x03(\v2\x1f.hypermesh.local.v1.LayerStatusR\x06layers\x124\n" +
+	"\x05pools\x18\x06 \x03(\v2\x1e.hypermesh.local.v1.PoolStatusR\x05pools\x12\x1e\n" +
+	"\n" +
+	"prometheus\x18\a \x01(\tR\n" +
+	"prometheus\"\x1c\n" +
+	"\bBlockIds\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\fR\x03ids\" \n" +
+	"\n" +
+	"BlocksHere\x12\x12\n" +
+	"\x04here\x18\x01 \x03(\bR\x04here\"[\n" +
+	"\vReadRequest\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\fR\x03ids\x12\x14\n" +
+	"\x05bases\x18\x02 \x03(\fR\x05bases\x12\x12\n" +
+	"\x04work\x18\x03 \x01(\x04R\x04work\x12\x10\n" +
+	"\x03raw\x18\x04 \x01(\bR\x03raw\"\x91\x01\n" +
+	"\tReadBlock\x12\x12\n" +
+	"\x04here\x18\x01 \x01(\bR\x04here\x12\x14\n" +
+	"\x05codec\x18\x02 \x01(\rR\x05codec\x12\x17\n" +
+	"\araw_len\x18\x03 \x01(\rR\x06rawLen\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\fR\x04body\x12\x19\n" +
+	"\bis_delta\x18\x05 \x01(\bR\aisDelta\x12\x12\n" +
+	"\x04base\x18\x06 \x01(\rR\x04base\"V\n" +
+	"\tReadReply\x125\n" +
+	"\x06blocks\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.ReadBlockR\x06blocks\x12\x12\n" +
+	"\x04work\x18\x02 \x01(\x04R\x04work\"\xc7\x01\n" +
+	"\x0eReceiveRequest\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\tR\x04root\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\fR\x05block\x12\x17\n" +
+	"\ain_part\x18\x03 \x01(\bR\x06inPart\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\fR\x04path\x12\x12\n" +
+	"\x04base\x18\x05 \x01(\tR\x04base\x12\x10\n" +
+	"\x03pin\x18\x06 \x01(\bR\x03pin\x12 \n" +
+	"\vdestination\x18\a \x01(\fR\vdestination\x12\x16\n" +
+	"\x06budget\x18\b \x01(\x04R\x06budget\"\xf2\x01\n" +
+	"\fReceiveEvent\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12!\n" +
+	"\fknown_blocks\x18\x02 \x01(\x04R\vknownBlocks\x12\x1f\n" +
+	"\vknown_bytes\x18\x03 \x01(\x04R\n" +
+	"knownBytes\x12%\n" +
+	"\x0epresent_blocks\x18\x04 \x01(\x04R\rpresentBlocks\x12#\n" +
+	"\rpresent_bytes\x18\x05 \x01(\x04R\fpresentBytes\x128\n" +
+	"\bprogress\x18\x06 \x01(\v2\x1c.hypermesh.local.v1.ProgressR\bprogress\"\xce\x02\n" +
+	"\fReceiveReply\x125\n" +
+	"\arefused\x18\x01 \x01(\v2\x1b.hypermesh.local.v1.RefusalR\arefused\x12!\n" +
+	"\fknown_blocks\x18\x02 \x01(\x04R\vknownBlocks\x12\x1f\n" +
+	"\vknown_bytes\x18\x03 \x01(\x04R\n" +
+	"knownBytes\x12%\n" +
+	"\x0epresent_blocks\x18\x04 \x01(\x04R\rpresentBlocks\x12#\n" +
+	"\rpresent_bytes\x18\x05 \x01(\x04R\fpresentBytes\x12\x14\n" +
+	"\x05files\x18\x06 \x01(\x04R\x05files\x12 \n" +
+	"\vdirectories\x18\a \x01(\x04R\vdirectories\x12\x1a\n" +
+	"\bsymlinks\x18\b \x01(\x04R\bsymlinks\x12#\n" +
+	"\rcontent_bytes\x18\t \x01(\x04R\fcontentBytes\"W\n" +
+	"\rWantedRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12\x1a\n" +
+	"\breceived\x18\x02 \x03(\fR\breceived\x12\x10\n" +
+	"\x03max\x18\x03 \x01(\rR\x03max\"L\n" +
+	"\vWantedBlock\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x17\n" +
+	"\araw_len\x18\x02 \x01(\rR\x06rawLen\x12\x14\n" +
+	"\x05bases\x18\x03 \x03(\fR\x05bases\"\x91\x01\n" +
+	"\vWantedReply\x125\n" +
+	"\arefused\x18\x01 \x01(\v2\x1b.hypermesh.local.v1.RefusalR\arefused\x127\n" +
+	"\x06blocks\x18\x02 \x03(\v2\x1f.hypermesh.local.v1.WantedBlockR\x06blocks\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"u\n" +
+	"\fArrivedBlock\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
+	"\x05codec\x18\x02 \x01(\rR\x05codec\x12\x17\n" +
+	"\araw_len\x18\x03 \x01(\rR\x06rawLen\x12\x12\n" +
+	"\x04base\x18\x04 \x01(\fR\x04base\x12\x12\n" +
+	"\x04body\x18\x05 \x01(\fR\x04body\"c\n" +
+	"\rAcceptRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x128\n" +
+	"\x06blocks\x18\x02 \x03(\v2 .hypermesh.local.v1.ArrivedBlockR\x06blocks\"`\n" +
+	"\vAcceptReply\x125\n" +
+	"\arefused\x18\x01 \x01(\v2\x1b.hypermesh.local.v1.RefusalR\arefused\x12\x1a\n" +
+	"\boutcomes\x18\x02 \x03(\rR\boutcomes\"G\n" +
+	"\x0fReceivedRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12\x1a\n" +
+	"\bcomplete\x18\x02 \x01(\bR\bcomplete\"A\n" +
+	"\x10ConnectedRequest\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x17\n" +
+	"\await_ns\x18\x02 \x01(\x04R\x06waitNs\"6\n" +
+	"\x04Link\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x15\n" +
+	"\x06rtt_ns\x18\x02 \x01(\x04R\x05rttNs\"w\n" +
+	"\x0eConnectedReply\x125\n" +
+	"\arefused\x18\x01 \x01(\v2\x1b.hypermesh.local.v1.RefusalR\arefused\x12.\n" +
+	"\x05links\x18\x02 \x03(\v2\x18.hypermesh.local.v1.LinkR\x05links\"<\n" +
+	"\x0eHoldersRequest\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x14\n" +
+	"\x05block\x18\x02 \x01(\fR\x05block\"$\n" +
+	"\fHoldersReply\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\"F\n" +
+	"\fFetchRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x06R\asession\x12\x1c\n" +
+	"\tproviders\x18\x02 \x03(\tR\tproviders\"\x99\x03\n" +
+	"\aFetched\x125\n" +
+	"\arefused\x18\x01 \x01(\v2\x1b.hypermesh.local.v1.RefusalR\arefused\x12\x16\n" +
+	"\x06blocks\x18\x02 \x01(\x04R\x06blocks\x12#\n" +
+	"\rcontent_bytes\x18\x03 \x01(\x04R\fcontentBytes\x12\x1d\n" +
+	"\n" +
+	"wire_bytes\x18\x04 \x01(\x04R\twireBytes\x12\x1f\n" +
+	"\vasked_bytes\x18\x05 \x01(\x04R\n" +
+	"askedBytes\x12%\n" +
+	"\x0eanswered_bytes\x18\x06 \x01(\x04R\ransweredBytes\x12!\n" +
+	"\fdelta_blocks\x18\a \x01(\x04R\vdeltaBlocks\x12\x1f\n" +
+	"\vdelta_bytes\x18\b \x01(\x04R\n" +
+	"deltaBytes\x12.\n" +
+	"\x13delta_content_bytes\x18\t \x01(\x04R\x11deltaContentBytes\x12?\n" +
+	"\tproviders\x18\n" +
+	" \x03(\v2!.hypermesh.local.v1.ProviderBytesR\tproviders\"\x81\x01\n" +
+	"\x10FetchPartRequest\x12\x14\n" +
+	"\x05block\x18\x01 \x01(\fR\x05block\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\x12\x12\n" +
+	"\x04path\x18\x03 \x01(\fR\x04path\x12\x16\n" +
+	"\x06budget\x18\x04 \x01(\x04R\x06budget\x12\x17\n" +
+	"\aat_once\x18\x05 \x01(\bR\x06atOnce\"l\n" +
+	"\x0eFetchPartReply\x125\n" +
+	"\arefused\x18\x01 \x01(\v2\x1b.hypermesh.local.v1.RefusalR\arefused\x12#\n" +
+	"\rcontent_bytes\x18\x02 \x01(\x04R\fcontentBytes\"\xbf\x01\n" +
 	"\aAlmEdge\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\fR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\fR\x02to\x12\x1a\n" +
@@ -7012,7 +8900,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 121)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -7054,101 +8942,142 @@ var file_local_proto_goTypes = []any{
 	(*BreakerStatus)(nil),        // 37: hypermesh.local.v1.BreakerStatus
 	(*LayerStatus)(nil),          // 38: hypermesh.local.v1.LayerStatus
 	(*NodeStatus)(nil),           // 39: hypermesh.local.v1.NodeStatus
-	(*AlmEdge)(nil),              // 40: hypermesh.local.v1.AlmEdge
-	(*AlmEdges)(nil),             // 41: hypermesh.local.v1.AlmEdges
-	(*AlmFilter)(nil),            // 42: hypermesh.local.v1.AlmFilter
-	(*AlmNeighboursRequest)(nil), // 43: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 44: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 45: hypermesh.local.v1.AlmPath
-	(*AlmPaths)(nil),             // 46: hypermesh.local.v1.AlmPaths
-	(*AlmRankRequest)(nil),       // 47: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 48: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 49: hypermesh.local.v1.AlmRanking
-	(*AlmAssociatesRequest)(nil), // 50: hypermesh.local.v1.AlmAssociatesRequest
-	(*AlmAssociate)(nil),         // 51: hypermesh.local.v1.AlmAssociate
-	(*AlmAssociates)(nil),        // 52: hypermesh.local.v1.AlmAssociates
-	(*AlmGroup)(nil),             // 53: hypermesh.local.v1.AlmGroup
-	(*AlmPredictRequest)(nil),    // 54: hypermesh.local.v1.AlmPredictRequest
-	(*AlmPrediction)(nil),        // 55: hypermesh.local.v1.AlmPrediction
-	(*AlmPredictions)(nil),       // 56: hypermesh.local.v1.AlmPredictions
-	(*AlmPool)(nil),              // 57: hypermesh.local.v1.AlmPool
-	(*AlmPools)(nil),             // 58: hypermesh.local.v1.AlmPools
-	(*AlmStats)(nil),             // 59: hypermesh.local.v1.AlmStats
-	(*DsrInsertRequest)(nil),     // 60: hypermesh.local.v1.DsrInsertRequest
-	(*DsrInsertReply)(nil),       // 61: hypermesh.local.v1.DsrInsertReply
-	(*DsrRemoveRequest)(nil),     // 62: hypermesh.local.v1.DsrRemoveRequest
-	(*DsrSimilarRequest)(nil),    // 63: hypermesh.local.v1.DsrSimilarRequest
-	(*DsrMatch)(nil),             // 64: hypermesh.local.v1.DsrMatch
-	(*DsrMatches)(nil),           // 65: hypermesh.local.v1.DsrMatches
-	(*DsrExplainRequest)(nil),    // 66: hypermesh.local.v1.DsrExplainRequest
-	(*DsrSpike)(nil),             // 67: hypermesh.local.v1.DsrSpike
-	(*DsrExplanation)(nil),       // 68: hypermesh.local.v1.DsrExplanation
-	(*DsrNoveltyRequest)(nil),    // 69: hypermesh.local.v1.DsrNoveltyRequest
-	(*DsrNovelty)(nil),           // 70: hypermesh.local.v1.DsrNovelty
-	(*DsrPool)(nil),              // 71: hypermesh.local.v1.DsrPool
-	(*DsrStats)(nil),             // 72: hypermesh.local.v1.DsrStats
-	(*CpeObserveRequest)(nil),    // 73: hypermesh.local.v1.CpeObserveRequest
-	(*CpeOutcome)(nil),           // 74: hypermesh.local.v1.CpeOutcome
-	(*CpeObserved)(nil),          // 75: hypermesh.local.v1.CpeObserved
-	(*CpePredictRequest)(nil),    // 76: hypermesh.local.v1.CpePredictRequest
-	(*CpeItem)(nil),              // 77: hypermesh.local.v1.CpeItem
-	(*CpeWait)(nil),              // 78: hypermesh.local.v1.CpeWait
-	(*CpePrediction)(nil),        // 79: hypermesh.local.v1.CpePrediction
-	(*CpeSampleRequest)(nil),     // 80: hypermesh.local.v1.CpeSampleRequest
-	(*CpeChange)(nil),            // 81: hypermesh.local.v1.CpeChange
-	(*CpeSampled)(nil),           // 82: hypermesh.local.v1.CpeSampled
-	(*CpeForecastRequest)(nil),   // 83: hypermesh.local.v1.CpeForecastRequest
-	(*CpeHorizon)(nil),           // 84: hypermesh.local.v1.CpeHorizon
-	(*CpeForecast)(nil),          // 85: hypermesh.local.v1.CpeForecast
-	(*CpeExplainRequest)(nil),    // 86: hypermesh.local.v1.CpeExplainRequest
-	(*CpeVote)(nil),              // 87: hypermesh.local.v1.CpeVote
-	(*CpeEvidence)(nil),          // 88: hypermesh.local.v1.CpeEvidence
-	(*CpeExplanation)(nil),       // 89: hypermesh.local.v1.CpeExplanation
-	(*CpeForgetRequest)(nil),     // 90: hypermesh.local.v1.CpeForgetRequest
-	(*CpeStatsRequest)(nil),      // 91: hypermesh.local.v1.CpeStatsRequest
-	(*CpePool)(nil),              // 92: hypermesh.local.v1.CpePool
-	(*CpeScores)(nil),            // 93: hypermesh.local.v1.CpeScores
-	(*CpeStats)(nil),             // 94: hypermesh.local.v1.CpeStats
+	(*Refusal)(nil),              // 40: hypermesh.local.v1.Refusal
+	(*ProcessReport)(nil),        // 41: hypermesh.local.v1.ProcessReport
+	(*BlockIds)(nil),             // 42: hypermesh.local.v1.BlockIds
+	(*BlocksHere)(nil),           // 43: hypermesh.local.v1.BlocksHere
+	(*ReadRequest)(nil),          // 44: hypermesh.local.v1.ReadRequest
+	(*ReadBlock)(nil),            // 45: hypermesh.local.v1.ReadBlock
+	(*ReadReply)(nil),            // 46: hypermesh.local.v1.ReadReply
+	(*ReceiveRequest)(nil),       // 47: hypermesh.local.v1.ReceiveRequest
+	(*ReceiveEvent)(nil),         // 48: hypermesh.local.v1.ReceiveEvent
+	(*ReceiveReply)(nil),         // 49: hypermesh.local.v1.ReceiveReply
+	(*WantedRequest)(nil),        // 50: hypermesh.local.v1.WantedRequest
+	(*WantedBlock)(nil),          // 51: hypermesh.local.v1.WantedBlock
+	(*WantedReply)(nil),          // 52: hypermesh.local.v1.WantedReply
+	(*ArrivedBlock)(nil),         // 53: hypermesh.local.v1.ArrivedBlock
+	(*AcceptRequest)(nil),        // 54: hypermesh.local.v1.AcceptRequest
+	(*AcceptReply)(nil),          // 55: hypermesh.local.v1.AcceptReply
+	(*ReceivedRequest)(nil),      // 56: hypermesh.local.v1.ReceivedRequest
+	(*ConnectedRequest)(nil),     // 57: hypermesh.local.v1.ConnectedRequest
+	(*Link)(nil),                 // 58: hypermesh.local.v1.Link
+	(*ConnectedReply)(nil),       // 59: hypermesh.local.v1.ConnectedReply
+	(*HoldersRequest)(nil),       // 60: hypermesh.local.v1.HoldersRequest
+	(*HoldersReply)(nil),         // 61: hypermesh.local.v1.HoldersReply
+	(*FetchRequest)(nil),         // 62: hypermesh.local.v1.FetchRequest
+	(*Fetched)(nil),              // 63: hypermesh.local.v1.Fetched
+	(*FetchPartRequest)(nil),     // 64: hypermesh.local.v1.FetchPartRequest
+	(*FetchPartReply)(nil),       // 65: hypermesh.local.v1.FetchPartReply
+	(*AlmEdge)(nil),              // 66: hypermesh.local.v1.AlmEdge
+	(*AlmEdges)(nil),             // 67: hypermesh.local.v1.AlmEdges
+	(*AlmFilter)(nil),            // 68: hypermesh.local.v1.AlmFilter
+	(*AlmNeighboursRequest)(nil), // 69: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 70: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 71: hypermesh.local.v1.AlmPath
+	(*AlmPaths)(nil),             // 72: hypermesh.local.v1.AlmPaths
+	(*AlmRankRequest)(nil),       // 73: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 74: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 75: hypermesh.local.v1.AlmRanking
+	(*AlmAssociatesRequest)(nil), // 76: hypermesh.local.v1.AlmAssociatesRequest
+	(*AlmAssociate)(nil),         // 77: hypermesh.local.v1.AlmAssociate
+	(*AlmAssociates)(nil),        // 78: hypermesh.local.v1.AlmAssociates
+	(*AlmGroup)(nil),             // 79: hypermesh.local.v1.AlmGroup
+	(*AlmPredictRequest)(nil),    // 80: hypermesh.local.v1.AlmPredictRequest
+	(*AlmPrediction)(nil),        // 81: hypermesh.local.v1.AlmPrediction
+	(*AlmPredictions)(nil),       // 82: hypermesh.local.v1.AlmPredictions
+	(*AlmPool)(nil),              // 83: hypermesh.local.v1.AlmPool
+	(*AlmPools)(nil),             // 84: hypermesh.local.v1.AlmPools
+	(*AlmStats)(nil),             // 85: hypermesh.local.v1.AlmStats
+	(*DsrInsertRequest)(nil),     // 86: hypermesh.local.v1.DsrInsertRequest
+	(*DsrInsertReply)(nil),       // 87: hypermesh.local.v1.DsrInsertReply
+	(*DsrRemoveRequest)(nil),     // 88: hypermesh.local.v1.DsrRemoveRequest
+	(*DsrSimilarRequest)(nil),    // 89: hypermesh.local.v1.DsrSimilarRequest
+	(*DsrMatch)(nil),             // 90: hypermesh.local.v1.DsrMatch
+	(*DsrMatches)(nil),           // 91: hypermesh.local.v1.DsrMatches
+	(*DsrExplainRequest)(nil),    // 92: hypermesh.local.v1.DsrExplainRequest
+	(*DsrSpike)(nil),             // 93: hypermesh.local.v1.DsrSpike
+	(*DsrExplanation)(nil),       // 94: hypermesh.local.v1.DsrExplanation
+	(*DsrNoveltyRequest)(nil),    // 95: hypermesh.local.v1.DsrNoveltyRequest
+	(*DsrNovelty)(nil),           // 96: hypermesh.local.v1.DsrNovelty
+	(*DsrPool)(nil),              // 97: hypermesh.local.v1.DsrPool
+	(*DsrStats)(nil),             // 98: hypermesh.local.v1.DsrStats
+	(*CpeObserveRequest)(nil),    // 99: hypermesh.local.v1.CpeObserveRequest
+	(*CpeOutcome)(nil),           // 100: hypermesh.local.v1.CpeOutcome
+	(*CpeObserved)(nil),          // 101: hypermesh.local.v1.CpeObserved
+	(*CpePredictRequest)(nil),    // 102: hypermesh.local.v1.CpePredictRequest
+	(*CpeItem)(nil),              // 103: hypermesh.local.v1.CpeItem
+	(*CpeWait)(nil),              // 104: hypermesh.local.v1.CpeWait
+	(*CpePrediction)(nil),        // 105: hypermesh.local.v1.CpePrediction
+	(*CpeSampleRequest)(nil),     // 106: hypermesh.local.v1.CpeSampleRequest
+	(*CpeChange)(nil),            // 107: hypermesh.local.v1.CpeChange
+	(*CpeSampled)(nil),           // 108: hypermesh.local.v1.CpeSampled
+	(*CpeForecastRequest)(nil),   // 109: hypermesh.local.v1.CpeForecastRequest
+	(*CpeHorizon)(nil),           // 110: hypermesh.local.v1.CpeHorizon
+	(*CpeForecast)(nil),          // 111: hypermesh.local.v1.CpeForecast
+	(*CpeExplainRequest)(nil),    // 112: hypermesh.local.v1.CpeExplainRequest
+	(*CpeVote)(nil),              // 113: hypermesh.local.v1.CpeVote
+	(*CpeEvidence)(nil),          // 114: hypermesh.local.v1.CpeEvidence
+	(*CpeExplanation)(nil),       // 115: hypermesh.local.v1.CpeExplanation
+	(*CpeForgetRequest)(nil),     // 116: hypermesh.local.v1.CpeForgetRequest
+	(*CpeStatsRequest)(nil),      // 117: hypermesh.local.v1.CpeStatsRequest
+	(*CpePool)(nil),              // 118: hypermesh.local.v1.CpePool
+	(*CpeScores)(nil),            // 119: hypermesh.local.v1.CpeScores
+	(*CpeStats)(nil),             // 120: hypermesh.local.v1.CpeStats
 }
 var file_local_proto_depIdxs = []int32{
-	1,  // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
-	13, // 1: hypermesh.local.v1.Progress.providers:type_name -> hypermesh.local.v1.ProviderBytes
-	23, // 2: hypermesh.local.v1.RootList.roots:type_name -> hypermesh.local.v1.RootRecord
-	13, // 3: hypermesh.local.v1.GetReply.providers:type_name -> hypermesh.local.v1.ProviderBytes
-	12, // 4: hypermesh.local.v1.Job.progress:type_name -> hypermesh.local.v1.Progress
-	32, // 5: hypermesh.local.v1.SchedulerStatus.jobs:type_name -> hypermesh.local.v1.Job
-	37, // 6: hypermesh.local.v1.PoolStatus.breakers:type_name -> hypermesh.local.v1.BreakerStatus
-	35, // 7: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
-	38, // 8: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
-	36, // 9: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
-	40, // 10: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	42, // 11: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	42, // 12: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	40, // 13: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
-	45, // 14: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
-	48, // 15: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	42, // 16: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	51, // 17: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
-	55, // 18: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
-	57, // 19: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
-	64, // 20: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
-	67, // 21: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
-	67, // 22: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
-	71, // 23: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
-	74, // 24: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
-	77, // 25: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
-	78, // 26: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
-	81, // 27: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
-	84, // 28: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
-	87, // 29: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
-	88, // 30: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
-	92, // 31: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
-	93, // 32: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	1,   // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
+	13,  // 1: hypermesh.local.v1.Progress.providers:type_name -> hypermesh.local.v1.ProviderBytes
+	23,  // 2: hypermesh.local.v1.RootList.roots:type_name -> hypermesh.local.v1.RootRecord
+	13,  // 3: hypermesh.local.v1.GetReply.providers:type_name -> hypermesh.local.v1.ProviderBytes
+	12,  // 4: hypermesh.local.v1.Job.progress:type_name -> hypermesh.local.v1.Progress
+	32,  // 5: hypermesh.local.v1.SchedulerStatus.jobs:type_name -> hypermesh.local.v1.Job
+	37,  // 6: hypermesh.local.v1.PoolStatus.breakers:type_name -> hypermesh.local.v1.BreakerStatus
+	35,  // 7: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
+	38,  // 8: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
+	36,  // 9: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
+	35,  // 10: hypermesh.local.v1.ProcessReport.components:type_name -> hypermesh.local.v1.ComponentStatus
+	38,  // 11: hypermesh.local.v1.ProcessReport.layers:type_name -> hypermesh.local.v1.LayerStatus
+	36,  // 12: hypermesh.local.v1.ProcessReport.pools:type_name -> hypermesh.local.v1.PoolStatus
+	45,  // 13: hypermesh.local.v1.ReadReply.blocks:type_name -> hypermesh.local.v1.ReadBlock
+	12,  // 14: hypermesh.local.v1.ReceiveEvent.progress:type_name -> hypermesh.local.v1.Progress
+	40,  // 15: hypermesh.local.v1.ReceiveReply.refused:type_name -> hypermesh.local.v1.Refusal
+	40,  // 16: hypermesh.local.v1.WantedReply.refused:type_name -> hypermesh.local.v1.Refusal
+	51,  // 17: hypermesh.local.v1.WantedReply.blocks:type_name -> hypermesh.local.v1.WantedBlock
+	53,  // 18: hypermesh.local.v1.AcceptRequest.blocks:type_name -> hypermesh.local.v1.ArrivedBlock
+	40,  // 19: hypermesh.local.v1.AcceptReply.refused:type_name -> hypermesh.local.v1.Refusal
+	40,  // 20: hypermesh.local.v1.ConnectedReply.refused:type_name -> hypermesh.local.v1.Refusal
+	58,  // 21: hypermesh.local.v1.ConnectedReply.links:type_name -> hypermesh.local.v1.Link
+	40,  // 22: hypermesh.local.v1.Fetched.refused:type_name -> hypermesh.local.v1.Refusal
+	13,  // 23: hypermesh.local.v1.Fetched.providers:type_name -> hypermesh.local.v1.ProviderBytes
+	40,  // 24: hypermesh.local.v1.FetchPartReply.refused:type_name -> hypermesh.local.v1.Refusal
+	66,  // 25: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
+	68,  // 26: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	68,  // 27: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	66,  // 28: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
+	71,  // 29: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
+	74,  // 30: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	68,  // 31: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	77,  // 32: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
+	81,  // 33: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
+	83,  // 34: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
+	90,  // 35: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
+	93,  // 36: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
+	93,  // 37: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
+	97,  // 38: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
+	100, // 39: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
+	103, // 40: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
+	104, // 41: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
+	107, // 42: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
+	110, // 43: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
+	113, // 44: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
+	114, // 45: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
+	118, // 46: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
+	119, // 47: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
+	48,  // [48:48] is the sub-list for method output_type
+	48,  // [48:48] is the sub-list for method input_type
+	48,  // [48:48] is the sub-list for extension type_name
+	48,  // [48:48] is the sub-list for extension extendee
+	0,   // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -7162,7 +9091,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   95,
+			NumMessages:   121,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

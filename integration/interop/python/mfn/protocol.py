@@ -138,6 +138,14 @@ class TransportMethod(IntEnum):
     JOIN = 5
     #: ForgetRequest: the peer is no member any more.
     FORGET = 6
+    #: ConnectedRequest; ConnectedReply: peers that are connected, after a wait for a first one.
+    CONNECTED = 7
+    #: HoldersRequest; HoldersReply: those that say they have a block.
+    HOLDERS = 8
+    #: FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end.
+    FETCH = 9
+    #: ProcessReport of the process that serves this socket.
+    REPORT = 10
 
 
 class StateMethod(IntEnum):
@@ -163,6 +171,20 @@ class StateMethod(IntEnum):
     GC = 9
     #: FsckRequest; one FsckFinding per event, then a FsckReply.
     FSCK = 10
+    #: BlockIds; BlocksHere, in their order.
+    HAS = 11
+    #: ReadRequest: blocks as they travel; ReadReply.
+    READ = 12
+    #: ReceiveRequest: opens a session for a fetch; ReceiveEvents, then a ReceiveReply once it is over.
+    RECEIVE = 13
+    #: WantedRequest; WantedReply: blocks of a session to get next.
+    WANTED = 14
+    #: AcceptRequest: blocks of a session as they arrived; AcceptReply.
+    ACCEPT = 15
+    #: ReceivedRequest: no more comes for a session.
+    RECEIVED = 16
+    #: ProcessReport of the process that serves this socket.
+    REPORT = 17
 
 
 class SchedulerMethod(IntEnum):
@@ -172,6 +194,10 @@ class SchedulerMethod(IntEnum):
     STATUS = 1
     #: GetRequest; Progress events, then a GetReply.
     GET = 2
+    #: FetchPartRequest: gets one block, or what a path needs; FetchPartReply.
+    FETCH = 3
+    #: ProcessReport of the process that serves this socket.
+    REPORT = 4
 
 
 class ConsensusMethod(IntEnum):
@@ -179,6 +205,8 @@ class ConsensusMethod(IntEnum):
 
     #: ConsensusStatus.
     STATUS = 1
+    #: ProcessReport of the process that serves this socket.
+    REPORT = 2
 
 
 class MetricsMethod(IntEnum):

@@ -15,6 +15,7 @@ mod mem;
 mod memory;
 mod paths;
 mod rogue;
+mod split;
 
 use hypermesh_testkit::{Node, Result};
 use serde_json::Value;

@@ -235,7 +235,7 @@ async fn stats(context: &Context) -> Result<(), CliError> {
     let breaker = |one: &pb::BreakerStatus| json!({ "method": one.method, "state": one.state, "retry_in_ns": one.retry_in_ns });
     let pool = |one: &pb::PoolStatus| {
         json!({
-            "service": one.service, "socket": one.socket, "connections": one.connections, "in_flight": one.in_flight,
+            "service": one.service, "holder": one.holder, "socket": one.socket, "connections": one.connections, "in_flight": one.in_flight,
             "waiting": one.waiting, "calls": one.calls, "repeated": one.repeated, "refused": one.refused,
             "opened": one.opened, "failed": one.failed, "retired": one.retired,
             "breakers": one.breakers.iter().map(breaker).collect::<Vec<_>>(),
@@ -250,6 +250,14 @@ async fn stats(context: &Context) -> Result<(), CliError> {
             })
         },
     )
+}
+
+/// What a pool leads to, and from which process where there are several.
+fn pool_name(pool: &pb::PoolStatus) -> String {
+    if pool.holder.is_empty() {
+        return pool.service.clone();
+    }
+    format!("{} → {}", pool.holder, pool.service)
 }
 
 fn stats_text(node: &pb::NodeStatus) -> String {
@@ -278,7 +286,7 @@ fn stats_text(node: &pb::NodeStatus) -> String {
             one.failed,
             one.retired,
         ];
-        let mut row = vec![one.service.clone()];
+        let mut row = vec![pool_name(one)];
         row.extend(counts.map(|count| count.to_string()));
         row
     });
@@ -290,12 +298,7 @@ fn stats_text(node: &pb::NodeStatus) -> String {
             } else {
                 hypermesh_node::units::format_duration(wait)
             };
-            vec![
-                pool.service.clone(),
-                one.method.clone(),
-                one.state.clone(),
-                wait,
-            ]
+            vec![pool_name(pool), one.method.clone(), one.state.clone(), wait]
         })
     });
     let header = [

@@ -1,13 +1,16 @@
 //! What needs no running node: init, id, up, doctor, completions.
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use hypermesh_node::{Config, Level, NodeDir, run};
+use hypermesh_node::{
+    ComponentCommand, ComponentOptions, Config, Level, NodeDir, run, run_component, run_split,
+};
 use serde_json::json;
 
-use crate::args::{Cli, Completions, Up};
+use crate::args::{Cli, Completions, Component, Up};
 use crate::error::CliError;
 use crate::output::{Output, table};
 
@@ -45,6 +48,62 @@ pub(crate) fn up(dir: &NodeDir, out: Output, arguments: Up) -> Result<(), CliErr
             crate::connect::dir_option(dir)
         )));
     }
+    let command = if arguments.split {
+        Some(component_command(dir, out, &arguments)?)
+    } else {
+        None
+    };
+    let config = prepared(dir, out, arguments)?;
+    match command {
+        None => run(dir, &config),
+        Some(command) => run_split(dir, &config, &command),
+    }
+    .map_err(|error| CliError::failed(error.to_string()))
+}
+
+/// One component of `up --split`. Its parent reads how its start went from standard output.
+pub(crate) fn component(dir: &NodeDir, out: Output, arguments: Component) -> Result<(), CliError> {
+    let options = ComponentOptions {
+        name: arguments.name,
+        node: arguments.node,
+        started: arguments.started,
+    };
+    let config = prepared(dir, out, arguments.up)?;
+    let ran = run_component(dir, &config, &options);
+    // Its log has the error, and so has the parent.
+    ran.map_err(|_| CliError::said())
+}
+
+/// How the processes of the components are started: this program, with what `up` was told.
+fn component_command(
+    dir: &NodeDir,
+    out: Output,
+    arguments: &Up,
+) -> Result<ComponentCommand, CliError> {
+    let program = std::env::current_exe()
+        .map_err(|error| CliError::failed(format!("cannot find this program: {error}")))?;
+    let mut all: Vec<OsString> = vec!["--dir".into(), dir.path().into()];
+    if out.quiet {
+        all.push("--quiet".into());
+    }
+    all.push("component".into());
+    for peer in &arguments.peer {
+        all.extend(["--peer".into(), peer.to_string().into()]);
+    }
+    if let Some(format) = arguments.log_format {
+        all.extend(["--log-format".into(), format.name().into()]);
+    }
+    if let Some(level) = &arguments.log_level {
+        all.extend(["--log-level".into(), level.into()]);
+    }
+    Ok(ComponentCommand {
+        program,
+        arguments: all,
+    })
+}
+
+/// The configuration with what was typed, and logs as both say.
+fn prepared(dir: &NodeDir, out: Output, arguments: Up) -> Result<Config, CliError> {
     let mut config = Config::load(&dir.config())?;
     if !arguments.listen.is_empty() {
         config.listen = arguments.listen;
@@ -59,7 +118,7 @@ pub(crate) fn up(dir: &NodeDir, out: Output, arguments: Up) -> Result<(), CliErr
         config.log_level = "warn".into();
     }
     hypermesh_node::logs::init(config.log_format, &config.log_level).map_err(CliError::failed)?;
-    run(dir, &config).map_err(|error| CliError::failed(error.to_string()))
+    Ok(config)
 }
 
 /// Makes the database of the store anew, when it has to be.

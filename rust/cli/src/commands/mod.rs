@@ -43,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Init => local::init(&dir, out)?,
         Command::Id => local::id(&dir, out)?,
         Command::Up(arguments) => local::up(&dir, out, arguments)?,
+        Command::Component(arguments) => local::component(&dir, out, arguments)?,
         Command::Doctor => return local::doctor(&dir, out),
         Command::Fsck(arguments) if arguments.rebuild => local::rebuild(&dir, out)?,
         command => {
@@ -80,6 +81,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Init
         | Command::Id
         | Command::Up(_)
+        | Command::Component(_)
         | Command::Doctor
         | Command::Completions(_) => Err(CliError::failed("this command does not ask a node")),
     }

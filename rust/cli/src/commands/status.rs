@@ -21,29 +21,56 @@ struct Snapshot {
 
 pub(crate) async fn status(context: &Context) -> Result<(), CliError> {
     let metrics = context.client(Service::Metrics).await?;
-    let transport = context.client(Service::Transport).await?;
-    let state = context.client(Service::State).await?;
-    let scheduler = context.client(Service::Scheduler).await?;
-    let consensus = context.client(Service::Consensus).await?;
+    let node: pb::NodeStatus = context
+        .ask_nothing(&metrics, method::metrics::STATUS)
+        .await?;
+    let all = Components {
+        context,
+        away: node
+            .components
+            .iter()
+            .filter(|component| component.state == "away")
+            .map(|component| component.name.clone())
+            .collect(),
+    };
     let snapshot = Snapshot {
-        node: context
-            .ask_nothing(&metrics, method::metrics::STATUS)
+        transport: all
+            .ask(Service::Transport, method::transport::STATUS)
             .await?,
-        transport: context
-            .ask_nothing(&transport, method::transport::STATUS)
+        peers: all
+            .ask(Service::Transport, method::transport::PEERS)
             .await?,
-        peers: context
-            .ask_nothing(&transport, method::transport::PEERS)
+        store: all.ask(Service::State, method::state::STATUS).await?,
+        scheduler: all
+            .ask(Service::Scheduler, method::scheduler::STATUS)
             .await?,
-        store: context.ask_nothing(&state, method::state::STATUS).await?,
-        scheduler: context
-            .ask_nothing(&scheduler, method::scheduler::STATUS)
+        consensus: all
+            .ask(Service::Consensus, method::consensus::STATUS)
             .await?,
-        consensus: context
-            .ask_nothing(&consensus, method::consensus::STATUS)
-            .await?,
+        node,
     };
     context.out.result(|| snapshot.text(), || snapshot.json())
+}
+
+/// The components of a node, of which some may be away.
+struct Components<'a> {
+    context: &'a Context,
+    away: Vec<String>,
+}
+
+impl Components<'_> {
+    /// Nothing, of one that is away: the table of components says that it is.
+    async fn ask<A: prost::Message + Default>(
+        &self,
+        service: Service,
+        method: u16,
+    ) -> Result<A, CliError> {
+        if self.away.iter().any(|name| name == service.name()) {
+            return Ok(A::default());
+        }
+        let client = self.context.client(service).await?;
+        self.context.ask_nothing(&client, method).await
+    }
 }
 
 impl Snapshot {
@@ -55,8 +82,13 @@ impl Snapshot {
             (
                 "process",
                 format!(
-                    "{}, up {}, {} resident",
+                    "{}{}, up {}, {} resident",
                     node.pid,
+                    if node.split {
+                        " and one for each component"
+                    } else {
+                        ""
+                    },
                     ago(node.started),
                     format_size(node.resident_bytes)
                 ),
@@ -81,6 +113,7 @@ impl Snapshot {
                 vec![
                     component.name.clone(),
                     component.state.clone(),
+                    component.pid.to_string(),
                     component.connections.to_string(),
                     component.requests.to_string(),
                     component.errors.to_string(),
@@ -92,12 +125,13 @@ impl Snapshot {
             &[
                 "component",
                 "state",
+                "process",
                 "connections",
                 "requests",
                 "errors",
                 "socket",
             ],
-            &[2, 3, 4],
+            &[2, 3, 4, 5],
             components,
         ));
         let layers = node
@@ -185,6 +219,7 @@ impl Snapshot {
             "pid": node.pid,
             "started": node.started,
             "resident_bytes": node.resident_bytes,
+            "split": node.split,
             "components": node.components.iter().map(|component| json!({
                 "name": component.name,
                 "state": component.state,
@@ -192,6 +227,8 @@ impl Snapshot {
                 "connections": component.connections,
                 "requests": component.requests,
                 "errors": component.errors,
+                "pid": component.pid,
+                "started": component.started,
             })).collect::<Vec<_>>(),
             "layers": node.layers.iter().map(|layer| json!({
                 "name": layer.name,

@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hypermesh_blocks::Store;
 use hypermesh_id::Root;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::reads::{READERS_MAX, Reader, Reads, plain};
+use crate::adviser::Together;
 use crate::answer::blocking;
 use crate::config::Config;
-use crate::fetch::{Fetcher, Order};
+use crate::doors::{Fetches, Part, Target};
 use crate::files;
+use crate::receive::is_here;
 
 /// Rounds of fetching ahead that run at once; what is foreseen meanwhile is not fetched.
 const ROUNDS_MAX: usize = 4;
@@ -40,7 +43,9 @@ struct Group {
 }
 
 struct Inner {
-    fetcher: Arc<Fetcher>,
+    store: Store,
+    scheduler: Arc<dyn Fetches>,
+    together: Together,
     reads: Mutex<Reads>,
     started: Instant,
     groups: Mutex<HashMap<Reader, Group>>,
@@ -54,7 +59,13 @@ struct Inner {
 
 impl Foresight {
     /// What an earlier run learned in `file` is known; a damaged file is forgotten.
-    pub(crate) fn open(config: &Config, file: PathBuf, fetcher: Arc<Fetcher>) -> Self {
+    pub(crate) fn open(
+        config: &Config,
+        file: PathBuf,
+        store: Store,
+        scheduler: Arc<dyn Fetches>,
+        together: Together,
+    ) -> Self {
         if !config.prefetch_enabled {
             return Self(None);
         }
@@ -62,7 +73,9 @@ impl Foresight {
             return Self(None);
         };
         Self(Some(Arc::new(Inner {
-            fetcher,
+            store,
+            scheduler,
+            together,
             reads: Mutex::new(reads),
             started: Instant::now(),
             groups: Mutex::default(),
@@ -80,7 +93,7 @@ impl Foresight {
         let coming = inner.under_way().get(&key).cloned();
         let now = inner.started.elapsed().as_secs();
         let next = inner.reads().read(reader, &key.1, now);
-        let together = inner.together(reader, &key.1);
+        let together = inner.grouped(reader, &key.1);
         // First of all: while this one is waited for, the next are on their way.
         if let Ok(round) = Arc::clone(&inner.rounds).try_acquire_owned() {
             let (inner, path) = (Arc::clone(inner), key.1.clone());
@@ -152,7 +165,7 @@ impl Inner {
     }
 
     /// Adds a path to the group that is going on. Answers the group before, when that has ended.
-    fn together(&self, reader: Reader, path: &[u8]) -> Vec<Vec<u8>> {
+    fn grouped(&self, reader: Reader, path: &[u8]) -> Vec<Vec<u8>> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let group = groups.entry(reader).or_insert_with(|| Group {
@@ -199,8 +212,7 @@ impl Inner {
         together: Vec<Vec<u8>>,
         mut paths: Vec<Vec<u8>>,
     ) {
-        let adviser = &self.fetcher.adviser;
-        for other in adviser.read_with(&path).await {
+        for other in self.together.read_with(&path).await {
             if !paths.contains(&other) {
                 paths.push(other);
             }
@@ -212,7 +224,7 @@ impl Inner {
             fetches.spawn(Arc::clone(&self).path(root, path, budget));
         }
         if together.len() > 1 {
-            adviser.read_together(together).await;
+            self.together.read_together(together).await;
         }
         while fetches.join_next().await.is_some() {}
     }
@@ -220,9 +232,6 @@ impl Inner {
     /// Fetches one path, unless that is under way already.
     async fn path(self: Arc<Self>, root: Root, path: Vec<u8>, budget: u64) {
         let key = (root, path);
-        if self.fetcher.is_alone() {
-            return;
-        }
         let Some(_ended) = self.begin(&key) else {
             return;
         };
@@ -246,17 +255,18 @@ impl Inner {
         path: &[u8],
         budget: u64,
     ) -> Result<(u64, bool), mfn_local::Failure> {
-        if self.fetcher.is_here(root, path).await? {
+        if is_here(&self.store, root, path).await? {
             return Ok((0, true));
         }
-        let order = Order {
+        let part = Part {
+            target: Target::Path {
+                root,
+                path: path.to_vec(),
+            },
             budget: Some(budget),
-            ..Order::new(self.fetcher.path(root, path).await?, root.0)
+            at_once: true,
         };
-        let (report, _) = self.fetcher.fetch(order, None).await?;
-        Ok((
-            report.content_bytes,
-            self.fetcher.is_here(root, path).await?,
-        ))
+        let bytes = self.scheduler.fetch(part).await?;
+        Ok((bytes, is_here(&self.store, root, path).await?))
     }
 }

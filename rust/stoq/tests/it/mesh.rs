@@ -101,9 +101,9 @@ impl Memory {
 }
 
 impl BlockSource for Memory {
-    fn has(&self, ids: &[BlockId]) -> Vec<bool> {
+    fn has(&self, ids: &[BlockId]) -> Result<Vec<bool>, String> {
         let blocks = self.blocks.lock().unwrap();
-        ids.iter().map(|id| blocks.contains_key(id)).collect()
+        Ok(ids.iter().map(|id| blocks.contains_key(id)).collect())
     }
     fn read(&self, id: &BlockId) -> Result<Option<StoredBlock>, String> {
         let count = self.reads.fetch_add(1, Ordering::Relaxed) + 1;

@@ -20,7 +20,13 @@ pub(crate) fn files(root: &Path) -> Files {
         .file_descriptor_set();
 
     let module = prost_build::Module::from_protobuf_package_name("hypermesh.local.v1");
-    let generated = prost_build::Config::new().generate(
+    let mut config = prost_build::Config::new();
+    // Blocks are parts of the frame that brought them, not copies.
+    config.bytes([
+        ".hypermesh.local.v1.ReadBlock.body",
+        ".hypermesh.local.v1.ArrivedBlock.body",
+    ]);
+    let generated = config.generate(
         compiler
             .file
             .iter()

@@ -30,6 +30,8 @@ const IMPURE: &[&str] = &[
 
 /// What the command may take from the node crate: starting one, and the files of its directory.
 const NODE_DOORS: &[&str] = &[
+    "ComponentCommand",
+    "ComponentOptions",
     "Config",
     "ConfigError",
     "DirError",
@@ -48,6 +50,8 @@ const NODE_DOORS: &[&str] = &[
     "node_id",
     "parse_socket_address",
     "run",
+    "run_component",
+    "run_split",
     "units",
 ];
 
