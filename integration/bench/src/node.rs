@@ -153,6 +153,11 @@ fn getting(ctx: &mut Ctx, place: &Path, a: &Node, b: &Node) -> Result<(), BenchE
                 work.push(bytes as f64 / MB / (processor / 2.0));
             }
             fs::remove_file(&file)?;
+            // What was measured makes room for what follows.
+            for node in [a, b] {
+                node.ok(&["unpin", root.trim()]).map_err(BenchError::new)?;
+                node.ok(&["gc"]).map_err(BenchError::new)?;
+            }
         }
         let took = upload(&as_it_comes, None, bytes, Some(here))?;
         small.push(bytes as f64 / MB / took.seconds);
