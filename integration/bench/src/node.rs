@@ -177,7 +177,7 @@ fn getting(ctx: &mut Ctx, place: &Path, a: &Node, b: &Node) -> Result<(), BenchE
         |metric, ours, peer, note| ctx.row(metric, "MB/s", ours, peer, Must::Report, note);
     let note = "the same get; the peer's packets are of nearly 64 KiB as ours are on loopback";
     report("get --store, beside packets like ours", &kept, peer, note)?;
-    let note = "the most that two cores could move, were they never idle: the bytes over half of the processor time that a raw upload with packets like ours takes on both sides, reading the file, hashing it once, and writing and syncing it once, each measured alone in the same round. What stores and verifies cannot be quicker by these parts, so the peer of the row before is nearly out of its reach";
+    let note = "the most that two cores could move, were they never idle: the bytes over half of the processor time that a raw upload with packets like ours takes on both sides, reading the file, hashing it once, and writing and syncing it once, each measured alone in the same round. What stores and verifies cannot be quicker by these parts";
     report("the least work of a kept upload", &work, peer, note)?;
     let note = "the same get; a simple program over the same raw QUIC that also reads, hashes, writes and syncs: two threads on each side, no blocks, no index";
     let peer = Some(("raw quinn, hashed, written, synced", &plain));
