@@ -8,6 +8,7 @@ use hypermesh_node::NodeDir;
 use mfn_local::{CallError, Client, ConnectOptions, Item, LocalError, Request, Streaming};
 use mfn_wire::{Service, Status};
 use prost::Message;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::Context;
 use crate::error::CliError;
@@ -145,16 +146,16 @@ impl Context {
         again: &str,
     ) -> Result<R, CliError> {
         let mut progress = Progress::new(&self.global);
+        // One for the whole loop: a new one for each turn would miss a Ctrl-C that comes while progress is shown.
+        let mut interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| CliError::failed(format!("cannot wait for Ctrl-C: {error}")))?;
         let mut stream = self
             .stream(client, method, question, progress.credit())
             .await?;
         let result = loop {
             let step = tokio::select! {
                 step = stream.step() => step,
-                interrupted = tokio::signal::ctrl_c() => break Err(match interrupted {
-                    Ok(()) => CliError::failed(format!("interrupted; {again}")),
-                    Err(error) => CliError::failed(format!("cannot wait for Ctrl-C: {error}")),
-                }),
+                _ = interrupts.recv() => break Err(CliError::failed(format!("interrupted; {again}"))),
             };
             match step {
                 Ok(Step::Event(event)) => progress.update(event),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::bodies::{Bodies, described};
 use super::{Context, service};
@@ -55,6 +56,9 @@ pub(super) async fn tap(context: &Context, arguments: &IpcTap) -> Result<(), Cli
     // Closed to others before it is there: what passes is for this user's eyes.
     run_dir::ensure(path.parent().unwrap_or(Path::new("/")))
         .map_err(|error| CliError::failed(error.to_string()))?;
+    // From before there is something to leave behind. One for the whole loop: a new one for each turn would miss a signal that
+    // comes while another turn ends.
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let listener = UnixListener::bind(&path).map_err(failed)?;
     let _remove = Remove(path.clone());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -78,7 +82,7 @@ pub(super) async fn tap(context: &Context, arguments: &IpcTap) -> Result<(), Cli
                 connections.spawn(relay(from, to.clone(), count, Arc::clone(&printer)));
             }
             Some(over) = connections.join_next() => over.unwrap_or(Ok(()))?,
-            interrupted = tokio::signal::ctrl_c() => return interrupted.map_err(failed),
+            _ = interrupts.recv() => return Ok(()),
         }
     }
 }
