@@ -19,14 +19,15 @@ use malachite_types::{
     ValueOrigin, ValuePayload, VoteExtensionPolicy,
 };
 
+use crate::blocks::Blocks;
 use crate::context::{Bft, ForMesh};
 use crate::message::{BlockMessage, Message, PolkaProof, RoundProof};
 use crate::record::Record;
 use crate::types::{BlockHash, Height, MeshId, Voters};
 use crate::vote::{Certificate, Proposal, Sign, Signed, Signer, Vote};
 
-/// Blocks that are kept of one height: two for each of the rounds that are looked at, as the core keeps two proposals.
-const BODIES_MAX: usize = 32;
+/// Rounds ahead of the present one that are looked at, as in the core.
+const ROUNDS_AHEAD: i64 = 10;
 /// What the core may hold back; later heights are held back by the caller, so this is for votes before the height begins.
 const QUEUE_MAX: usize = 1024;
 
@@ -87,7 +88,7 @@ struct Host<S> {
     now: Time,
     timers: BTreeMap<(u8, Round), (Time, Timeout)>,
     events: VecDeque<Event>,
-    bodies: BTreeMap<BlockHash, Bytes>,
+    blocks: Blocks,
     /// What the log holds already, while it is replayed.
     replayed: Vec<Record>,
     round: Round,
@@ -163,7 +164,7 @@ impl<S: Sign> Engine<S> {
             now,
             timers: BTreeMap::new(),
             events: VecDeque::new(),
-            bodies: BTreeMap::new(),
+            blocks: Blocks::default(),
             replayed: Vec::new(),
             round: Round::Nil,
             decided: false,
@@ -220,29 +221,31 @@ impl<S: Sign> Engine<S> {
         self.feed(Input::RoundCertificate(proof.0))
     }
 
-    /// Whether a block may come from this node, in this round: its proposer tells it, or somebody a block whose proposal is
-    /// known.
-    pub(crate) fn expects(&self, from: &NodeId, round: Round, block: &BlockHash) -> bool {
-        if self.host.bodies.contains_key(block) || self.host.bodies.len() >= BODIES_MAX {
-            return false;
+    /// The round for which a block may come from this node, if it may: its proposer tells it, or somebody a block whose
+    /// proposal is known.
+    pub(crate) fn expects(
+        &mut self,
+        from: &NodeId,
+        round: Round,
+        block: &BlockHash,
+    ) -> Option<Round> {
+        if let Some(named) = self.host.blocks.named(block) {
+            return Some(named);
         }
         let ahead = round.as_i64() - self.host.round.as_i64().max(0);
-        (round.is_defined()
-            && ahead <= 10
-            && self.state.get_proposer(self.host.height, round).0 == *from)
-            || self.proposed(block)
+        let proposes = round.is_defined()
+            && ahead <= ROUNDS_AHEAD
+            && self.state.get_proposer(self.host.height, round).0 == *from;
+        (proposes && self.host.blocks.reserve(round)).then_some(round)
     }
 
-    fn proposed(&self, block: &BlockHash) -> bool {
-        let value = ProposedValue {
-            height: self.host.height,
-            round: Round::ZERO,
-            valid_round: Round::Nil,
-            proposer: Signer(self.host.signer.node()),
-            value: *block,
-            validity: Validity::Valid,
-        };
-        !self.state.proposals_for_value(&value).is_empty()
+    /// Whether what is kept of this height is within its bounds. The core's own votes and proposals are not looked into.
+    pub(crate) fn bounded(&self) -> bool {
+        let rounds = (self.host.round.as_i64().max(0) + ROUNDS_AHEAD + 1) as usize;
+        // Each round has at most one timer of a kind.
+        self.host.timers.len() <= 4 * rounds
+            && self.host.events.is_empty()
+            && self.host.blocks.within(rounds)
     }
 
     /// A block that came, and whether it is good.
@@ -254,7 +257,7 @@ impl<S: Sign> Engine<S> {
     ) -> Result<(), EngineError> {
         self.host.now = now;
         let hash = BlockHash::of(&block.body);
-        self.host.bodies.insert(hash, block.body);
+        self.host.blocks.put(hash, block.body);
         let proposer = *self.state.get_proposer(self.host.height, block.round);
         let value = ProposedValue {
             height: self.host.height,
@@ -280,7 +283,7 @@ impl<S: Sign> Engine<S> {
     ) -> Result<(), EngineError> {
         self.host.now = now;
         let hash = BlockHash::of(&body);
-        self.host.bodies.insert(hash, body.clone());
+        self.host.blocks.put(hash, body.clone());
         self.host
             .events
             .push_back(Event::Tell(Message::Block(BlockMessage {
@@ -333,7 +336,7 @@ impl<S: Sign> Engine<S> {
     }
 
     pub(crate) fn body(&self, block: &BlockHash) -> Option<&Bytes> {
-        self.host.bodies.get(block)
+        self.host.blocks.get(block)
     }
 
     fn feed(&mut self, input: Input<Bft>) -> Result<(), EngineError> {
@@ -411,7 +414,7 @@ impl<S: Sign> Host<S> {
                 then.resume_with(())
             }
             Effect::RestreamProposal(height, round, valid_round, _, block, then) => {
-                if let Some(body) = self.bodies.get(&block).cloned() {
+                if let Some(body) = self.blocks.get(&block).cloned() {
                     self.tell(Message::Block(BlockMessage {
                         height,
                         round,
@@ -444,6 +447,7 @@ impl<S: Sign> Host<S> {
                         signature: message.signature,
                     })),
                     (true, ConsensusMsg::Proposal(statement)) => {
+                        self.blocks.name(statement.round, statement.block);
                         Event::Verified(Statement::Proposal(Signed {
                             statement,
                             signature: message.signature,
@@ -541,7 +545,7 @@ impl<S: Sign> Host<S> {
                 round: value.round,
                 valid_round: value.valid_round,
                 valid: value.validity == Validity::Valid,
-                body: self.bodies.get(&value.value)?.clone(),
+                body: self.blocks.get(&value.value)?.clone(),
             },
             _ => return None,
         })
@@ -564,7 +568,7 @@ impl<S: Sign> Host<S> {
                 body,
             } => {
                 let hash = BlockHash::of(&body);
-                self.bodies.insert(hash, body);
+                self.blocks.put(hash, body);
                 let value = ProposedValue {
                     height: self.height,
                     round,

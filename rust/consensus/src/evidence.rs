@@ -205,6 +205,14 @@ impl Pool {
             .collect()
     }
 
+    /// Whether it holds no more than two votes and a proposal of each voter in each round of these heights.
+    pub(crate) fn within(&self, heights: &BTreeMap<Height, Voters>) -> bool {
+        self.0.iter().all(|(height, said)| {
+            let most = heights.get(height).map_or(0, Voters::len) * ROUNDS_MAX as usize;
+            said.votes.len() <= 2 * most && said.proposals.len() <= most
+        })
+    }
+
     /// Forgets what is older than is kept.
     pub(crate) fn forget(&mut self, present: Height) {
         let oldest = Height(present.0.saturating_sub(HEIGHTS_KEPT));

@@ -1,6 +1,7 @@
 //! Byzantine fault-tolerant order: a mesh of owners who do not trust each other decides one block after the other.
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod codec;
 mod context;
 mod door;

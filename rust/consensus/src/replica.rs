@@ -9,9 +9,9 @@ use malachite_types::Round;
 use crate::door::{Config, Fault, Machine, Output};
 use crate::engine::{Engine, EngineError, Event, Statement, Time};
 use crate::evidence::{HEIGHTS_KEPT, Pool};
-use crate::message::{Decided, Message, RETOLD_MAX};
+use crate::message::{BlockMessage, Decided, Message, RETOLD_MAX};
 use crate::record::Record;
-use crate::types::{BlockHash, Height, MeshId, Voters};
+use crate::types::{BlockHash, Height, MeshId, VOTERS_MAX, Voters};
 use crate::vote::{Certificate, Sign, Signed, Vote};
 
 /// Messages of the next height that are held back for one peer, and how many bytes of them.
@@ -167,6 +167,24 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         self.nudges
     }
 
+    /// Which of the things that are kept is more than it may be; none, or there is a defect. For simulators and tests.
+    pub fn beyond_bounds(&self) -> Option<&'static str> {
+        let kept = HEIGHTS_KEPT as usize + 1;
+        let early =
+            |early: &Early| early.messages.len() <= EARLY_MAX && early.bytes <= EARLY_BYTES_MAX;
+        [
+            ("at hand", self.at_hand.len() <= AT_HAND),
+            ("past voters", self.past.len() <= kept),
+            ("peers", self.peers.len() <= kept * VOTERS_MAX),
+            ("early peers", self.early.len() <= kept * VOTERS_MAX),
+            ("early messages", self.early.values().all(early)),
+            ("statements", self.pool.within(&self.past)),
+            ("a height", self.engine.as_ref().is_none_or(Engine::bounded)),
+        ]
+        .into_iter()
+        .find_map(|(what, bounded)| (!bounded).then_some(what))
+    }
+
     /// What is to be done next.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -303,11 +321,12 @@ impl<M: Machine, S: Sign> Replica<M, S> {
                 if engine.body(&hash).is_some() {
                     return Ok(());
                 }
-                if !engine.expects(&from, block.round, &hash) {
+                let Some(round) = engine.expects(&from, block.round, &hash) else {
                     self.outputs
                         .push_back(Output::Fault(from, Fault::UnaskedBlock));
                     return Ok(());
-                }
+                };
+                let block = BlockMessage { round, ..block };
                 let good = self.machine.check(self.height, &block.body);
                 if good.is_err() {
                     self.outputs.push_back(Output::Fault(from, Fault::BadBlock));
@@ -388,6 +407,9 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         self.pool.forget(self.height);
         let oldest = Height(self.height.0.saturating_sub(HEIGHTS_KEPT));
         self.past = self.past.split_off(&oldest);
+        let past = &self.past;
+        self.peers
+            .retain(|peer, _| past.values().any(|voters| voters.contains(peer)));
         self.begin_at = after(now, self.config.timeouts.idle);
         let behind = self.surely() > self.height.next();
         let waits = self.early.values().any(|early| !early.messages.is_empty());
@@ -465,6 +487,10 @@ impl<M: Machine, S: Sign> Replica<M, S> {
 
     /// Sends a voter that is behind the decision of its height, though it did not ask; not again soon.
     fn help(&mut self, now: Time, to: NodeId, height: Height) {
+        if !self.past.values().any(|voters| voters.contains(&to)) {
+            // A stranger, of whom nothing is remembered, is told what it asks for and no more.
+            return;
+        }
         let answer = self.config.timeouts.answer;
         let peer = self.peers.entry(to).or_default();
         let (helped, when) = peer.helped;
@@ -516,7 +542,11 @@ impl<M: Machine, S: Sign> Replica<M, S> {
 
     /// The height that an honest voter works on: more than f say that it is decided up to there, or more.
     fn surely(&self) -> Height {
-        let mut heights: Vec<Height> = self.peers.values().map(|peer| peer.height).collect();
+        let voting = self
+            .peers
+            .iter()
+            .filter(|(node, _)| self.voters.contains(node));
+        let mut heights: Vec<Height> = voting.map(|(_, peer)| peer.height).collect();
         heights.sort_unstable_by(|a, b| b.cmp(a));
         heights
             .get(self.voters.faults())

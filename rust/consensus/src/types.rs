@@ -196,7 +196,7 @@ impl Voters {
 
     /// Who proposes. A pure function of the decided prefix, which made these voters. In round 0 those who are not demoted
     /// take turns; from round 1 on all do, so that no demotion, however wrong, can keep the mesh from deciding.
-    pub(crate) fn proposer(&self, height: Height, round: u32) -> &Voter {
+    pub fn proposer(&self, height: Height, round: u32) -> &Voter {
         let turn = height.0.wrapping_add(u64::from(round));
         let place = match round {
             0 => usize::from(self.order[(turn % self.order.len() as u64) as usize]),
