@@ -41,6 +41,10 @@ pub(crate) struct Chain {
     pub(crate) tip: BlockHash,
     /// Blocks proposed, so that no two are the same.
     pub(crate) proposed: u64,
+    /// What waits to be ordered here; none where there is always something.
+    pub(crate) pending: Option<u64>,
+    /// Whether the last block says, at times, who does not propose first in the next height.
+    pub(crate) demotes: bool,
 }
 
 impl Chain {
@@ -50,6 +54,8 @@ impl Chain {
             node,
             tip: BlockHash([0; 32]),
             proposed: 0,
+            pending: None,
+            demotes: false,
         }
     }
 
@@ -65,7 +71,7 @@ impl Chain {
 
 impl Machine for Chain {
     fn has_work(&self) -> bool {
-        true
+        self.pending.is_none_or(|pending| pending > 0)
     }
 
     fn propose(&mut self, height: Height) -> Bytes {
@@ -88,7 +94,17 @@ impl Machine for Chain {
 
     fn apply(&mut self, decided: &Decided) -> Voters {
         self.tip = decided.certificate.block;
-        self.membership
-            .voters(Height(decided.certificate.height.0 + 1))
+        if decided.body.get(40) == Some(&(self.node as u8)) && self.pending.is_some() {
+            self.pending = Some(0);
+        }
+        let voters = self
+            .membership
+            .voters(Height(decided.certificate.height.0 + 1));
+        let [odd, node, ..] = self.tip.0;
+        if !self.demotes || odd % 2 == 0 {
+            return voters;
+        }
+        let node = SimKey::voter(usize::from(node) % self.membership.nodes);
+        voters.demoting(&[node.node()])
     }
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use hypermesh_consensus::{
-    BlockHash, Decided, Evidence, Height, MeshId, NilOrVal, Proposal, Round, Sign, Vote, VoteType,
+    BlockHash, Decided, Evidence, Height, MeshId, NilOrVal, Proposal, Round, Sign, Signed, Vote,
+    VoteType, Voters,
 };
 use hypermesh_id::NodeId;
 
@@ -27,13 +28,14 @@ type Said<K, V> = BTreeMap<K, V>;
 #[derive(Debug)]
 pub(crate) struct Watch {
     mesh: MeshId,
-    membership: Membership,
+    pub(crate) membership: Membership,
     honest: Vec<bool>,
     decided: BTreeMap<Height, BlockHash>,
     votes: Said<(usize, Height, Round, VoteType), NilOrVal<BlockHash>>,
     proposals: Said<(usize, Height, Round), Proposal>,
     /// Double votes that came to an honest node, by instance and culprit, and those that were proved.
     heard: BTreeMap<(usize, NodeId, Height, Round, VoteType), NilOrVal<BlockHash>>,
+    heard_proposals: BTreeMap<(usize, NodeId, Height, Round), Proposal>,
     exposed: BTreeSet<(usize, NodeId)>,
     pub(crate) proved: BTreeSet<(usize, NodeId)>,
 }
@@ -48,6 +50,7 @@ impl Watch {
             votes: BTreeMap::new(),
             proposals: BTreeMap::new(),
             heard: BTreeMap::new(),
+            heard_proposals: BTreeMap::new(),
             exposed: BTreeSet::new(),
             proved: BTreeSet::new(),
         }
@@ -125,10 +128,17 @@ impl Watch {
         Ok(())
     }
 
-    /// A good vote came to a node that is at this height and round.
-    pub(crate) fn heard(&mut self, instance: usize, at: (Height, Round), vote: &Vote) {
+    /// A good vote came to a node that is at this height and round. What is retold of the present height is not looked at.
+    pub(crate) fn heard(
+        &mut self,
+        instance: usize,
+        at: (Height, Round),
+        vote: &Vote,
+        retold: bool,
+    ) {
         let (height, round) = at;
-        let now = vote.height == height && vote.round.as_i64() <= round.as_i64().max(0) + 5;
+        let near = vote.round.as_i64() <= round.as_i64().max(0) + 5;
+        let now = vote.height == height && near && !retold;
         let lately = vote.height < height && vote.height.0 + 8 > height.0;
         if !(now || lately) || vote.round.as_i64() > 14 {
             return;
@@ -141,9 +151,34 @@ impl Watch {
         }
     }
 
+    /// A good proposal of who proposes there came to a node that is at this height and round.
+    pub(crate) fn heard_proposal(
+        &mut self,
+        instance: usize,
+        (height, round): (Height, Round),
+        proposal: &Proposal,
+    ) {
+        if proposal.round.as_i64() > (round.as_i64().max(0) + 5).min(14)
+            // The core refuses these, whose valid round is none.
+            || proposal.valid_round >= proposal.round
+        {
+            return;
+        }
+        let proposer = proposal.proposer.0;
+        let key = (instance, proposer, height, proposal.round);
+        let first = self
+            .heard_proposals
+            .entry(key)
+            .or_insert_with(|| proposal.clone());
+        if first != proposal {
+            self.exposed.insert((instance, proposer));
+        }
+    }
+
     /// A node lost its memory: what it had heard and not yet proved is gone.
     pub(crate) fn crashed(&mut self, instance: usize) {
         self.heard.retain(|key, _| key.0 != instance);
+        self.heard_proposals.retain(|key, _| key.0 != instance);
         self.exposed.retain(|key| key.0 != instance);
     }
 
@@ -173,9 +208,25 @@ impl Watch {
     pub(crate) fn end(&self) -> Result<(), Violation> {
         match self.exposed.difference(&self.proved).next() {
             Some((instance, culprit)) => Err(Violation(format!(
-                "instance {instance} saw {culprit} vote twice and has no proof"
+                "instance {instance} saw {culprit} say two things and has no proof"
             ))),
             None => Ok(()),
         }
     }
+}
+
+/// Whether a vote is by a voter of its height, and signed.
+pub(crate) fn good(
+    vote: &Signed<Vote>,
+    at: Height,
+    voters: &Voters,
+    membership: &Membership,
+    mesh: &MeshId,
+) -> bool {
+    let key = SimKey::of(0);
+    let height = vote.statement.height;
+    if height == at {
+        return vote.verifies(mesh, voters, &key);
+    }
+    vote.verifies(mesh, &membership.voters(height), &key)
 }

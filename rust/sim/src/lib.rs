@@ -4,18 +4,24 @@
 
 mod actors;
 mod chain;
+mod delays;
 mod disk;
+mod happened;
 mod invariants;
 mod keys;
 mod random;
 mod scenario;
+mod snare;
 mod world;
 
 pub use actors::Behaviour;
+pub use delays::{Delays, DelaysError};
+pub use happened::Happened;
 pub use invariants::Violation;
 pub use keys::{NODES_MAX, SimKey};
 pub use random::Random;
 pub use scenario::{Scenario, Trouble};
+pub use snare::{Schedule, Snare};
 pub use world::{Follow, Report};
 
 use world::World;
@@ -32,6 +38,9 @@ pub fn run(scenario: &Scenario) -> Result<Report, Violation> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn retell(scenario: &Scenario, mut follow: impl FnMut(u64, &str)) -> Result<Report, Violation> {
+pub fn retell(
+    scenario: &Scenario,
+    mut follow: impl FnMut(u64, &Happened<'_>),
+) -> Result<Report, Violation> {
     World::new(scenario, Some(&mut follow)).run()
 }

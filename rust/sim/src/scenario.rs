@@ -5,7 +5,9 @@ use std::time::Duration;
 use hypermesh_consensus::Timeouts;
 
 use crate::actors::{Behaviour, MS};
+use crate::delays::Delays;
 use crate::random::Random;
+use crate::snare::{Schedule, Snare};
 
 /// All that a run depends on.
 #[derive(Clone, Debug)]
@@ -25,6 +27,13 @@ pub struct Scenario {
     pub twice: f64,
     /// By how many thousandths each node's clock is fast.
     pub clocks: Vec<i64>,
+    /// Losses that are aimed at what messages say, until the network heals.
+    pub snare: Option<Snare>,
+    pub schedule: Schedule,
+    /// Whether decided blocks say, at times, who does not propose first.
+    pub demotes: bool,
+    /// Mean time between two submissions to each node; 0 when there is always something to order.
+    pub gaps: u64,
     /// What goes wrong, and when; nanoseconds.
     pub faults: Vec<(u64, Trouble)>,
     /// When everything heals but the liars.
@@ -68,7 +77,7 @@ impl Scenario {
         let faults = (voters - 1) / 3;
         for _ in 0..random.between(0, faults as u64) {
             let node = random.below(count as u64) as usize;
-            scenario.nodes[node] = Some(*random.pick(&Behaviour::ALL));
+            scenario.nodes[node] = Some(*random.pick(&Behaviour::ALL[..16]));
         }
         for row in &mut scenario.delays {
             for delay in row {
@@ -99,7 +108,96 @@ impl Scenario {
                 }
             }
         }
+        // A stream of its own: these came later, and half of the seeds stay what they were.
+        let random = &mut Random::new(seed, 3);
+        if random.chance(0.5) {
+            scenario = scenario.with_more(random);
+        }
         scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    /// What comes to a scenario of the first kind, in half of the seeds.
+    fn with_more(mut self, random: &mut Random) -> Self {
+        match random.below(8) {
+            0 | 1 => return Self::snared(self.seed, random),
+            2 => return Self::small(self.seed, random),
+            3 => self.gaps = random.between(100, 600) * MS,
+            4 => {
+                for behaviour in self.nodes.iter_mut().flatten() {
+                    *behaviour = Behaviour::Stuffing;
+                }
+            }
+            5 => self.demotes = true,
+            _ => {
+                self = self.over(&Delays::world(), random);
+            }
+        }
+        self
+    }
+
+    /// The ways between nodes are those between places, which randomness chooses.
+    #[must_use]
+    pub fn over(mut self, delays: &Delays, random: &mut Random) -> Self {
+        let table = random.pick(delays.tables());
+        let mut places: Vec<usize> = Vec::new();
+        for _ in &self.nodes {
+            let place = random.below(table.len() as u64) as usize;
+            // Two in one place are neighbours.
+            places.push(place);
+        }
+        for (row, from) in self.delays.iter_mut().zip(&places) {
+            for (delay, to) in row.iter_mut().zip(&places) {
+                *delay = if from == to {
+                    MS
+                } else {
+                    table[*from][*to] / 2
+                };
+            }
+        }
+        self
+    }
+
+    /// Four honest nodes in a [`Snare`].
+    fn snared(seed: u64, random: &mut Random) -> Self {
+        let mut scenario = Self::quiet(seed, 4);
+        scenario.snare = Some(Snare {
+            round: 0,
+            only: random.below(4) as usize,
+        });
+        scenario.jitter = random.between(0, 10) * MS;
+        for clock in &mut scenario.clocks {
+            *clock = random.between(0, 40) as i64 - 20;
+        }
+        for _ in 0..random.below(3) {
+            scenario.crash(random);
+        }
+        scenario
+    }
+
+    /// One to three nodes, none of whom may lie, that have something to order now and then.
+    fn small(seed: u64, random: &mut Random) -> Self {
+        let mut scenario = Self::quiet(seed, random.between(1, 3) as usize);
+        scenario.gaps = random.between(20, 300) * MS;
+        for _ in 0..random.below(4) {
+            scenario.crash(random);
+        }
+        for _ in 0..random.below(2) {
+            scenario.partition(random);
+        }
+        scenario
+    }
+
+    /// Four nodes, one of them twins, on a [`Schedule`].
+    pub fn twins(schedule: Schedule) -> Self {
+        let mut scenario = Self::quiet(0, 4);
+        scenario.nodes[1] = Some(Behaviour::Twins);
+        scenario.delays = vec![vec![5 * MS; 4]; 4];
+        scenario.jitter = MS;
+        // Each round that fails takes its timeouts.
+        scenario.heals = (1 + schedule.rounds.len() as u64) * 1500 * MS;
+        scenario.more = 2;
+        scenario.schedule = schedule;
         scenario
     }
 
@@ -116,6 +214,10 @@ impl Scenario {
             loss: 0.0,
             twice: 0.0,
             clocks: vec![0; nodes],
+            snare: None,
+            schedule: Schedule::default(),
+            demotes: false,
+            gaps: 0,
             faults: Vec::new(),
             heals: 4_000 * MS,
             more: 10,

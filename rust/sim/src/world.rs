@@ -1,19 +1,22 @@
 //! The mesh in virtual time: nodes, their disks, and a network between them.
 
+mod network;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use bytes::Bytes;
 use hypermesh_consensus::{
-    Config, Decided, Fault, Height, LogError, MeshId, Message, Output, Record, Replica,
-    ReplicaError, Round, Sign, Voters,
+    Config, Decided, Evidence, Fault, Height, LogError, MeshId, Message, Output, Record, Replica,
+    ReplicaError, Round, Sign,
 };
 use hypermesh_id::NodeId;
 
 use crate::actors::{Actor, Behaviour, Desk, MS};
 use crate::chain::{Chain, Membership};
 use crate::disk::Disk;
-use crate::invariants::{Violation, Watch};
+use crate::happened::Happened;
+use crate::invariants::{Violation, Watch, good};
 use crate::keys::SimKey;
 use crate::random::Random;
 use crate::scenario::{Scenario, Trouble};
@@ -43,12 +46,14 @@ pub struct Report {
     pub faults: u64,
     /// How often agreement stood still without a timer.
     pub nudges: u64,
+    /// Rare things that happened.
+    pub rare: BTreeSet<&'static str>,
     /// Of all that happened, in order.
     pub trace: [u8; 32],
 }
 
 /// One thing that happened, for those who want to follow a run.
-pub type Follow<'a> = &'a mut dyn FnMut(u64, &str);
+pub type Follow<'a> = &'a mut dyn FnMut(u64, &Happened<'_>);
 
 #[derive(Debug)]
 enum Event {
@@ -61,6 +66,10 @@ enum Event {
         instance: usize,
     },
     Trouble(Trouble),
+    /// Somebody wants something ordered.
+    Submit {
+        node: usize,
+    },
     Heal,
 }
 
@@ -134,6 +143,7 @@ impl<'a> World<'a> {
                 proved: BTreeSet::new(),
                 faults: 0,
                 nudges: 0,
+                rare: BTreeSet::new(),
                 trace: [0; 32],
             },
             trace: blake3::Hasher::new(),
@@ -151,6 +161,9 @@ impl<'a> World<'a> {
             self.plan(at, Event::Trouble(trouble));
         }
         self.plan(self.scenario.heals, Event::Heal);
+        for node in 0..self.scenario.nodes.len() {
+            self.submissions(node);
+        }
         let mut goal = u64::MAX;
         while let Some(Reverse((at, number))) = self.queue.pop() {
             self.now = at;
@@ -163,6 +176,7 @@ impl<'a> World<'a> {
                 Some(Event::Arrive { to, from, bytes }) => self.arrive(to, from, &bytes)?,
                 Some(Event::Wake { instance }) => self.wake(instance)?,
                 Some(Event::Trouble(trouble)) => self.trouble(&trouble)?,
+                Some(Event::Submit { node }) => self.submit(node)?,
                 Some(Event::Heal) => {
                     self.heal()?;
                     goal = self.heights().1 + self.scenario.more;
@@ -188,10 +202,13 @@ impl<'a> World<'a> {
         self.watch.end()?;
         self.report.heights = self.heights();
         self.report.time = self.now;
-        let proved = self.watch.proved.iter().map(|(_, node)| *node);
-        let number =
-            |node: NodeId| (0..self.scenario.nodes.len()).find(|at| SimKey::of(*at).node() == node);
-        self.report.proved = proved.filter_map(number).collect();
+        let proved = self.watch.proved.iter();
+        self.report.proved = proved.filter_map(|(_, node)| self.number(node)).collect();
+        for proved in &self.report.proved {
+            if self.scenario.nodes[*proved] == Some(Behaviour::Amnesiac) {
+                self.report.rare.insert("one that forgot is proved");
+            }
+        }
         let honest = self
             .instances
             .iter()
@@ -230,19 +247,55 @@ impl<'a> World<'a> {
         self.queue.push(Reverse((at.max(self.now), number)));
     }
 
-    fn note(&mut self, what: &str, bytes: &[u8], numbers: [u64; 2]) {
+    fn note(&mut self, bytes: &[u8], numbers: [u64; 2]) {
         self.trace.update(&self.now.to_le_bytes());
         for number in numbers {
             self.trace.update(&number.to_le_bytes());
         }
         self.trace.update(bytes);
+    }
+
+    fn show(&mut self, happened: &Happened<'_>) {
         if let Some(follow) = &mut self.follow {
-            follow(self.now, what);
+            follow(self.now, happened);
         }
     }
 
-    fn follows(&self) -> bool {
-        self.follow.is_some()
+    /// Plans the next time that somebody wants something ordered at a node.
+    fn submissions(&mut self, node: usize) {
+        if self.scenario.gaps > 0 {
+            let gap = self.random.exponential(self.scenario.gaps as f64) as u64;
+            self.plan(self.now + gap, Event::Submit { node });
+        }
+    }
+
+    fn submit(&mut self, node: usize) -> Result<(), Violation> {
+        let now = self.local(node);
+        for index in 0..self.instances.len() {
+            let instance = &mut self.instances[index];
+            let Some(replica) = &mut instance.replica else {
+                continue;
+            };
+            if instance.node != node {
+                continue;
+            }
+            if let Some(pending) = &mut replica.machine_mut().pending {
+                *pending += 1;
+            }
+            if replica.round().is_nil() {
+                self.report.rare.insert("a rest is ended");
+            }
+            if let Err(error) = replica.wake(now) {
+                self.stopped(index, &error)?;
+            }
+            self.drain(index)?;
+        }
+        self.submissions(node);
+        Ok(())
+    }
+
+    fn number(&self, node: &NodeId) -> Option<usize> {
+        (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == *node)
     }
 
     /// The clock of a node: nanoseconds since it was, by its own count.
@@ -266,6 +319,12 @@ impl<'a> World<'a> {
         let (records, whole) = Record::read(instance.disk.log()).map_err(|error: LogError| {
             Violation(format!("node {node} cannot read what it logged: {error}"))
         })?;
+        if whole < instance.disk.log().len() {
+            self.report.rare.insert("a torn record");
+        }
+        if !records.is_empty() {
+            self.report.rare.insert("a replayed log");
+        }
         instance.disk.cut(whole);
         let mut chain = Chain::new(
             Membership {
@@ -276,6 +335,8 @@ impl<'a> World<'a> {
         );
         // Twins are two: they propose different blocks.
         chain.proposed = index as u64 * 1000;
+        chain.pending = (self.scenario.gaps > 0).then_some(0);
+        chain.demotes = self.scenario.demotes;
         let mut voters = chain.membership.voters(Height(1));
         for decided in &instance.disk.decided {
             voters = hypermesh_consensus::Machine::apply(&mut chain, decided);
@@ -292,7 +353,8 @@ impl<'a> World<'a> {
             Ok(replica) => self.instances[index].replica = Some(replica),
             Err(error) => return self.stopped(index, &error),
         }
-        self.note("starts", b"start", [index as u64, height.0]);
+        self.note(b"start", [index as u64, height.0]);
+        self.show(&Happened::Starts { node, height });
         self.drain(index)
     }
 
@@ -314,27 +376,43 @@ impl<'a> World<'a> {
         let Ok(message) = Message::decode(bytes, &MESH) else {
             return Err(Violation("a message that was sent cannot be read".into()));
         };
-        let what = if self.follows() {
-            format!("{from} -> {node}: {}", brief(&message))
-        } else {
-            String::new()
-        };
-        self.note(&what, bytes, [from as u64, to as u64]);
+        self.note(bytes, [from as u64, to as u64]);
+        self.show(&Happened::Hears {
+            node,
+            from,
+            message: &message,
+        });
         let Some(replica) = &mut self.instances[to].replica else {
             return Ok(());
         };
-        if honest && let Message::Vote(vote) = &message {
-            let at = (replica.height(), replica.round());
-            if good(
-                vote,
-                replica.height(),
-                replica.voters(),
-                &self.scenario.nodes,
-                self.scenario.changes,
-            ) {
-                self.watch.heard(to, at, &vote.statement);
+        if honest {
+            let (membership, now) = (&self.watch.membership, replica.height());
+            let at = (now, replica.round());
+            let heard: Vec<_> = match &message {
+                Message::Vote(vote) => vec![(vote, false)],
+                Message::Retold(votes) => votes.iter().map(|vote| (vote, true)).collect(),
+                _ => Vec::new(),
+            };
+            let heard: Vec<_> = heard
+                .into_iter()
+                .filter(|(vote, _)| good(vote, now, replica.voters(), membership, &MESH))
+                .collect();
+            for (vote, retold) in heard {
+                self.watch.heard(to, at, &vote.statement, retold);
+            }
+            if let Message::Proposal(proposal) = &message
+                && proposal.statement.height == now
+                && proposal.verifies(&MESH, replica.voters(), &SimKey::of(0))
+            {
+                let proposer = self.proposer(now, proposal.statement.round.as_i64());
+                if !self.scenario.demotes && proposer == Some(from) {
+                    self.watch.heard_proposal(to, at, &proposal.statement);
+                }
             }
         }
+        let Some(replica) = &mut self.instances[to].replica else {
+            return Ok(());
+        };
         if let Err(error) = replica.message(now, sender, message) {
             return self.stopped(to, &error);
         }
@@ -360,6 +438,10 @@ impl<'a> World<'a> {
     fn drain(&mut self, index: usize) -> Result<(), Violation> {
         while let Some(replica) = &mut self.instances[index].replica {
             let Some(output) = replica.poll_output() else {
+                if let Some(what) = replica.beyond_bounds() {
+                    let node = self.instances[index].node;
+                    return Err(Violation(format!("node {node} keeps too much of: {what}")));
+                }
                 let at = replica.deadline();
                 self.report.nudges = self.report.nudges.max(replica.nudges());
                 let node = self.instances[index].node;
@@ -394,15 +476,24 @@ impl<'a> World<'a> {
                     self.watch.decided(node, disk.decided.len(), &decided)?;
                 }
                 disk.decided.push(decided.clone());
-                let what = format!(
-                    "{node} decides {} in {}",
-                    decided.certificate.height, decided.certificate.round
-                );
-                self.note(
-                    &what,
-                    &decided.certificate.block.0,
-                    [index as u64, decided.certificate.height.0],
-                );
+                let certificate = &decided.certificate;
+                let (height, round) = (certificate.height, certificate.round);
+                if round.as_i64() >= 4 {
+                    self.report.rare.insert("a late round");
+                }
+                let snared = self.scenario.snare.is_some_and(|snare| {
+                    snare.only == node && snare.round == round.as_i64() && !self.healed
+                });
+                if snared {
+                    self.report.rare.insert("a decision that nobody hears of");
+                }
+                self.note(&certificate.block.0, [index as u64, height.0]);
+                self.show(&Happened::Decides {
+                    node,
+                    height,
+                    round,
+                    block: certificate.block,
+                });
             }
             Output::Broadcast(message) => {
                 if honest {
@@ -414,15 +505,12 @@ impl<'a> World<'a> {
                 self.tell(index, &others, &message);
             }
             Output::Send(to, message) => {
-                let to =
-                    (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
-                if let Some(to) = to {
+                if let Some(to) = self.number(&to) {
                     self.tell(index, &[to], &message);
                 }
             }
             Output::SendDecided(to, height) => {
-                let to =
-                    (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == to);
+                self.report.rare.insert("decisions from the disk");
                 let from = height.0.saturating_sub(1) as usize;
                 let decided: Vec<Decided> = disk
                     .decided
@@ -431,6 +519,7 @@ impl<'a> World<'a> {
                     .take(FROM_DISK)
                     .cloned()
                     .collect();
+                let to = self.number(&to);
                 for decided in decided {
                     if let Some(to) = to {
                         self.tell(index, &[to], &Message::Decided(decided));
@@ -440,12 +529,24 @@ impl<'a> World<'a> {
             Output::Evidence(evidence) => {
                 if honest {
                     self.watch.evidence(index, &evidence)?;
+                    if matches!(evidence, Evidence::Proposals(_)) {
+                        self.report.rare.insert("a double proposal is proved");
+                    }
+                    if let Some(culprit) = self.number(&evidence.culprit()) {
+                        self.show(&Happened::Proves {
+                            node,
+                            culprit,
+                            evidence: &evidence,
+                        });
+                    }
                 }
             }
             Output::Fault(peer, fault) => {
                 self.report.faults += 1;
-                let number = (0..self.scenario.nodes.len())
-                    .find(|number| SimKey::of(*number).node() == peer);
+                let number = self.number(&peer);
+                if let Some(peer) = number {
+                    self.show(&Happened::Distrusts { node, peer, fault });
+                }
                 let honest_peer =
                     number.is_some_and(|number| self.scenario.nodes[number].is_none());
                 // An honest node may pass on a block whose proposal is lost on the way to this one.
@@ -497,36 +598,7 @@ impl<'a> World<'a> {
         let whole = instance.actor.is_none().then(|| message.encode(&MESH));
         for (to, later, message) in sent {
             let bytes = whole.clone().unwrap_or_else(|| message.encode(&MESH));
-            self.send(node, to, later, bytes);
-        }
-    }
-
-    fn send(&mut self, from: usize, to: usize, later: u64, bytes: Bytes) {
-        for target in 0..self.instances.len() {
-            if self.instances[target].node != to {
-                continue;
-            }
-            self.report.messages += 1;
-            let lost = self.cut.contains(&(from, to))
-                || (!self.healed && self.random.chance(self.scenario.loss));
-            if lost {
-                continue;
-            }
-            let copies = 1 + u64::from(!self.healed && self.random.chance(self.scenario.twice));
-            for _ in 0..copies {
-                let storm = if self.healed { 0 } else { self.scenario.storm };
-                let mean = (self.scenario.jitter + storm) as f64;
-                let jitter = self.random.exponential(mean) as u64;
-                let at = self.now + later + self.scenario.delays[from][to] + jitter;
-                self.plan(
-                    at,
-                    Event::Arrive {
-                        to: target,
-                        from,
-                        bytes: bytes.clone(),
-                    },
-                );
-            }
+            self.send(index, to, later, (&message, bytes));
         }
     }
 
@@ -536,13 +608,16 @@ impl<'a> World<'a> {
         instance.replica = None;
         instance.disk.crash(&mut self.random);
         self.watch.crashed(index);
-        self.note("crashes", b"crash", [index as u64, 0]);
+        let node = instance.node;
+        self.note(b"crash", [index as u64, 0]);
+        self.show(&Happened::Crashes { node });
     }
 
     fn trouble(&mut self, trouble: &Trouble) -> Result<(), Violation> {
         if self.healed {
             return Ok(());
         }
+        self.show(&Happened::GoesWrong(trouble));
         match trouble {
             Trouble::Crash { node, after } => {
                 for instance in &mut self.instances {
@@ -573,6 +648,7 @@ impl<'a> World<'a> {
 
     fn heal(&mut self) -> Result<(), Violation> {
         self.healed = true;
+        self.show(&Happened::Heals);
         self.cut.clear();
         for index in 0..self.instances.len() {
             self.instances[index].crashes = None;
@@ -581,53 +657,5 @@ impl<'a> World<'a> {
             self.restart(node)?;
         }
         Ok(())
-    }
-}
-
-/// Whether a vote is by a voter of its height, and signed.
-fn good(
-    vote: &hypermesh_consensus::Signed<hypermesh_consensus::Vote>,
-    at: Height,
-    voters: &Voters,
-    nodes: &[Option<Behaviour>],
-    changes: bool,
-) -> bool {
-    let key = SimKey::of(0);
-    let height = vote.statement.height;
-    if height == at {
-        return vote.verifies(&MESH, voters, &key);
-    }
-    let membership = Membership {
-        nodes: nodes.len(),
-        changes,
-    };
-    vote.verifies(&MESH, &membership.voters(height), &key)
-}
-
-/// A message in a few words.
-fn brief(message: &Message) -> String {
-    match message {
-        Message::Vote(vote) => {
-            let vote = &vote.statement;
-            format!(
-                "{:?} {}/{} {:?}",
-                vote.phase, vote.height, vote.round, vote.block
-            )
-        }
-        Message::Proposal(proposal) => {
-            let proposal = &proposal.statement;
-            format!(
-                "proposal {}/{} {:?}",
-                proposal.height, proposal.round, proposal.block
-            )
-        }
-        Message::Block(block) => format!("block {}/{}", block.height, block.round),
-        Message::Polka(_) => "polka".into(),
-        Message::RoundEnd(_) => "round end".into(),
-        Message::Retold(votes) => format!("{} votes retold", votes.len()),
-        Message::Status(height) => format!("at {height}"),
-        Message::Ask(height) => format!("asks for {height}"),
-        Message::Decided(decided) => format!("decision {}", decided.certificate.height),
-        other => format!("{other:?}"),
     }
 }

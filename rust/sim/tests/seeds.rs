@@ -134,7 +134,11 @@ fn who_lies_alone_stops_nothing_and_is_proved_where_that_can_be() {
         );
         let held = matches!(
             behaviour,
-            Behaviour::Forging | Behaviour::Invalid | Behaviour::Lying | Behaviour::Flooding
+            Behaviour::Forging
+                | Behaviour::Invalid
+                | Behaviour::Lying
+                | Behaviour::Flooding
+                | Behaviour::Stuffing
         );
         if held {
             assert!(

@@ -12,6 +12,7 @@ mod selective;
 mod silent;
 mod slow;
 mod split;
+mod stuffing;
 mod withholding;
 
 use std::fmt::Debug;
@@ -74,6 +75,7 @@ pub enum Behaviour {
     Flapping,
     Lying,
     Flooding,
+    Stuffing,
     /// Forgets its log when it restarts.
     Amnesiac,
     /// Two that run with one key.
@@ -81,7 +83,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Silent,
         Self::SlowVotes,
         Self::SlowProposals,
@@ -98,7 +100,31 @@ impl Behaviour {
         Self::Flooding,
         Self::Amnesiac,
         Self::Twins,
+        Self::Stuffing,
     ];
+
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::SlowVotes => "slow-votes",
+            Self::SlowProposals => "slow-proposals",
+            Self::SlowToSome => "slow-to-some",
+            Self::DoubleVotes => "double-votes",
+            Self::SplitVotes => "split-votes",
+            Self::DoubleProposals => "double-proposals",
+            Self::Forging => "forging",
+            Self::Invalid => "invalid",
+            Self::Withholding => "withholding",
+            Self::WithholdingBlocks => "withholding-blocks",
+            Self::Flapping => "flapping",
+            Self::Lying => "lying",
+            Self::Flooding => "flooding",
+            Self::Stuffing => "stuffing",
+            Self::Amnesiac => "amnesiac",
+            Self::Twins => "twins",
+        }
+    }
 
     /// The actor; none where the behaviour is the simulator's own to play.
     pub(crate) fn actor(self, random: &mut Random) -> Option<Box<dyn Actor>> {
@@ -117,6 +143,7 @@ impl Behaviour {
             Self::Flapping => Box::new(flapping::Flapping::new(random)),
             Self::Lying => Box::new(lying::Lying),
             Self::Flooding => Box::new(flooding::Flooding),
+            Self::Stuffing => Box::new(stuffing::Stuffing),
             Self::Amnesiac | Self::Twins => return None,
         })
     }

@@ -1,0 +1,98 @@
+//! Runs that have a name: those of `regressions.txt`, twins on schedules, and liars and small meshes by design.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(not(feature = "planted-bug"))]
+
+use hypermesh_sim::{Behaviour, Delays, Random, Scenario, Schedule, run};
+
+/// Each line: seed, the rare thing that it must show, what it was.
+#[test]
+fn what_broke_once_or_is_rare_holds() {
+    let text = include_str!("../regressions.txt");
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut count = 0;
+    for line in lines {
+        let [seed, rare, what] = line.splitn(3, '\t').collect::<Vec<_>>()[..] else {
+            panic!("{line}: seed, rare thing and name, with tabs between");
+        };
+        let report = run(&Scenario::of(seed.parse().unwrap()));
+        let report = report.unwrap_or_else(|violation| panic!("{what}: seed {seed}: {violation}"));
+        assert!(
+            report.rare.contains(rare),
+            "{what}: seed {seed} is another run by now, without {rare}: choose another ({:?})",
+            report.rare
+        );
+        count += 1;
+    }
+    assert!(count >= 5);
+}
+
+/// Bano et al., "Twins: BFT systems made robust" (2020): two copies of one node, and who hears whom in each round. All
+/// schedules of two rounds, and some of seven; `TWINS` says how many.
+#[test]
+fn twins_on_schedules_break_nothing() {
+    let some: u64 = std::env::var("TWINS").map_or(200, |count| count.parse().unwrap());
+    let all = (0..Schedule::count(2)).map(|number| Schedule::of(number, 2));
+    // An odd stride meets all of them before one again.
+    let stride = 0x9e37_79b9_7f4a_7c15u64 % Schedule::count(7) | 1;
+    let long = (1..=some).map(|at| Schedule::of(at * stride % Schedule::count(7), 7));
+    let mut proved = 0;
+    for schedule in all.chain(long) {
+        let report = run(&Scenario::twins(schedule.clone()))
+            .unwrap_or_else(|violation| panic!("{schedule:?}: {violation}"));
+        assert!(report.proved.is_empty() || report.proved.contains(&1));
+        proved += usize::from(!report.proved.is_empty());
+    }
+    assert!(
+        proved > 100,
+        "twins that are never seen try nothing: {proved}"
+    );
+}
+
+/// One that may propose soon sends many blocks ahead: it took the places of all others' blocks, and a mesh of four stood
+/// still for ever.
+#[test]
+fn who_sends_many_blocks_keeps_none_from_being_decided() {
+    for liar in 0..4 {
+        let mut scenario = Scenario::quiet(1, 4);
+        scenario.nodes[liar] = Some(Behaviour::Stuffing);
+        let report = run(&scenario).unwrap();
+        assert!(report.faults > 0);
+    }
+}
+
+#[test]
+fn a_mesh_of_one_decides_as_often_as_it_is_asked() {
+    let mut scenario = Scenario::quiet(5, 1);
+    scenario.gaps = 50_000_000;
+    let report = run(&scenario).unwrap();
+    // Four seconds and ten heights more: a height for most of the submissions, and nothing in between.
+    assert!((60..120).contains(&report.heights.1), "{report:?}");
+    assert!(report.steps < 1000, "it spins: {report:?}");
+}
+
+#[test]
+fn measured_delays_are_read_and_used() {
+    let delays = Delays::parse("# two places\n0 80\n80 0\n\n0 nan\n120 0\n").unwrap();
+    let report = run(&Scenario::quiet(2, 4).over(&delays, &mut Random::new(2, 4)));
+    assert!(report.unwrap().heights.0 > 10);
+    for (text, line) in [("1 2\n3", 2), ("a", 1), ("-1", 1), ("", 0), ("99999999", 1)] {
+        assert_eq!(Delays::parse(text).unwrap_err().line, line, "{text}");
+    }
+}
+
+/// `DELAYS` names a file of measured round trips, as `hypermesh sim --delays` reads it.
+#[test]
+fn measured_delays_break_nothing() {
+    let Ok(path) = std::env::var("DELAYS") else {
+        println!("NOT TRIED: DELAYS names no file of round trips");
+        return;
+    };
+    let delays = Delays::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let seeds: u64 = std::env::var("SEEDS").map_or(300, |count| count.parse().unwrap());
+    for seed in 0..seeds {
+        let scenario = Scenario::of(seed).over(&delays, &mut Random::new(seed, 4));
+        run(&scenario).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    }
+}
