@@ -1,6 +1,7 @@
 //! What can be typed: subcommands, options, their help and examples.
 
 mod mem;
+mod sim;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ pub(crate) use mem::{
     Mem, MemAsk, MemCommand, MemContent, MemExplain, MemGet, MemKeyBytes, MemMode, MemPut,
     MemSimilar, MemTop,
 };
+pub(crate) use sim::Sim;
 
 /// Moves directories between machines, verified, without a server in the middle.
 #[derive(Debug, Parser)]
@@ -255,6 +257,20 @@ Examples:
   hypermesh ipc call state stat '{\"root\": \"hmr1…\"}'
   hypermesh ipc stats")]
     Ipc(Ipc),
+
+    /// Simulate meshes that agree while things go wrong and nodes lie, and retell what happened
+    #[command(after_help = "\
+Virtual time, no network, no node: a seed makes the nodes, the liars, the delays and what goes wrong, and the same seed
+is the same run, on every machine, of this version. What must never be (two decisions of one height, an honest node
+that says two things, a proof against one) is checked at every step. Exit status 1 when it was.
+
+Examples:
+  hypermesh sim --seed 7
+  hypermesh sim --seed 7 --trace | less
+  hypermesh sim --seed 7 --json | jq 'select(.event == \"decision\")'
+  hypermesh sim --seed 0 --seeds 1000
+  hypermesh sim --nodes 7 --behaviour split-votes --behaviour twins")]
+    Sim(Sim),
 
     /// Find out what is wrong with this machine or the node's directory
     #[command(after_help = "\

@@ -87,6 +87,41 @@ impl Progress {
     }
 }
 
+/// The display of something that is counted; several threads may count.
+#[derive(Debug)]
+pub(crate) struct Counted(Option<ProgressBar>);
+
+impl Counted {
+    pub(crate) fn new(global: &Global, count: u64, what: &str) -> Self {
+        let shown = match global.progress {
+            ProgressMode::Json | ProgressMode::None => false,
+            ProgressMode::Bar => true,
+            ProgressMode::Auto => !global.quiet && !global.json && io::stderr().is_terminal(),
+        };
+        let template = format!("{{spinner}} [{{bar:30}}] {{pos}}/{{len}} {what} {{eta}}");
+        let style = ProgressStyle::with_template(&template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        Self(shown.then(|| {
+            let target = ProgressDrawTarget::stderr_with_hz(10);
+            ProgressBar::with_draw_target(Some(count), target).with_style(style)
+        }))
+    }
+
+    pub(crate) fn one(&self) {
+        if let Some(bar) = &self.0 {
+            bar.inc(1);
+        }
+    }
+
+    /// Takes the display away.
+    pub(crate) fn finish(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn style(progress: &pb::Progress) -> ProgressStyle {
     let template = if progress.bytes_total > 0 {
         "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}"

@@ -5,6 +5,7 @@ pub(crate) mod ipc;
 pub(crate) mod local;
 pub(crate) mod mem;
 pub(crate) mod network;
+pub(crate) mod sim;
 pub(crate) mod status;
 
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
     if let Command::Completions(arguments) = &cli.command {
         local::completions(arguments);
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Sim(arguments) = &cli.command {
+        return sim::sim(out, &global, arguments);
     }
     let path = match &global.dir {
         Some(path) => path.clone(),
@@ -83,6 +87,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         | Command::Up(_)
         | Command::Component(_)
         | Command::Doctor
+        | Command::Sim(_)
         | Command::Completions(_) => Err(CliError::failed("this command does not ask a node")),
     }
 }

@@ -1,0 +1,329 @@
+//! `hypermesh sim`: meshes in virtual time, retold for people and for programs.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hypermesh_node::units::format_duration;
+use hypermesh_sim::{Delays, Happened, Random, Report, Scenario, Violation, retell, run};
+use serde_json::{Value, json};
+
+use crate::args::{Global, Sim};
+use crate::error::CliError;
+use crate::output::{Output, table};
+use crate::progress::Counted;
+
+/// Longest file of delays.
+const DELAYS_BYTES_MAX: u64 = 64 << 20;
+/// Events that a summary tells, at most.
+const TOLD_MAX: usize = 40;
+
+pub(crate) fn sim(out: Output, global: &Global, arguments: &Sim) -> Result<ExitCode, CliError> {
+    let delays = arguments.delays.as_ref().map(read_delays).transpose()?;
+    match arguments.seeds {
+        Some(count) => many(out, global, (arguments.seed, count), delays.as_ref()),
+        None => one(out, arguments, delays.as_ref()),
+    }
+}
+
+fn read_delays(path: &std::path::PathBuf) -> Result<Delays, CliError> {
+    let failed = |error: String| CliError::failed(format!("{}: {error}", path.display()));
+    let length = std::fs::metadata(path)
+        .map_err(|error| failed(error.to_string()))?
+        .len();
+    if length > DELAYS_BYTES_MAX {
+        return Err(failed(format!(
+            "{length} bytes are more than {DELAYS_BYTES_MAX}"
+        )));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    Delays::parse(&text).map_err(|error| failed(error.to_string()))
+}
+
+/// What a seed makes, over measured delays where there are some.
+fn scenario(seed: u64, delays: Option<&Delays>) -> Scenario {
+    let scenario = Scenario::of(seed);
+    match delays {
+        Some(delays) => scenario.over(delays, &mut Random::new(seed, 4)),
+        None => scenario,
+    }
+}
+
+fn quiet(arguments: &Sim) -> Result<Scenario, CliError> {
+    let least = 3 * arguments.behaviour.len() as u64 + 1;
+    let nodes = arguments.nodes.unwrap_or(least.max(4));
+    if nodes < least {
+        return Err(CliError::usage(format!(
+            "of {nodes} nodes {} may lie: for {} it takes {least} (--nodes {least})",
+            (nodes - 1) / 3,
+            arguments.behaviour.len()
+        )));
+    }
+    let mut scenario = Scenario::quiet(arguments.seed, nodes as usize);
+    if nodes == 1 {
+        // Alone it decides as often as somebody asks.
+        scenario.gaps = 50_000_000;
+    }
+    for (node, behaviour) in scenario.nodes.iter_mut().rev().zip(&arguments.behaviour) {
+        *node = Some(*behaviour);
+    }
+    Ok(scenario)
+}
+
+fn one(out: Output, arguments: &Sim, delays: Option<&Delays>) -> Result<ExitCode, CliError> {
+    let scenario = if arguments.nodes.is_some() || !arguments.behaviour.is_empty() {
+        let quiet = quiet(arguments)?;
+        match delays {
+            Some(delays) => quiet.over(delays, &mut Random::new(arguments.seed, 4)),
+            None => quiet,
+        }
+    } else {
+        scenario(arguments.seed, delays)
+    };
+    let (mut told, mut failed, mut left) = (Vec::new(), None, 0u64);
+    let result = retell(&scenario, |time, happened| {
+        let line = format!("{:>12.3} ms  {happened}", time as f64 / 1e6);
+        if (arguments.trace || out.json) && failed.is_none() {
+            failed = out.result(|| line, || event_json(time, happened)).err();
+        } else if !matches!(happened, Happened::Hears { .. } | Happened::Decides { .. }) {
+            if told.len() < TOLD_MAX {
+                told.push(line);
+            } else {
+                left += 1;
+            }
+        }
+    });
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    out.result(
+        || summary(&scenario, &told, left, &result),
+        || summary_json(&scenario, &result),
+    )?;
+    Ok(ExitCode::from(u8::from(result.is_err())))
+}
+
+fn event_json(time: u64, happened: &Happened<'_>) -> Value {
+    json!({
+        "event": happened.name(),
+        "time_ns": time,
+        "node": happened.node(),
+        "other": happened.other(),
+        "height": happened.height(),
+        "text": happened.to_string(),
+    })
+}
+
+fn kinds(scenario: &Scenario) -> Vec<String> {
+    let kind = |node: &Option<hypermesh_sim::Behaviour>| {
+        node.map_or("honest", hypermesh_sim::Behaviour::name)
+            .to_owned()
+    };
+    scenario.nodes.iter().map(kind).collect()
+}
+
+fn summary_json(scenario: &Scenario, result: &Result<Report, Violation>) -> Value {
+    let mut value = json!({
+        "event": "summary",
+        "seed": scenario.seed,
+        "nodes": kinds(scenario),
+        "heals_ns": scenario.heals,
+        "violation": result.as_ref().err().map(ToString::to_string),
+    });
+    if let Ok(report) = result {
+        let trace: String = report
+            .trace
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        value["heights"] = json!([report.heights.0, report.heights.1]);
+        value["first_round"] = json!(report.first_round);
+        value["time_ns"] = json!(report.time);
+        value["messages"] = json!(report.messages);
+        value["proved"] = json!(report.proved);
+        value["faults"] = json!(report.faults);
+        value["rare"] = json!(report.rare);
+        value["trace"] = json!(trace);
+    }
+    value
+}
+
+/// One run for people.
+fn summary(
+    scenario: &Scenario,
+    told: &[String],
+    left: u64,
+    result: &Result<Report, Violation>,
+) -> String {
+    let ms = |nanoseconds: u64| format_duration(Duration::from_nanos(nanoseconds));
+    let proved = |node: usize| match result {
+        Ok(report) if report.proved.contains(&node) => "yes".to_string(),
+        _ => String::new(),
+    };
+    let rows = kinds(scenario).into_iter().enumerate().map(|(node, kind)| {
+        vec![
+            node.to_string(),
+            kind,
+            proved(node),
+            format!("{:+}", scenario.clocks[node]),
+        ]
+    });
+    let mut text = table(
+        &["node", "is", "proved", "clock ‰"],
+        &[0, 3],
+        rows.collect(),
+    );
+    let _ = write!(
+        text,
+        "\n\nuntil all heals, after {}: {:.1} % of the messages lost, {:.1} % twice, {} more on the way",
+        ms(scenario.heals),
+        scenario.loss * 100.0,
+        scenario.twice * 100.0,
+        ms(scenario.jitter + scenario.storm)
+    );
+    if let Some(snare) = scenario.snare {
+        let _ = write!(
+            text,
+            "\nin round {} only {} hears what decides",
+            snare.round, snare.only
+        );
+    }
+    text.push('\n');
+    for line in told {
+        let _ = write!(text, "\n{line}");
+    }
+    if left > 0 {
+        let _ = write!(text, "\n{left} more of these; --trace shows all");
+    }
+    match result {
+        Ok(report) => {
+            let _ = write!(
+                text,
+                "\n\nheld: {} to {} heights decided, {} of them in the first round, in {} of virtual time with {} messages",
+                report.heights.0,
+                report.heights.1,
+                report.first_round,
+                ms(report.time),
+                report.messages
+            );
+        }
+        Err(violation) => {
+            let _ = write!(text, "\n\nBROKEN: {violation}");
+        }
+    }
+    text
+}
+
+/// Many seeds on all cores.
+fn many(
+    out: Output,
+    global: &Global,
+    (from, count): (u64, u64),
+    delays: Option<&Delays>,
+) -> Result<ExitCode, CliError> {
+    let end = from.saturating_add(count);
+    let (next, broken) = (AtomicU64::new(from), Mutex::new(Vec::new()));
+    let progress = Counted::new(global, count, "seeds");
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    if let Err(violation) = run(&scenario(seed, delays)) {
+                        let mut broken = broken.lock().unwrap_or_else(|held| held.into_inner());
+                        broken.push((seed, violation));
+                    }
+                    progress.one();
+                }
+            });
+        }
+    });
+    progress.finish();
+    let mut broken = broken.into_inner().unwrap_or_else(|held| held.into_inner());
+    broken.sort_by_key(|(seed, _)| *seed);
+    for (seed, violation) in &broken {
+        out.result(
+            || format!("seed {seed}: {violation}"),
+            || json!({ "event": "violation", "seed": seed, "text": violation.to_string() }),
+        )?;
+    }
+    out.result(
+        || {
+            format!(
+                "{} of {count} seeds from {from} on broke a rule",
+                broken.len()
+            )
+        },
+        || json!({ "event": "summary", "seed": from, "seeds": count, "broken": broken.len() }),
+    )?;
+    Ok(ExitCode::from(u8::from(!broken.is_empty())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn typed(arguments: &[&str]) -> Result<Sim, clap::Error> {
+        let all = ["hypermesh", "sim"].iter().chain(arguments);
+        match Cli::try_parse_from(all)?.command {
+            Command::Sim(sim) => Ok(sim),
+            _ => unreachable!("sim was typed"),
+        }
+    }
+
+    #[test]
+    fn a_mesh_of_ones_choice_has_its_liars_last() {
+        let sim = typed(&[
+            "--nodes",
+            "7",
+            "--behaviour",
+            "split-votes",
+            "--behaviour",
+            "twins",
+        ]);
+        let scenario = quiet(&sim.unwrap()).unwrap();
+        let kinds = kinds(&scenario);
+        assert_eq!(kinds[..5], ["honest"; 5]);
+        assert_eq!(kinds[5..], ["twins", "split-votes"]);
+        let few = typed(&["--nodes", "3", "--behaviour", "silent"]).unwrap();
+        assert!(quiet(&few).unwrap_err().text.contains("--nodes 4"));
+        assert!(
+            typed(&["--behaviour", "kind"])
+                .unwrap_err()
+                .to_string()
+                .contains("split-votes")
+        );
+        assert!(typed(&["--nodes", "17"]).is_err());
+        assert!(typed(&["--seeds", "3", "--trace"]).is_err());
+    }
+
+    #[test]
+    fn a_run_is_told_to_people_and_to_programs() {
+        let mut scenario = Scenario::quiet(3, 4);
+        scenario.nodes[3] = Some(hypermesh_sim::Behaviour::DoubleVotes);
+        let (mut names, mut told) = (std::collections::BTreeSet::new(), Vec::new());
+        let result = retell(&scenario, |time, happened| {
+            names.insert(event_json(time, happened)["event"].to_string());
+            told.push(happened.to_string());
+        });
+        for name in ["start", "message", "decision", "proof", "heal"] {
+            assert!(names.contains(&format!("\"{name}\"")), "{name}: {names:?}");
+        }
+        let text = summary(&scenario, &told[..4], 9, &result);
+        for part in ["double-votes", "yes", "held:", "9 more"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let value = summary_json(&scenario, &result);
+        assert_eq!(value["proved"], json!([3]));
+        let broken = summary_json(&scenario, &Err(Violation("two decisions".into())));
+        assert_eq!(broken["violation"], "two decisions");
+    }
+}
