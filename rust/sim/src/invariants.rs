@@ -128,6 +128,12 @@ impl Watch {
         Ok(())
     }
 
+    /// Whether a vote that came to a node is not one that it had heard: its signature is worth looking at.
+    pub(crate) fn is_news(&self, instance: usize, vote: &Vote) -> bool {
+        let key = (instance, vote.voter.0, vote.height, vote.round, vote.phase);
+        self.heard.get(&key) != Some(&vote.block)
+    }
+
     /// A good vote came to a node that is at this height and round. What is retold of the present height is not looked at.
     pub(crate) fn heard(
         &mut self,

@@ -395,6 +395,7 @@ impl<'a> World<'a> {
             };
             let heard: Vec<_> = heard
                 .into_iter()
+                .filter(|(vote, _)| self.watch.is_news(to, &vote.statement))
                 .filter(|(vote, _)| good(vote, now, replica.voters(), membership, &MESH))
                 .collect();
             for (vote, retold) in heard {
