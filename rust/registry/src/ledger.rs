@@ -14,7 +14,9 @@ use hypermesh_id::NodeId;
 use crate::block::{EMPTY_BLOCK_BYTES, Head, Item, read_block, write_block};
 use crate::genesis::Genesis;
 use crate::mempool::{Mempool, MempoolLimits, Rejected};
+use crate::name::Name;
 use crate::outcome::Outcome;
+use crate::proof::{Link, NameProof, Sealed};
 use crate::rules::{Invalid, Work, admissible};
 use crate::state::State;
 use crate::transaction::{Transaction, TransactionId, Verified};
@@ -60,8 +62,8 @@ pub struct Applied {
     pub ruled: Vec<Ruled>,
     /// What waited and can no longer be decided: a definite failure, unless it is among the ruled.
     pub dropped: Vec<TransactionId>,
-    /// Whether other nodes vote on the next height.
-    pub voters_changed: bool,
+    /// When other nodes vote on the next height: the proof that they do.
+    pub link: Option<Link>,
 }
 
 /// The last decided block.
@@ -92,6 +94,9 @@ pub struct Ledger {
     threads: NonZeroUsize,
     executed: Mutex<VecDeque<Executed>>,
     applied: VecDeque<Applied>,
+    /// One for each change of the voters so far.
+    links: Vec<Link>,
+    last: Option<Sealed>,
     fault: Option<(u64, BlockError)>,
 }
 
@@ -119,6 +124,8 @@ impl Ledger {
             threads,
             executed: Mutex::default(),
             applied: VecDeque::new(),
+            links: Vec::new(),
+            last: None,
             fault: None,
         })
     }
@@ -190,6 +197,29 @@ impl Ledger {
         Ok(id)
     }
 
+    /// The changes of the voters so far.
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The proof of what a name means, or that it means nothing, at the last decided height. None before the first.
+    pub fn prove_name(&self, name: &Name) -> Option<NameProof> {
+        // The block of the last link was decided by those who voted before it.
+        let last = self.last.as_ref()?;
+        let links = match self.links.split_last() {
+            Some((link, before)) if link.sealed == *last => before,
+            _ => &self.links,
+        };
+        Some(NameProof {
+            genesis: self.genesis.clone(),
+            links: links.to_vec(),
+            sealed: last.clone(),
+            name: name.clone(),
+            named: self.state.name(name).cloned(),
+            proof: self.state.prove_name(name),
+        })
+    }
+
     /// What was applied, oldest first: take it after each call of the replica.
     pub fn poll_applied(&mut self) -> Option<Applied> {
         self.applied.pop_front()
@@ -207,7 +237,7 @@ impl Ledger {
     /// Says which rule it breaks. Nothing is applied then.
     pub fn replay(&mut self, decided: &Decided) -> Result<Voters, BlockError> {
         let executed = self.execute(&decided.body, false)?;
-        Ok(self.take(executed))
+        Ok(self.take(executed, decided))
     }
 
     /// Executes a block on the present state.
@@ -272,7 +302,7 @@ impl Ledger {
         kept.iter().find(|executed| executed.hash == *hash).cloned()
     }
 
-    fn take(&mut self, executed: Executed) -> Voters {
+    fn take(&mut self, executed: Executed, decided: &Decided) -> Voters {
         let Executed {
             hash,
             head,
@@ -294,12 +324,17 @@ impl Ledger {
             .mempool
             .prune(&self.state, head.height.saturating_add(1));
         let voters = self.state.voters().clone();
+        // Nodes, not the order in which they propose.
+        let changed = !before.nodes().eq(voters.nodes());
+        let link = changed.then(|| Link::of(decided, &self.state)).flatten();
+        self.links.extend(link.clone());
+        self.last = Sealed::of(decided);
         self.applied.push_back(Applied {
             hash,
             head,
             ruled,
             dropped,
-            voters_changed: before != voters,
+            link,
         });
         voters
     }
@@ -368,7 +403,7 @@ impl Machine for Ledger {
             .kept(&block)
             .map_or_else(|| self.execute(&decided.body, false), Ok);
         match executed {
-            Ok(executed) => self.take(executed),
+            Ok(executed) => self.take(executed, decided),
             Err(error) => {
                 self.fault = Some((height.0, error));
                 self.state.voters().clone()

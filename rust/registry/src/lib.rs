@@ -13,6 +13,7 @@ mod mempool;
 mod name;
 mod outcome;
 mod parameters;
+mod proof;
 mod rules;
 mod state;
 mod transaction;
@@ -29,6 +30,7 @@ pub use mempool::{Mempool, MempoolLimits, Rejected};
 pub use name::{NAME_BYTES_MAX, NAME_SEGMENTS_MAX, Name, NameError};
 pub use outcome::{Outcome, Refusal};
 pub use parameters::{Parameter, Parameters};
+pub use proof::{LINKS_MAX, Link, NameProof, PROOF_BYTES_MAX, ProofError, Proven, Sealed, follow};
 pub use rules::{ACCUSED_HEIGHTS, Invalid};
 pub use state::State;
 pub use transaction::{

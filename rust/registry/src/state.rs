@@ -261,6 +261,10 @@ impl State {
         (value, self.tree.prove(&path(key)))
     }
 
+    pub(crate) fn prove_name(&self, name: &Name) -> TreeProof {
+        self.prove(&Key::Name(name.clone())).1
+    }
+
     /// The root, from nothing but the entries: what [`Self::root`] must be.
     #[doc(hidden)]
     pub fn root_anew(&self) -> [u8; 32] {

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use hypermesh_consensus::{DecodeError, Reader};
+
 use crate::entry::Key;
 
 /// The hash of nothing.
@@ -174,5 +176,50 @@ impl TreeProof {
             true => branch_hash(beside, &hash),
         };
         self.siblings.iter().enumerate().rev().fold(end, up) == *root
+    }
+
+    /// Number of siblings 2, each 32, root first; 0, or 1 and path and value of another leaf.
+    pub fn encode(&self, to: &mut Vec<u8>) {
+        to.extend((self.siblings.len() as u16).to_le_bytes());
+        self.siblings.iter().for_each(|hash| to.extend(hash));
+        match &self.other {
+            None => to.push(0),
+            Some((path, value)) => {
+                to.push(1);
+                to.extend(path);
+                to.extend(value);
+            }
+        }
+    }
+
+    /// Takes one off the front of bytes.
+    ///
+    /// # Errors
+    /// Names the rule that the bytes break.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let count = u16::from_le_bytes(from.array("a number of hashes")?);
+        if count > 256 {
+            let what = "hashes";
+            return Err(DecodeError::TooMany {
+                what,
+                count: count.into(),
+                most: 256,
+            });
+        }
+        let siblings = (0..count)
+            .map(|_| from.array("a hash"))
+            .collect::<Result<_, _>>()?;
+        let other = match from.u8("another leaf")? {
+            0 => None,
+            1 => Some((from.array("a path")?, from.array("a value")?)),
+            value => {
+                let what = "another leaf";
+                return Err(DecodeError::Unknown {
+                    what,
+                    value: value.into(),
+                });
+            }
+        };
+        Ok(Self { siblings, other })
     }
 }
