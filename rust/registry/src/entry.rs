@@ -1,12 +1,12 @@
 //! What the state is made of: entries, each with a key, and the bytes of both that are hashed.
 
-use hypermesh_consensus::put_counted;
+use hypermesh_consensus::{DecodeError, Reader, VOTERS_MAX, put_counted};
 use hypermesh_id::{NodeId, Root};
 
 use crate::genesis::Description;
 use crate::name::Name;
 use crate::parameters::Parameters;
-use crate::transaction::{Motion, put_key};
+use crate::transaction::{Motion, key, put_key, root};
 
 /// The key of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,6 +164,38 @@ impl Key {
         }
         to
     }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// Names the rule that the bytes break.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let unknown = |what, value: u8| DecodeError::Unknown {
+            what,
+            value: value.into(),
+        };
+        let mut from = Reader(bytes);
+        let name = |from: &mut Reader<'_>| {
+            let rest = std::mem::take(&mut from.0);
+            Name::from_bytes(rest).map_err(|_| unknown("a name of the length", rest.len() as u8))
+        };
+        let key = match from.u8("a kind of key")? {
+            1 => Self::Parameters,
+            2 => Self::Voters,
+            3 => Self::VotersFrom(from.u64("a height")?),
+            4 => Self::Member(from.node()?),
+            5 => Self::Author(from.node()?),
+            6 => Self::Invitation(from.array("an invitation")?),
+            7 => Self::Name(name(&mut from)?),
+            8 => Self::Delegation(name(&mut from)?),
+            9 => Self::Pin(root(&mut from)?, from.node()?),
+            10 => Self::Motion(Motion::decode(&mut from)?),
+            11 => Self::Convicted(from.node()?),
+            value => return Err(unknown("a kind of key", value)),
+        };
+        from.end()?;
+        Ok(key)
+    }
 }
 
 impl Entry {
@@ -221,5 +253,81 @@ impl Entry {
             }
         }
         to
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote of the entry at a key.
+    pub(crate) fn from_bytes(at: &Key, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader(bytes);
+        let flag = |from: &mut Reader<'_>| match from.u8("a flag")? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(DecodeError::Unknown {
+                what: "a flag",
+                value: value.into(),
+            }),
+        };
+        let nodes = |from: &mut Reader<'_>, count: usize| -> Result<Vec<NodeId>, DecodeError> {
+            match count {
+                0..=VOTERS_MAX => (0..count).map(|_| from.node()).collect(),
+                _ => Err(DecodeError::TooMany {
+                    what: "voters",
+                    count: count as u64,
+                    most: VOTERS_MAX as u64,
+                }),
+            }
+        };
+        let entry = match at {
+            Key::Parameters => Self::Parameters(Parameters::decode(&mut from)?),
+            Key::Voters | Key::VotersFrom(_) => Self::Voters(nodes(&mut from, bytes.len() / 32)?),
+            Key::Member(_) => Self::Member(Member {
+                voter: flag(&mut from)?,
+                inviter: from.node()?,
+                invitation: from.array("an invitation")?,
+                since: from.u64("a height")?,
+                description: Description::decode(&mut from)?,
+            }),
+            Key::Author(_) => Self::Author(Author {
+                sequence: from.u64("a sequence")?,
+                names: from.u64("a count")?,
+                delegations: from.u64("a count")?,
+                pins: from.u64("a count")?,
+                learners: from.u64("a count")?,
+                motions: from.u64("a count")?,
+                prefixes: from.u64("a count")?,
+                removed: flag(&mut from)?,
+            }),
+            Key::Invitation(_) => Self::Invitation(from.node()?),
+            Key::Name(_) => Self::Name(Named {
+                root: root(&mut from)?,
+                owner: from.node()?,
+                payer: from.node()?,
+                changed: from.u64("a height")?,
+            }),
+            Key::Delegation(_) => Self::Delegation(Delegation {
+                to: from.node()?,
+                by: key(&mut from)?,
+                payer: from.node()?,
+                since: from.u64("a height")?,
+            }),
+            Key::Pin(..) => Self::Pin(Pin {
+                copies: from.u8("copies")?,
+                domains: from.u8("domains")?,
+            }),
+            Key::Motion(_) => Self::Motion(OpenMotion {
+                by: from.node()?,
+                until: from.u64("a height")?,
+                said: {
+                    let count = from.count(32 * VOTERS_MAX, 1, "bytes of voters")? / 32;
+                    nodes(&mut from, count)?
+                },
+            }),
+            Key::Convicted(_) => Self::Convicted(Conviction {
+                offence: from.u64("a height")?,
+                decided: from.u64("a height")?,
+                evidence: from.array("a hash")?,
+            }),
+        };
+        from.end()?;
+        Ok(entry)
     }
 }

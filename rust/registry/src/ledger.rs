@@ -16,7 +16,7 @@ use crate::genesis::Genesis;
 use crate::mempool::{Mempool, MempoolLimits, Rejected};
 use crate::name::Name;
 use crate::outcome::Outcome;
-use crate::proof::{Link, NameProof, Sealed};
+use crate::proof::{Link, NameProof, ProofError, Sealed, follow};
 use crate::rules::{Invalid, Work, admissible};
 use crate::state::State;
 use crate::transaction::{Transaction, TransactionId, Verified};
@@ -128,6 +128,51 @@ impl Ledger {
             last: None,
             fault: None,
         })
+    }
+
+    /// The ledger at a later height: a state that [`crate::Restore`] put together, the changes of the voters until then, and the
+    /// last head with its certificate.
+    ///
+    /// # Errors
+    /// When the links do not lead from the founder to the voters of that head, or its root is not the state's.
+    pub fn resume(
+        (genesis, links, last): (Genesis, Vec<Link>, Sealed),
+        state: State,
+        limits: MempoolLimits,
+        threads: NonZeroUsize,
+    ) -> Result<Self, ProofError> {
+        let before = match links.split_last() {
+            Some((link, before)) if link.sealed == last => before,
+            _ => &links,
+        };
+        let (after, voters) = follow(&genesis, before)?;
+        let head = last.verify(&genesis.mesh(), &voters, after)?;
+        follow(&genesis, &links)?;
+        if head.root != state.root() || state.mesh() != genesis.mesh() {
+            return Err(ProofError::Root(head.height));
+        }
+        Ok(Self {
+            tip: Tip {
+                height: head.height,
+                hash: last.certificate.block,
+                time: head.time,
+            },
+            genesis,
+            state,
+            mempool: Mempool::new(limits),
+            now: 0,
+            threads,
+            executed: Mutex::default(),
+            applied: VecDeque::new(),
+            links,
+            last: Some(last),
+            fault: None,
+        })
+    }
+
+    /// The last head with its certificate.
+    pub fn last(&self) -> Option<&Sealed> {
+        self.last.as_ref()
     }
 
     pub fn genesis(&self) -> &Genesis {

@@ -15,6 +15,7 @@ mod outcome;
 mod parameters;
 mod proof;
 mod rules;
+mod snapshot;
 mod state;
 mod transaction;
 mod tree;
@@ -32,6 +33,7 @@ pub use outcome::{Outcome, Refusal};
 pub use parameters::{Parameter, Parameters};
 pub use proof::{LINKS_MAX, Link, NameProof, PROOF_BYTES_MAX, ProofError, Proven, Sealed, follow};
 pub use rules::{ACCUSED_HEIGHTS, Invalid};
+pub use snapshot::{PART_BYTES, PART_BYTES_MAX, PartError, Restore, Snapshot};
 pub use state::State;
 pub use transaction::{
     Action, EVIDENCE_BYTES_MAX, Expect, LIFETIME, Motion, TRANSACTION_BYTES_MAX,

@@ -113,13 +113,17 @@ impl Sealed {
     }
 
     /// Head 128, hash 32, certificate.
-    fn encode(&self, to: &mut Vec<u8>) {
+    pub fn encode(&self, to: &mut Vec<u8>) {
         to.extend(self.head);
         to.extend(self.rest);
         self.certificate.encode(to);
     }
 
-    fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Takes one off the front of bytes. Proves nothing.
+    ///
+    /// # Errors
+    /// Names the rule that the bytes break.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             head: from.array("a head")?,
             rest: from.array("a hash")?,

@@ -261,6 +261,44 @@ impl State {
         (value, self.tree.prove(&path(key)))
     }
 
+    pub(crate) fn prove_path(&self, path: &Hash) -> TreeProof {
+        self.tree.prove(path)
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> + '_ {
+        self.entries.keys()
+    }
+
+    pub(crate) fn value(&self, key: &Key) -> Option<Vec<u8>> {
+        self.entries.get(key).map(Entry::to_bytes)
+    }
+
+    /// The state of these entries; none without voters or parameters.
+    pub(crate) fn restore(mesh: MeshId, entries: Vec<(Key, Entry)>) -> Option<Self> {
+        let (mut found, mut parameters) = (None, None);
+        for (key, entry) in &entries {
+            match (key, entry) {
+                (Key::Voters, Entry::Voters(nodes)) => found = voters(nodes).ok(),
+                (Key::Parameters, Entry::Parameters(all)) => parameters = Some(all.clone()),
+                _ => {}
+            }
+        }
+        let mut state = Self {
+            mesh,
+            entries: RedBlackTreeMapSync::default(),
+            tree: Tree::default(),
+            voters: found?,
+            parameters: parameters?,
+            members: 0,
+            dirty: BTreeSet::new(),
+        };
+        entries
+            .into_iter()
+            .for_each(|(key, entry)| state.put(key, entry));
+        state.settle();
+        Some(state)
+    }
+
     pub(crate) fn prove_name(&self, name: &Name) -> TreeProof {
         self.prove(&Key::Name(name.clone())).1
     }

@@ -54,8 +54,16 @@ fn branch_hash(left: &Hash, right: &Hash) -> Hash {
     pair(b"hypermesh/2026/state tree/branch", left, right)
 }
 
-fn bit(path: &Hash, depth: usize) -> bool {
+/// A bit of a path, the first being that of the root.
+pub(crate) fn bit(path: &Hash, depth: usize) -> bool {
     path[depth / 8] >> (7 - depth % 8) & 1 == 1
+}
+
+/// The hash of the part of a tree at this depth that has these leaves, sorted by path.
+pub(crate) fn subtree(depth: usize, leaves: &[Change]) -> Hash {
+    let set = |(path, value): &Change| value.map(|value| Tree::leaf(*path, value));
+    let leaves: Vec<_> = leaves.iter().filter_map(set).collect();
+    Tree::build(depth, &leaves).root()
 }
 
 impl Tree {
@@ -171,11 +179,16 @@ impl TreeProof {
             }
             (Some(_), Some(_)) => return false,
         };
-        let up = |hash: Hash, (depth, beside): (usize, &Hash)| match bit(&path, depth) {
+        self.up(&path, end) == *root
+    }
+
+    /// The root, from what is at the end of this path.
+    pub(crate) fn up(&self, path: &Hash, end: Hash) -> Hash {
+        let up = |hash: Hash, (depth, beside): (usize, &Hash)| match bit(path, depth) {
             false => branch_hash(&hash, beside),
             true => branch_hash(beside, &hash),
         };
-        self.siblings.iter().enumerate().rev().fold(end, up) == *root
+        self.siblings.iter().enumerate().rev().fold(end, up)
     }
 
     /// Number of siblings 2, each 32, root first; 0, or 1 and path and value of another leaf.
