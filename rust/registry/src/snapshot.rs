@@ -1,0 +1,196 @@
+//! A state in parts, each of which proves by itself that it belongs to a root.
+
+use std::ops::Range;
+
+use hypermesh_consensus::{DecodeError, MeshId, Reader, put_count, put_counted};
+
+use crate::entry::{Entry, Key};
+use crate::state::State;
+use crate::tree::{Change, Hash, TreeProof, bit, path, subtree, value_hash};
+
+/// Bytes of entries in a part, unless one entry alone is longer.
+pub const PART_BYTES: usize = 128 * 1024;
+/// Longest part.
+pub const PART_BYTES_MAX: usize = 256 * 1024;
+const ENTRY_BYTES_MAX: usize = 8 * 1024;
+
+/// A state that is handed out part by part. It is a copy: the mesh may go on.
+#[derive(Debug)]
+pub struct Snapshot {
+    state: State,
+    keys: Vec<(Hash, Key)>,
+    parts: Vec<(usize, Range<usize>, Hash)>,
+}
+
+/// Puts a state together from parts, in order.
+#[derive(Debug)]
+pub struct Restore {
+    root: Hash,
+    entries: Vec<(Key, Entry)>,
+    /// The bits of the next part's beginning; none when all is there.
+    next: Option<Hash>,
+}
+
+/// Why a part is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartError {
+    #[error("the part is malformed: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("the part is not the next one")]
+    Order,
+    #[error("the part is none of the state with this root")]
+    Root,
+    #[error("parts are missing, or the state has no voters")]
+    Missing,
+}
+
+impl Snapshot {
+    pub fn of(state: &State) -> Self {
+        let mut keys: Vec<(Hash, Key)> = state.keys().map(|key| (path(key), key.clone())).collect();
+        keys.sort_unstable();
+        let size = |(_, key): &(Hash, Key)| {
+            let value = state.value(key).map_or(0, |value| value.len());
+            8 + key.to_bytes().len() + value
+        };
+        // How many bytes there are before each.
+        let mut before = vec![0];
+        for key in &keys {
+            before.push(before[before.len() - 1] + size(key));
+        }
+        let mut parts = Vec::new();
+        let mut todo = vec![(0, 0..keys.len(), [0; 32])];
+        while let Some((depth, range, from)) = todo.pop() {
+            if before[range.end] - before[range.start] <= PART_BYTES || range.len() <= 1 {
+                parts.push((depth, range, from));
+                continue;
+            }
+            let middle =
+                range.start + keys[range.clone()].partition_point(|(path, _)| !bit(path, depth));
+            let mut high = from;
+            high[depth / 8] |= 0x80 >> (depth % 8);
+            todo.push((depth + 1, middle..range.end, high));
+            todo.push((depth + 1, range.start..middle, from));
+        }
+        Self {
+            state: state.clone(),
+            keys,
+            parts,
+        }
+    }
+
+    /// How many parts there are.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    pub fn root(&self) -> [u8; 32] {
+        self.state.root()
+    }
+
+    /// A part: first path 32, depth 2, hashes beside it 32 each, number of entries 4, key and value of each with their lengths 4
+    /// before them, by path.
+    pub fn part(&self, number: usize) -> Option<Vec<u8>> {
+        let (depth, range, from) = self.parts.get(number)?;
+        let mut to = from.to_vec();
+        to.extend((*depth as u16).to_le_bytes());
+        let proof = self.state.prove_path(from);
+        proof
+            .siblings
+            .iter()
+            .take(*depth)
+            .for_each(|hash| to.extend(hash));
+        put_count(&mut to, range.len());
+        for (_, key) in &self.keys[range.clone()] {
+            put_counted(&mut to, &key.to_bytes());
+            put_counted(&mut to, &self.state.value(key)?);
+        }
+        Some(to)
+    }
+}
+
+impl Restore {
+    /// Of the state with this root, which a certified head has.
+    pub fn new(root: [u8; 32]) -> Self {
+        Self {
+            root,
+            entries: Vec::new(),
+            next: Some([0; 32]),
+        }
+    }
+
+    /// Takes the next part. What is refused changes nothing: ask somebody else for it.
+    ///
+    /// # Errors
+    /// Says why it is none of this state, or not the next.
+    pub fn add(&mut self, part: &[u8]) -> Result<(), PartError> {
+        if part.len() > PART_BYTES_MAX {
+            return Err(DecodeError::Long(part.len() - PART_BYTES_MAX).into());
+        }
+        let mut from = Reader(part);
+        let first: Hash = from.array("a path")?;
+        let depth = usize::from(u16::from_le_bytes(from.array("a depth")?));
+        if self.next != Some(first) || depth > 255 || (depth..256).any(|depth| bit(&first, depth)) {
+            return Err(PartError::Order);
+        }
+        let siblings: Vec<Hash> = (0..depth)
+            .map(|_| from.array("a hash"))
+            .collect::<Result<_, _>>()?;
+        let count = from.count(PART_BYTES_MAX, 9, "entries")?;
+        let (mut entries, mut changes): (Vec<(Key, Entry)>, Vec<Change>) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let key = Key::from_bytes(from.counted(ENTRY_BYTES_MAX, "bytes of a key")?)?;
+            let value = from.counted(ENTRY_BYTES_MAX, "bytes of an entry")?;
+            let path = path(&key);
+            let within = (0..depth).all(|depth| bit(&path, depth) == bit(&first, depth));
+            if !within || changes.last().is_some_and(|last| last.0 >= path) {
+                return Err(PartError::Root);
+            }
+            changes.push((path, Some(value_hash(value))));
+            entries.push((key.clone(), Entry::from_bytes(&key, value)?));
+        }
+        from.end()?;
+        let proof = TreeProof {
+            siblings,
+            other: None,
+        };
+        if proof.up(&first, subtree(depth, &changes)) != self.root {
+            return Err(PartError::Root);
+        }
+        self.entries.append(&mut entries);
+        self.next = after(first, depth);
+        Ok(())
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// When parts are missing.
+    pub fn finish(self, mesh: MeshId) -> Result<State, PartError> {
+        if !self.is_whole() {
+            return Err(PartError::Missing);
+        }
+        let state = State::restore(mesh, self.entries).ok_or(PartError::Missing)?;
+        match state.root() == self.root {
+            true => Ok(state),
+            false => Err(PartError::Root),
+        }
+    }
+}
+
+/// Where the part after the one at this path and depth begins.
+fn after(mut path: Hash, depth: usize) -> Option<Hash> {
+    for depth in (0..depth).rev() {
+        let mask = 0x80 >> (depth % 8);
+        path[depth / 8] ^= mask;
+        if path[depth / 8] & mask != 0 {
+            return Some(path);
+        }
+    }
+    None
+}
