@@ -8,7 +8,7 @@ mod flow;
 
 pub use flow::{
     FlowRecord, Layer, PRIORITY_MAX, Pool, PoolStats, RECORD_BYTES, RoutingDecision,
-    decode_flow_put, encode_expire, encode_flow_put, encode_learn, encode_route,
+    decode_expired, decode_flow_put, encode_expire, encode_flow_put, encode_learn, encode_route,
 };
 
 use alloc::vec::Vec;

@@ -190,6 +190,18 @@ pub fn encode_expire(pool_id: u32, looks: u32, out: &mut Vec<u8>) {
     out.extend(looks.to_le_bytes());
 }
 
+/// Reads the answer to flow_expire: how many records were looked at, and how many of them taken out.
+pub fn decode_expired(body: &[u8]) -> Result<(u32, u32), BodyError> {
+    let mut rest = body;
+    let (looked, expired) = (take_u32(&mut rest)?, take_u32(&mut rest)?);
+    take_zeros(&mut rest, 8)?;
+    end(rest)?;
+    if expired > looked {
+        return Err(BodyError::Layout);
+    }
+    Ok((looked, expired))
+}
+
 /// A layer behind this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
