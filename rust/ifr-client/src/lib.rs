@@ -186,6 +186,12 @@ impl IfrClient {
         )?)
     }
 
+    /// Every pool of records and what it holds, in no order.
+    pub fn pools(&self) -> Result<Vec<(Pool, PoolStats)>, IfrError> {
+        let reply = self.call(method::ifr::POOLS, Vec::new())?;
+        Ok(ifr::decode_pools(&reply)?)
+    }
+
     /// Sets the record of a digest and answers the one that it replaced. It lives for `ttl` from now on; `None`: until its
     /// `expires_ns`.
     pub fn flow_put(

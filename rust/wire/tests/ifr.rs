@@ -114,9 +114,12 @@ fn read(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), BodyError
                 syncs,
                 looked,
                 found,
+                pools,
+                expirations,
                 ..
             } = Stats::decode(bytes)?;
             assert_eq!((looked, found), (16, 17 << 4));
+            assert_eq!((pools, expirations), (18 << 8, 23 << 28));
             // As a daemon of before these two says it.
             let before = Stats::decode(&bytes[..15 * 8])?;
             assert_eq!((before.syncs, before.looked, before.found), (syncs, 0, 0));
@@ -285,6 +288,42 @@ fn all_flow_vectors_agree() {
             ),
         }
     }
+}
+
+#[test]
+fn pools_are_read_as_they_are_laid_out() {
+    use mfn_wire::ifr::{Pool, PoolStats, decode_pools};
+    let pool = Pool {
+        pool_id: 7,
+        refuses: true,
+        bytes_max: 1 << 20,
+    };
+    let stats = PoolStats {
+        records: 1,
+        bytes: 2,
+        bytes_max: 1 << 20,
+        evictions: 4,
+        expirations: 5,
+    };
+    // 56 bytes of today, and 64 of a later version.
+    for entry_bytes in [56_u32, 64] {
+        let mut body = [2_u32.to_le_bytes(), entry_bytes.to_le_bytes()].concat();
+        for _ in 0..2 {
+            let end = body.len() + entry_bytes as usize;
+            pool.encode(&mut body);
+            for number in [1_u64, 2, 1 << 20, 4, 5] {
+                body.extend(number.to_le_bytes());
+            }
+            body.resize(end, 9);
+        }
+        assert_eq!(decode_pools(&body), Ok(vec![(pool, stats); 2]));
+        for length in 0..body.len() {
+            assert_eq!(decode_pools(&body[..length]), Err(BodyError::Layout));
+        }
+    }
+    assert_eq!(decode_pools(&[0, 0, 0, 0, 56, 0, 0, 0]), Ok(Vec::new()));
+    assert_eq!(decode_pools(&[255; 8]), Err(BodyError::Layout));
+    assert_eq!(decode_pools(&[0; 8]), Err(BodyError::Layout));
 }
 
 #[test]

@@ -266,6 +266,8 @@ class IfrMethod(IntEnum):
     FLOW_ROUTE = 17
     #: IfrLearn: whether a layer that was asked had an answer.
     FLOW_LEARN = 18
+    #: IfrPools: every pool of records, its budget and what it holds.
+    POOLS = 19
 
 
 class DsrMethod(IntEnum):

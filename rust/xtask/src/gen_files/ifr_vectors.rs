@@ -173,7 +173,7 @@ fn valid_answers() -> Vec<Case> {
             format!("{done} {replaced} {status}"),
         ));
     }
-    let numbers: Vec<u64> = (1..=17)
+    let numbers: Vec<u64> = (1..=23)
         .map(|number: u64| number.rotate_left(4 * number as u32))
         .collect();
     let bytes = numbers
