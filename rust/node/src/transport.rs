@@ -225,6 +225,8 @@ impl TransportService {
         Ok(Reply::message(&pb::JoinReply {
             node_id: issuer.to_string(),
             introduced,
+            genesis: joined.mesh.to_vec(),
+            ..Default::default()
         }))
     }
 }
