@@ -95,12 +95,17 @@ impl Node {
         let own = (dir, config);
         let receiver = Receiver::new(store, config.transfer_deltas);
         let state = Arc::new(receiver.clone());
-        let (transport, endpoint, network) =
+        let (transport, endpoint, (network, gossip)) =
             components::transport(&host, config, (id, key), book, Arc::clone(&state) as _)?;
         let (scheduler, fetcher, adviser) = components::scheduler(&host, own, id, state, network)?;
         let together = adviser.together();
         let state = components::state(&host, own, receiver, Arc::new(fetcher), together)?;
-        let mut components = vec![transport, scheduler, state, components::consensus(&host)?];
+        let mut components = vec![
+            transport,
+            scheduler,
+            state,
+            components::consensus(&host, gossip)?,
+        ];
         let layers = Layers::open(dir, config);
         components.extend(components::layers(&host, &layers)?);
         let alone = (Vec::new(), None);
