@@ -28,14 +28,14 @@ pub enum DecodeError {
 
 /// Takes values off the front of bytes.
 #[derive(Debug)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(crate) fn bytes(
-        &mut self,
-        count: usize,
-        what: &'static str,
-    ) -> Result<&'a [u8], DecodeError> {
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn bytes(&mut self, count: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self
             .0
             .split_at_checked(count)
@@ -44,32 +44,53 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    pub(crate) fn array<const N: usize>(
-        &mut self,
-        what: &'static str,
-    ) -> Result<[u8; N], DecodeError> {
+    /// So many bytes, as an array.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(DecodeError::Short(what))?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    pub(crate) fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
+    /// One byte.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn u8(&mut self, what: &'static str) -> Result<u8, DecodeError> {
         self.array::<1>(what).map(|[byte]| byte)
     }
 
-    pub(crate) fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+    /// A number of four bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn u32(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         self.array(what).map(u32::from_le_bytes)
     }
 
-    pub(crate) fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
+    /// A number of eight bytes.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn u64(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    pub(crate) fn height(&mut self) -> Result<Height, DecodeError> {
+    /// A height.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn height(&mut self) -> Result<Height, DecodeError> {
         self.u64("a height").map(Height)
     }
 
-    pub(crate) fn node(&mut self) -> Result<NodeId, DecodeError> {
+    /// A node id.
+    ///
+    /// # Errors
+    /// When fewer are left.
+    pub fn node(&mut self) -> Result<NodeId, DecodeError> {
         self.array("a node id").map(NodeId)
     }
 
@@ -86,7 +107,10 @@ impl<'a> Reader<'a> {
     }
 
     /// A number of things that follow, each of at least `least` bytes, so that nothing is reserved for what cannot be there.
-    pub(crate) fn count(
+    ///
+    /// # Errors
+    /// When they are more than `most`, or cannot be there.
+    pub fn count(
         &mut self,
         most: usize,
         least: usize,
@@ -107,17 +131,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Bytes with their length before them.
-    pub(crate) fn counted(
-        &mut self,
-        most: usize,
-        what: &'static str,
-    ) -> Result<&'a [u8], DecodeError> {
+    ///
+    /// # Errors
+    /// When they are more than `most`, or fewer are left.
+    pub fn counted(&mut self, most: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let count = self.count(most, 1, what)?;
         self.bytes(count, what)
     }
 
     /// Nothing may be left.
-    pub(crate) fn end(self) -> Result<(), DecodeError> {
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn end(self) -> Result<(), DecodeError> {
         match self.0.len() {
             0 => Ok(()),
             left => Err(DecodeError::Long(left)),
@@ -130,12 +156,14 @@ pub(crate) fn put_round(to: &mut Vec<u8>, round: Round) {
     to.extend(number.to_le_bytes());
 }
 
-pub(crate) fn put_count(to: &mut Vec<u8>, count: usize) {
+/// Writes a number of things that follow, in four bytes.
+pub fn put_count(to: &mut Vec<u8>, count: usize) {
     // Whoever writes has kept the limits of whoever reads, which are far below.
     to.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-pub(crate) fn put_counted(to: &mut Vec<u8>, bytes: &[u8]) {
+/// Writes bytes with their length before them.
+pub fn put_counted(to: &mut Vec<u8>, bytes: &[u8]) {
     put_count(to, bytes.len());
     to.extend(bytes);
 }

@@ -12,7 +12,7 @@ mod replica;
 mod types;
 mod vote;
 
-pub use codec::DecodeError;
+pub use codec::{DecodeError, Reader, put_count, put_counted};
 pub use door::{Config, Fault, Machine, Output, Timeouts};
 pub use engine::{EngineError, Time};
 pub use evidence::{Evidence, EvidenceError, HEIGHTS_KEPT};
@@ -23,7 +23,7 @@ pub use message::{
 pub use record::{LogError, Record};
 pub use replica::{Replica, ReplicaError};
 pub use types::{
-    BLOCK_BYTES_MAX, BlockHash, Height, MeshId, VOTERS_MAX, Voter, Voters, VotersError,
+    BLOCK_BYTES_MAX, BlockHash, HEAD_BYTES, Height, MeshId, VOTERS_MAX, Voter, Voters, VotersError,
 };
 pub use vote::{
     Certificate, CertificateError, Ed25519, Key, Proposal, Sig, Sign, Signed, Signer, Verify, Vote,

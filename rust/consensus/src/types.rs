@@ -21,15 +21,24 @@ pub struct MeshId(pub [u8; 32]);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Height(pub u64);
 
-/// The BLAKE3 hash of a block's bytes.
+/// The first bytes of a block, its head: with the hash of the rest they are proved by a certificate, without the block.
+pub const HEAD_BYTES: usize = 128;
+
+/// The BLAKE3 hash of a block: of the hash of what follows its head, and of its head.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockHash(pub [u8; 32]);
 
 impl BlockHash {
-    /// The hash of these bytes, as those of a block and of nothing else.
+    /// The hash of these bytes, as those of a block and of nothing else. A block of up to [`HEAD_BYTES`] is all head.
     pub fn of(block: &[u8]) -> Self {
+        let (head, rest) = block.split_at(block.len().min(HEAD_BYTES));
+        Self::of_parts(head, blake3::hash(rest).as_bytes())
+    }
+
+    /// The hash of the block with this head, of the rest of which this is the plain BLAKE3 hash.
+    pub fn of_parts(head: &[u8], rest: &[u8; 32]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("hypermesh 2026 consensus block");
-        Self(*hasher.update(block).finalize().as_bytes())
+        Self(*hasher.update(rest).update(head).finalize().as_bytes())
     }
 }
 

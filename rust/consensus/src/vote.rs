@@ -322,7 +322,8 @@ impl Certificate {
         })
     }
 
-    pub(crate) fn encode(&self, to: &mut Vec<u8>) {
+    /// Its bytes: height, round + 1, hash, number of signatures, and each with its voter before it.
+    pub fn encode(&self, to: &mut Vec<u8>) {
         to.extend(self.height.0.to_le_bytes());
         put_round(to, self.round);
         to.extend(self.block.0);
@@ -333,7 +334,11 @@ impl Certificate {
         }
     }
 
-    pub(crate) fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Takes one off the front of bytes. Signatures are not looked at.
+    ///
+    /// # Errors
+    /// Names the rule that the bytes break.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (height, round, block) = (from.height()?, from.round()?, from.hash()?);
         let count = from.count(VOTERS_MAX, 96, "signatures")?;
         let mut signatures: Vec<(NodeId, Sig)> = Vec::with_capacity(count);

@@ -20,9 +20,12 @@ fn hex(bytes: &[u8]) -> String {
 fn ours() -> String {
     let key = key(0);
     let hash = BlockHash::of(b"a block");
+    let long: Vec<u8> = (0..300).map(|number| number as u8).collect();
     let mut text = format!(
-        "block 6120626c6f636b\nhash {}\nsigner {}\n",
+        "block 6120626c6f636b\nhash {}\nblock {}\nhash {}\nsigner {}\n",
         hex(&hash.0),
+        hex(&long),
+        hex(&BlockHash::of(&long).0),
         hex(&key.node().0)
     );
     let votes = [
@@ -74,6 +77,29 @@ fn what_is_signed_stays() {
         .flat_map(|line| [line, "\n"])
         .collect();
     assert_eq!(told, ours(), "what is signed would be:\n{}", ours());
+}
+
+#[test]
+fn a_head_is_proved_without_the_rest() {
+    use hypermesh_consensus::HEAD_BYTES;
+    let block: Vec<u8> = (0..300).map(|number| number as u8).collect();
+    let (head, rest) = block.split_at(HEAD_BYTES);
+    let rest = blake3::hash(rest);
+    assert_eq!(
+        BlockHash::of(&block),
+        BlockHash::of_parts(head, rest.as_bytes())
+    );
+    // What is all head has an empty rest, and no byte may move from one to the other.
+    let empty = blake3::hash(b"");
+    assert_eq!(
+        BlockHash::of(head),
+        BlockHash::of_parts(head, empty.as_bytes())
+    );
+    let moved = blake3::hash(&block[HEAD_BYTES - 1..]);
+    assert_ne!(
+        BlockHash::of(&block),
+        BlockHash::of_parts(&block[..HEAD_BYTES - 1], moved.as_bytes())
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ const SANS_IO: &[&str] = &[
     "hypermesh-routing",
     "hypermesh-placement",
     "hypermesh-consensus",
+    "hypermesh-registry",
     "mfn-dsr",
     "mfn-cpe",
 ];
