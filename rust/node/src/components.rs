@@ -177,9 +177,19 @@ pub(crate) fn state(
     Ok(component)
 }
 
-pub(crate) fn consensus(host: &Host, _gossip: Arc<dyn Gossip>) -> Result<Component, NodeError> {
-    let (component, ()) = host.start(Service::Consensus, || async {
-        Ok((Parts::only(Arc::new(ConsensusService)), ()))
+/// What the mesh has decided. Whoever signs has the key, so this component does.
+pub(crate) fn consensus(
+    host: &Host,
+    dir: &NodeDir,
+    (me, key): (NodeId, Arc<SigningKey>),
+    gossip: Arc<dyn Gossip>,
+) -> Result<Component, NodeError> {
+    let directory = dir.consensus();
+    let (component, ()) = host.start(Service::Consensus, move || async move {
+        let service = ConsensusService::open(me, key, directory, gossip).await;
+        let mut parts = Parts::only(Arc::new(service.clone()));
+        parts.beside = Box::pin(service.keep());
+        Ok((parts, ()))
     })?;
     Ok(component)
 }

@@ -104,7 +104,6 @@ pub(crate) trait Gossip: Send + Sync {
     /// Who belongs to the mesh by what is decided.
     fn order(&self, ordered: Ordered) -> BoxFuture<Result<(), Failure>>;
     /// Redeems an invitation.
-    #[expect(dead_code, reason = "consensus adopts a mesh once it orders one")]
     fn join(&self, text: String) -> BoxFuture<Result<Joined, Failure>>;
 }
 

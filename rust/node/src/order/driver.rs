@@ -3,8 +3,9 @@
 //! It has a thread of its own, which waits for the disk where the agreement has to: the component's socket answers meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -71,6 +72,8 @@ pub(crate) struct View {
     pub(crate) voters: Voters,
     pub(crate) decided: Option<Arc<Decided>>,
     pub(crate) connected: BTreeSet<NodeId>,
+    /// Who redeemed an invitation of this node, and where it is reached.
+    pub(crate) invited: Vec<(NodeId, Vec<SocketAddr>)>,
     /// What was refused and dropped, by kind.
     pub(crate) counted: BTreeMap<&'static str, u64>,
     /// Why it stopped.
@@ -85,17 +88,25 @@ pub(crate) struct Running<M> {
     pub(crate) asks: mpsc::Sender<Ask<M>>,
     pub(crate) view: watch::Receiver<View>,
     pub(crate) store: DecidedStore,
-    stop: Option<watch::Sender<bool>>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl<M> Running<M> {
+    /// Stops it, and waits until its files are closed. Blocks.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            // What it has to say, its view says.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl<M> Drop for Running<M> {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // What it has to say, its view says.
-            let _ = thread.join();
-        }
+        self.stop();
     }
 }
 
@@ -155,6 +166,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
         voters,
         decided: last,
         connected: BTreeSet::new(),
+        invited: Vec::new(),
         counted: BTreeMap::new(),
         failed: None,
     });
@@ -181,8 +193,8 @@ pub(crate) fn start<M: Orders, S: Sign>(
         asks,
         view,
         store,
-        stop: Some(stop),
-        thread: Some(thread),
+        stop,
+        thread: Mutex::new(Some(thread)),
     })
 }
 
@@ -245,7 +257,7 @@ impl<M: Orders, S: Sign> Driver<M, S> {
             }
             let wait = Duration::from_nanos(self.replica.deadline().saturating_sub(self.now()));
             tokio::select! {
-                // Its sender is dropped by whoever stops this.
+                // Its sender is whoever started this.
                 _ = stop.changed() => return Ok(()),
                 one = heard.recv() => {
                     let Some(one) = one else { return Ok(()) };
@@ -285,7 +297,11 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                     let status = Message::Status(self.replica.height());
                     self.tell(new, &status);
                 }
-                self.view.send_modify(|view| view.connected = connected);
+                let invited = peers.invited;
+                self.view.send_modify(|view| {
+                    view.connected = connected;
+                    view.invited = invited;
+                });
                 Ok(())
             }
         }

@@ -188,7 +188,9 @@ fn start(
         }
         _ => {
             let gossip = Arc::new(RemoteGossip::new(doors.to(Service::Transport)));
-            vec![components::consensus(host, gossip)?]
+            let key = Arc::new(identity::load(&dir.identity())?);
+            let id = identity::node_id(&key);
+            vec![components::consensus(host, dir, (id, key), gossip)?]
         }
     };
     let pools = doors.pools.into_inner();
