@@ -154,6 +154,7 @@ pub(crate) async fn join(context: &Context, arguments: Join) -> Result<(), CliEr
     let request = pb::JoinRequest {
         abandon: false,
         text: arguments.invitation.trim().to_string(),
+        abandon: arguments.abandon,
     };
     let consensus = context.client(Service::Consensus).await?;
     let reply: pb::JoinReply = context
