@@ -64,22 +64,65 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     };
     let rate = |outcomes| of(outcomes, &Outcome::per_second);
     let note = "four processes, 8,192 transactions of 404 bytes under way, each signed by its author, whose signature three others verify; CometBFT's kvstore checks no signatures";
-    ctx.row("transactions", "1/s", &rate(&ours), Some(("CometBFT", &rate(&comet))), Must::RatioAtLeast(2.0), note)?;
+    ctx.row(
+        "transactions",
+        "1/s",
+        &rate(&ours),
+        Some(("CometBFT", &rate(&comet))),
+        Must::RatioAtLeast(2.0),
+        note,
+    )?;
     let note = "three members of etcd, which orders without signatures and trusts every member";
-    ctx.row("transactions, beside crash faults only", "1/s", &rate(&ours), Some(("etcd", &rate(&etcd))), Must::Report, note)?;
+    ctx.row(
+        "transactions, beside crash faults only",
+        "1/s",
+        &rate(&ours),
+        Some(("etcd", &rate(&etcd))),
+        Must::Report,
+        note,
+    )?;
     let note = "one transaction under way at each of four nodes; a height is three messages and three syncs of a log";
     ctx.row("heights", "1/s", &heights, None, Must::AtLeast(200.0), note)?;
     let each = |outcome: &Outcome| outcome.heights as f64 / outcome.seconds;
     let note = "while the 8,192 are under way";
-    ctx.row("heights at full load", "1/s", &of(&ours, &each), Some(("CometBFT", &of(&comet, &each))), Must::Report, note)?;
-    let note = "processor time of a node for a height of up to four transactions, all of its threads";
-    ctx.row("work for a height and a node", "µs", &work, None, Must::Report, note)?;
+    ctx.row(
+        "heights at full load",
+        "1/s",
+        &of(&ours, &each),
+        Some(("CometBFT", &of(&comet, &each))),
+        Must::Report,
+        note,
+    )?;
+    let note =
+        "processor time of a node for a height of up to four transactions, all of its threads";
+    ctx.row(
+        "work for a height and a node",
+        "µs",
+        &work,
+        None,
+        Must::Report,
+        note,
+    )?;
     for (percent, metric) in [(50, "commit, median"), (99, "commit, 99th of 100")] {
         let at = |outcome: &Outcome| outcome.latency(percent) / 1e3;
         let note = "one at a time, from the client's request to its answer that it is decided";
-        ctx.row(metric, "ms", &of(&ours, &at), Some(("CometBFT", &of(&comet, &at))), Must::Report, note)?;
+        ctx.row(
+            metric,
+            "ms",
+            &of(&ours, &at),
+            Some(("CometBFT", &of(&comet, &at))),
+            Must::Report,
+            note,
+        )?;
         let metric = format!("{metric}, beside crash faults only");
-        ctx.row(&metric, "ms", &of(&ours, &at), Some(("etcd", &of(&etcd, &at))), Must::Report, note)?;
+        ctx.row(
+            &metric,
+            "ms",
+            &of(&ours, &at),
+            Some(("etcd", &of(&etcd, &at))),
+            Must::Report,
+            note,
+        )?;
     }
     Ok(())
 }
@@ -98,7 +141,11 @@ fn found(mesh: &mut Mesh) -> Result<Vec<Node>, String> {
     }
     let all: Vec<&Node> = nodes.iter().collect();
     for node in &nodes {
-        let others: Vec<&Node> = all.iter().copied().filter(|other| other.id() != node.id()).collect();
+        let others: Vec<&Node> = all
+            .iter()
+            .copied()
+            .filter(|other| other.id() != node.id())
+            .collect();
         node.wait_connected(&others)?;
     }
     Ok(nodes)
@@ -132,7 +179,10 @@ async fn drive(nodes: &[Node], load: Load) -> Result<Outcome, BenchError> {
     let until = began + Duration::from_secs(load.seconds);
     let mut callers = JoinSet::new();
     for caller in 0..load.in_flight {
-        let (client, name) = (Arc::clone(&clients[caller % clients.len()]), Arc::clone(&name));
+        let (client, name) = (
+            Arc::clone(&clients[caller % clients.len()]),
+            Arc::clone(&name),
+        );
         callers.spawn(async move {
             let mut committed = 0u64;
             while Instant::now() < until {
@@ -160,7 +210,9 @@ async fn drive(nodes: &[Node], load: Load) -> Result<Outcome, BenchError> {
 }
 
 async fn height(client: &Client) -> Result<u64, BenchError> {
-    let status: pb::ConsensusStatus = client.ask(method::consensus::STATUS, &(), ANSWER_TIMEOUT).await?;
+    let status: pb::ConsensusStatus = client
+        .ask(method::consensus::STATUS, &(), ANSWER_TIMEOUT)
+        .await?;
     Ok(status.decided_height)
 }
 
@@ -171,13 +223,21 @@ async fn submit(client: &Client, names: &AtomicU64) -> Result<(), BenchError> {
     let change = pb::SetNameAction {
         name: format!("{number:0>255}"),
         root,
-        expect: Some(pb::Expect { kind: "absent".into(), root: String::new() }),
+        expect: Some(pb::Expect {
+            kind: "absent".into(),
+            root: String::new(),
+        }),
     };
     let request = pb::SubmitRequest {
-        action: Some(pb::Action { set_name: Some(change), ..pb::Action::default() }),
+        action: Some(pb::Action {
+            set_name: Some(change),
+            ..pb::Action::default()
+        }),
         within_heights: 0,
     };
-    let reply: pb::SubmitReply = client.ask(method::consensus::SUBMIT, &request, ANSWER_TIMEOUT).await?;
+    let reply: pb::SubmitReply = client
+        .ask(method::consensus::SUBMIT, &request, ANSWER_TIMEOUT)
+        .await?;
     let outcome = reply.outcome.unwrap_or_default();
     match outcome.accepted {
         true => Ok(()),

@@ -109,7 +109,10 @@ pub(crate) fn comet(place: &Path) -> Result<Nodes, BenchError> {
     let mut nodes = Nodes {
         name: "cometbft",
         children: Vec::new(),
-        addresses: rpc.iter().map(|port| format!("http://127.0.0.1:{port}")).collect(),
+        addresses: rpc
+            .iter()
+            .map(|port| format!("http://127.0.0.1:{port}"))
+            .collect(),
         load: beside("order-load")?,
     };
     for node in 0..NODES {
@@ -176,13 +179,30 @@ pub(crate) fn etcd(place: &Path) -> Result<Nodes, BenchError> {
         let child = Command::new("etcd")
             .arg("--data-dir")
             .arg(place.join(format!("etcd{node}")))
-            .args(["--name", &format!("n{node}"), "--initial-cluster", &cluster.join(",")])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args([
+                "--name",
+                &format!("n{node}"),
+                "--initial-cluster",
+                &cluster.join(","),
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
+            .args([
+                "--listen-client-urls",
+                &client,
+                "--advertise-client-urls",
+                &client,
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| BenchError::new(format!("etcd: {error}; Debian has it as etcd-server")))?;
+            .map_err(|error| {
+                BenchError::new(format!("etcd: {error}; Debian has it as etcd-server"))
+            })?;
         nodes.children.push(child);
     }
     nodes.ready()
@@ -196,7 +216,12 @@ impl Nodes {
             let socket = address.trim_start_matches("http://");
             TcpStream::connect(socket).is_ok()
         };
-        let first = Load { seconds: 0, bytes: 64, in_flight: 0, singles: 1 };
+        let first = Load {
+            seconds: 0,
+            bytes: 64,
+            in_flight: 0,
+            singles: 1,
+        };
         loop {
             if self.addresses.iter().all(listens) && self.drive(first).is_ok() {
                 return Ok(self);

@@ -152,7 +152,6 @@ pub(crate) async fn invite(context: &Context, arguments: Invite) -> Result<(), C
 
 pub(crate) async fn join(context: &Context, arguments: Join) -> Result<(), CliError> {
     let request = pb::JoinRequest {
-        abandon: false,
         text: arguments.invitation.trim().to_string(),
         abandon: arguments.abandon,
     };
