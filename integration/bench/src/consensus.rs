@@ -3,7 +3,6 @@
 //! All are processes on this machine, on loopback, and put what they acknowledge on the disk. One after the other in each
 //! round, since they would share the processors.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use mfn_wire::{Service, method, pb};
 use tokio::task::JoinSet;
 
 use crate::cpu;
-use crate::peers::order::{self, Load, Nodes, Outcome};
+use crate::peers::order::{self, Load, Outcome};
 use crate::record::{BenchError, Ctx, Must, Samples};
 
 const VOTERS: usize = 4;
@@ -52,11 +51,10 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         work.push((spent(&pids)? - before) / quiet.heights as f64 / VOTERS as f64 * 1e6);
         heights.push(quiet.heights as f64 / quiet.seconds);
         drop((nodes, mesh));
-        let peers: [fn(&Path) -> Result<Nodes, BenchError>; 2] = [order::comet, order::etcd];
-        for (peer, samples) in peers.into_iter().zip(&mut samples[1..]) {
-            let place = tempfile::tempdir()?;
-            samples.push(peer(place.path())?.drive(load)?);
-        }
+        let place = tempfile::tempdir()?;
+        samples[1].push(order::comet(place.path())?.drive(load)?);
+        let place = tempfile::tempdir()?;
+        samples[2].push(order::etcd(place.path())?.drive(load)?);
     }
     let [ours, comet, etcd] = samples;
     let of = |outcomes: &[Outcome], value: &dyn Fn(&Outcome) -> f64| {

@@ -248,9 +248,4 @@ impl Nodes {
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
-
-    /// Their processes.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.children.iter().map(Child::id).collect()
-    }
 }
