@@ -79,6 +79,11 @@ inline fn tagFor(hash: u64) u16 {
     return @as(u16, @truncate(hash >> tag_shift)) | 0x8000;
 }
 
+/// Which half of a segment of that depth a hash belongs to when it is split.
+pub inline fn sideOf(hash: u64, depth: u6) u1 {
+    return @truncate(hash >> (63 - depth));
+}
+
 inline fn equal(tags: Tags, tag: u16) Mask {
     return @bitCast(tags == @as(Tags, @splat(tag)));
 }
@@ -162,15 +167,14 @@ pub fn Segment(comptime Entry: type) type {
 
         /// Reads anything, rubbish included, and ends.
         pub inline fn find(place: Place, offsets: Offsets, hash: u64, query: Entry.Query) ?Found {
-            return switch (seek(place, offsets, hash, query)) {
-                .found => |found| found,
-                .vacant, .full => null,
-            };
+            const sought = seek(place, offsets, hash, query);
+            const entry = sought.entry orelse return null;
+            return .{ .entry = entry, .line = sought.line.?, .slot = sought.slot, .number = sought.link / units };
         }
 
-        /// Where a key that is not here would go: the slot that ended its probe.
-        pub const Vacancy = struct { line: *Line, slot: u32 };
-        pub const Sought = union(enum) { found: Found, vacant: Vacancy, full };
+        /// Where a probe ended: at the key's entry, else at an empty slot where the key would go, else nowhere: no line.
+        /// Not a union, which would be put together in memory for each insert.
+        pub const Sought = struct { entry: ?*Entry, line: ?*Line, slot: u32, link: u32 };
 
         /// As `find`, and says where the probe ended.
         pub inline fn seek(place: Place, offsets: Offsets, hash: u64, query: Entry.Query) Sought {
@@ -184,15 +188,13 @@ pub fn Segment(comptime Entry: type) type {
                     const slot: u32 = @ctz(candidates);
                     const to = line.linkAt(slot);
                     const entry = entryAt(place, to);
-                    if (entry.matches(query, hash)) {
-                        return .{ .found = .{ .entry = entry, .line = line, .slot = slot, .number = to / units } };
-                    }
+                    if (entry.matches(query, hash)) return .{ .entry = entry, .line = line, .slot = slot, .link = to };
                 }
                 const empty = equal(tags, tag_empty);
-                if (empty != 0) return .{ .vacant = .{ .line = line, .slot = @ctz(empty) } };
+                if (empty != 0) return .{ .entry = null, .line = line, .slot = @ctz(empty), .link = 0 };
                 offset = offsets.next(offset, step);
             }
-            return .full;
+            return .{ .entry = null, .line = null, .slot = 0, .link = 0 };
         }
 
         pub inline fn candidatesIn(tags: Tags, hash: u64) Mask {
@@ -291,15 +293,21 @@ pub fn Segment(comptime Entry: type) type {
             pool.fit(budget, window, from, to) catch unreachable; // Takes nothing.
         }
 
+        /// Whether one more entry needs no page: mostly the last page has room.
+        pub inline fn hasPages(window: *const Window) bool {
+            @setRuntimeSafety(false);
+            const end = entries_at + (@as(usize, window.live) + 1) * @sizeOf(Entry);
+            return end <= @as(usize, window.page_end) * constants.page_bytes;
+        }
+
         /// The pages for one more entry.
         pub inline fn reserve(pool: *windows.Pool, budget: *budgeting.Budget, window: *Window) error{Limit}!void {
-            // Mostly the last page has room.
-            const end = entries_at + (@as(usize, window.live) + 1) * @sizeOf(Entry);
-            if (end <= @as(usize, window.page_end) * constants.page_bytes) return;
+            if (hasPages(window)) return;
             try commit(pool, budget, window, window.lines, window.live + 1);
         }
 
-        pub fn isFull(window: *const Window) bool {
+        pub inline fn isFull(window: *const Window) bool {
+            @setRuntimeSafety(false);
             return window.live + window.tombstones >= window.lines / 2 * constants.lines_used_max;
         }
 
@@ -315,18 +323,56 @@ pub fn Segment(comptime Entry: type) type {
         }
 
         /// As `append`, for whoever has just looked and found no key but that slot. Nothing has changed since.
-        pub inline fn appendAt(window: *Window, vacancy: Vacancy, hash: u64, new: *const Entry) *Entry {
-            assert(!isFull(window));
-            assert(window.live < entries_max);
-            const entry = at(window, window.live);
-            store(entry, new);
-            vacancy.line.set(vacancy.slot, tagFor(hash), @as(u16, @intCast(window.live)) * units);
-            window.live += 1;
-            return entry;
+        pub inline fn appendAt(window: *Window, line: *Line, slot: u32, hash: u64, new: *const Entry) void {
+            const number = window.live;
+            assert(number < entries_max);
+            store(at(window, number), new);
+            line.set(slot, tagFor(hash), @as(u16, @intCast(number)) * units);
+            window.live = number + 1;
+        }
+
+        /// Deals all entries of a segment out to two empty ones, which nobody is led to yet and which have room, by one bit of the
+        /// hash of each. All but nothing of the time of a table that grows: no entry is checked for what holds for all of them.
+        pub fn deal(from: *const Window, hashes: *const [entries_max]u64, depth: u6, to: [2]*Window) void {
+            assert(from.live <= entries_max);
+            for (to) |window| {
+                assert(window.live == 0 and window.tombstones == 0 and window.lines == lines_max);
+            }
+            @setRuntimeSafety(false);
+            const offsets: Offsets = .of(lines_max);
+            const places: [2]Place = .{ .of(to[0]), .of(to[1]) };
+            var counts: [2]u32 = .{ 0, 0 };
+            for (0..from.live) |number| {
+                const hash = hashes[number];
+                const side = sideOf(hash, depth);
+                const place = places[side];
+                var offset = offsets.first(hash);
+                // Ends: both together hold what one index of that size held.
+                var step: u64 = 0;
+                const line, const empty = while (true) : (step += 1) {
+                    const line = place.lineAt(offset);
+                    const empty = equal(line.load(), tag_empty);
+                    if (empty != 0) break .{ line, empty };
+                    offset = offsets.next(offset, step);
+                };
+                store(entryOf(place, counts[side]), entryOf(.of(from), number));
+                line.set(@ctz(empty), tagFor(hash), @as(u16, @intCast(counts[side])) * units);
+                counts[side] += 1;
+            }
+            for (to, counts) |window, count| window.live = count;
         }
 
         /// Readers may look on, or the sequence is odd.
         pub inline fn store(entry: *Entry, new: *const Entry) void {
+            if (builtin.cpu.arch == .x86_64 and !builtin.sanitize_thread and @alignOf(Entry) % 16 == 0) {
+                // Aligned, so that no word of them is seen in part.
+                const Part = @Vector(16, u8);
+                const parts = @divExact(@sizeOf(Entry), @sizeOf(Part));
+                const to: *volatile [parts]Part = @ptrCast(entry);
+                const from: *const [parts]Part = @ptrCast(new);
+                inline for (to, from) |*part, value| part.* = value;
+                return;
+            }
             const to: *[words]u64 = @ptrCast(entry);
             const from: *const [words]u64 = @ptrCast(new);
             inline for (to, from) |*word, value| @atomicStore(u64, word, value, .monotonic);

@@ -380,7 +380,8 @@ pub fn Table(comptime Entry: type) type {
         }
 
         /// Adds an entry whose key is not here. An error changes nothing that a caller can see.
-        pub fn add(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64, new: *const Entry) Error!*Entry {
+        /// Not inline: what it needs to split a segment would be prepared for each insert that has room.
+        pub noinline fn add(self: *Self, budget: *Budget, seeds: *const Seeds, hash: u64, new: *const Entry) Error!*Entry {
             var window = self.newest.raw.window(hash);
             // A split can put every entry on one side, with a chance of one in a great many.
             while (Segment.isFull(window)) {
@@ -406,20 +407,17 @@ pub fn Table(comptime Entry: type) type {
             new: *const Entry,
         ) Error!?*Entry {
             const way: Way = .{ .bits = self.head.way.raw };
-            switch (Segment.seek(way.go(hash), self.head.offsets(), hash, query)) {
-                .found => |found| return found.entry,
-                .vacant => |vacancy| {
-                    const window = self.newest.raw.window(hash);
-                    // A tombstone on the way would rather be used, and a segment without room changes first.
-                    if (window.tombstones == 0 and !Segment.isFull(window)) {
-                        if (Segment.reserve(&self.pool, budget, window)) {
-                            _ = Segment.appendAt(window, vacancy, hash, new);
-                            self.live.store(self.live.raw + 1, .monotonic);
-                            return null;
-                        } else |_| {}
-                    }
-                },
-                .full => {},
+            const sought = Segment.seek(way.go(hash), self.head.offsets(), hash, query);
+            if (sought.entry) |entry| return entry;
+            if (sought.line) |line| {
+                // The writer's way leads to the newest directory, and has the shift ready.
+                const window = self.newest.raw.windows.ptr[way.indexOf(hash)];
+                // A tombstone on the way would rather be used, and a segment without room changes first.
+                if (window.tombstones == 0 and !Segment.isFull(window) and Segment.hasPages(window)) {
+                    Segment.appendAt(window, line, sought.slot, hash, new);
+                    self.live.store(self.live.raw + 1, .monotonic);
+                    return null;
+                }
             }
             _ = try self.add(budget, seeds, hash, new);
             return null;
@@ -521,7 +519,7 @@ pub fn Table(comptime Entry: type) type {
             var counts: [2]u32 = .{ 0, 0 };
             for (hashes[0..old.live], 0..) |*each, place| {
                 each.* = Segment.at(old, @intCast(place)).hashStored(seeds);
-                counts[sideOf(each.*, depth)] += 1;
+                counts[segments.sideOf(each.*, depth)] += 1;
             }
             if (depth == self.newest.raw.depth) try self.doubleDirectory(budget);
             var new: [2]*Window = undefined;
@@ -535,9 +533,7 @@ pub fn Table(comptime Entry: type) type {
                     .live = count,
                 });
             }
-            for (hashes[0..old.live], 0..) |each, place| {
-                _ = Segment.append(new[sideOf(each, depth)], each, Segment.at(old, @intCast(place)));
-            }
+            Segment.deal(old, &hashes, depth, new);
             const directory = self.newest.raw;
             const span = directory.spanAt(hash, depth);
             assert(directory.windows[span.start] == old);
@@ -594,8 +590,4 @@ pub fn Table(comptime Entry: type) type {
             self.head.sequence.end();
         }
     };
-}
-
-inline fn sideOf(hash: u64, depth: u6) u1 {
-    return @truncate(hash >> (63 - depth));
 }
