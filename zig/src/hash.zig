@@ -41,14 +41,16 @@ pub const Seeds = struct {
         @setRuntimeSafety(false);
         const halves: [2]Words = @bitCast(key.*);
         const secrets: [2]Words = @bitCast(seeds.words);
-        const left: @Vector(8, i32) = words(halves[0]) +% secrets[0];
-        const right: @Vector(8, i32) = words(halves[1]) +% secrets[1];
+        const left: @Vector(8, i32) = halves[0] +% secrets[0];
+        const right: @Vector(8, i32) = halves[1] +% secrets[1];
         const products = left *% right;
         const even: Sums = @shuffle(i32, products, undefined, [_]i32{ 0, 2, 4, 6 });
         const odd: Sums = @shuffle(i32, products, undefined, [_]i32{ 1, 3, 5, 7 });
-        const sums: [4]u32 = @bitCast(even +% odd);
-        const low = @as(u64, sums[1]) << 32 | sums[0];
-        const high = @as(u64, sums[3]) << 32 | sums[2];
+        // Words and pairs of sums as they lie in the register. The table runs on little-endian machines only.
+        comptime std.debug.assert(builtin.cpu.arch.endian() == .little);
+        const sums: [2]u64 = @bitCast(even +% odd);
+        const low = sums[0];
+        const high = sums[1];
         const product = @as(u128, low) * (low ^ high);
         return @as(u64, @truncate(product)) ^ @as(u64, @truncate(product >> 64));
     }
@@ -58,11 +60,6 @@ pub const Seeds = struct {
         return Sip13.toInt(key, &seeds.sip);
     }
 };
-
-/// Little-endian words.
-inline fn words(half: Words) Words {
-    return if (builtin.cpu.arch.endian() == .little) half else @byteSwap(half);
-}
 
 /// Maps a hash to 0..count without a division: bits high in `hash` decide.
 pub inline fn reduce(hash: u32, count: u32) u32 {

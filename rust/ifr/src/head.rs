@@ -305,6 +305,18 @@ impl View {
         unsafe { &*((at + ENTRIES_AT) as *const Entry) }
     }
 
+    /// The value of the entry at an address that `target` gave. One address and a constant, where by way of `entry` the
+    /// compiler adds in two steps.
+    ///
+    /// # Safety
+    /// As for `entry`.
+    #[inline(always)]
+    unsafe fn value(at: u64) -> Value {
+        const VALUE_AT: u64 = ENTRIES_AT + std::mem::offset_of!(Entry, value) as u64;
+        // SAFETY: inside an entry, which lives as long as the registry.
+        unsafe { *((at + VALUE_AT) as *const Value) }
+    }
+
     /// Where a link leads, counted from before the index: so all of an entry is one address and a constant away.
     #[inline(always)]
     fn target(place: u64, link: u64) -> u64 {
@@ -330,7 +342,7 @@ impl View {
             self.look_on(place, hash, key)?.get()
         };
         // SAFETY: as above.
-        Some(unsafe { Self::entry(at) }.value)
+        Some(unsafe { Self::value(at) })
     }
 
     /// As `look`, for what is not the first entry with its tag in the first line. Answers what `entry` takes.
