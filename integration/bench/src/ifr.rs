@@ -164,10 +164,12 @@ fn table(ctx: &mut Ctx, count: usize) -> Result<(), BenchError> {
     let mut fold: [Samples; 4] = Default::default();
     let mut std_hit = Samples::default();
     let mut false_positives = Samples::default();
-    let rounds = if count > 1_000_000 {
-        ctx.rounds().min(3)
-    } else {
-        ctx.rounds()
+    // One round's ratio differs from the next one's by more than a ratio may be from its bound.
+    let rounds = match (ctx.quick, count) {
+        (true, _) => ctx.rounds(),
+        (false, ..=1_000_000) => 15,
+        (false, ..=10_000_000) => 5,
+        (false, _) => 3,
     };
     for _ in 0..rounds {
         let mut ifr = Ifr::new(Options {
