@@ -77,6 +77,9 @@
 #define MFN_METHOD_TRANSPORT_HOLDERS 8u /* HoldersRequest; HoldersReply: those that say they have a block. */
 #define MFN_METHOD_TRANSPORT_FETCH 9u /* FetchRequest: moves what a session of state wants; Fetched so far as events, and in the end. */
 #define MFN_METHOD_TRANSPORT_REPORT 10u /* ProcessReport of the process that serves this socket. */
+#define MFN_METHOD_TRANSPORT_HEAR 11u /* What peers tell, and what the consensus component has to know of them: HeardEvents until the call ends. One at a time. */
+#define MFN_METHOD_TRANSPORT_TELL 12u /* TellRequest: tells peers. Never waits for them; what does not fit is dropped. */
+#define MFN_METHOD_TRANSPORT_ORDER 13u /* OrderedMembers: who belongs by what is decided, who no longer does, and the mesh. */
 
 /* Methods of the state service. */
 #define MFN_METHOD_STATE_STATUS 1u /* StateStatus: what the store holds and may hold. */
@@ -104,8 +107,18 @@
 #define MFN_METHOD_SCHEDULER_REPORT 4u /* ProcessReport of the process that serves this socket. */
 
 /* Methods of the consensus service. */
-#define MFN_METHOD_CONSENSUS_STATUS 1u /* ConsensusStatus. */
+#define MFN_METHOD_CONSENSUS_STATUS 1u /* ConsensusStatus: the mesh, its height, its voters, what waits. */
 #define MFN_METHOD_CONSENSUS_REPORT 2u /* ProcessReport of the process that serves this socket. */
+#define MFN_METHOD_CONSENSUS_SUBMIT 3u /* SubmitRequest: signs an action by this node and has it ordered; SubmitReply once it is decided. */
+#define MFN_METHOD_CONSENSUS_NAME 4u /* NameRequest; NameEntry of the last decided height. */
+#define MFN_METHOD_CONSENSUS_NAMES 5u /* NamesRequest; NameList: names below a prefix, in order, and where to go on. */
+#define MFN_METHOD_CONSENSUS_MEMBERS 6u /* MemberList: who belongs to the mesh, delegations, motions under way. */
+#define MFN_METHOD_CONSENSUS_LOG 7u /* LogRequest; one DecidedBlock per event, then nothing. */
+#define MFN_METHOD_CONSENSUS_SUBSCRIBE 8u /* SubscribeRequest; a DecidedBlock per event, from a height on, until the call ends. */
+#define MFN_METHOD_CONSENSUS_HISTORY 9u /* HistoryRequest; NameHistory: the changes of a name, the last first. */
+#define MFN_METHOD_CONSENSUS_EVIDENCE 10u /* EvidenceList: proofs against voters that this node has seen, and what was decided on them. */
+#define MFN_METHOD_CONSENSUS_PROOF 11u /* NameRequest; a NameProof in bytes, which verifies without this node. */
+#define MFN_METHOD_CONSENSUS_JOIN 12u /* JoinRequest: redeems an invitation and takes part in its issuer's mesh from then on; JoinReply. */
 
 /* Methods of the metrics service. */
 #define MFN_METHOD_METRICS_STATUS 1u /* NodeStatus: components, sockets, layers. */

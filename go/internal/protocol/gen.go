@@ -176,6 +176,12 @@ const (
 	MethodTransportFetch uint16 = 9
 	// MethodTransportReport ProcessReport of the process that serves this socket.
 	MethodTransportReport uint16 = 10
+	// MethodTransportHear What peers tell, and what the consensus component has to know of them: HeardEvents until the call ends. One at a time.
+	MethodTransportHear uint16 = 11
+	// MethodTransportTell TellRequest: tells peers. Never waits for them; what does not fit is dropped.
+	MethodTransportTell uint16 = 12
+	// MethodTransportOrder OrderedMembers: who belongs by what is decided, who no longer does, and the mesh.
+	MethodTransportOrder uint16 = 13
 )
 
 // Methods of the state service.
@@ -230,10 +236,30 @@ const (
 
 // Methods of the consensus service.
 const (
-	// MethodConsensusStatus ConsensusStatus.
+	// MethodConsensusStatus ConsensusStatus: the mesh, its height, its voters, what waits.
 	MethodConsensusStatus uint16 = 1
 	// MethodConsensusReport ProcessReport of the process that serves this socket.
 	MethodConsensusReport uint16 = 2
+	// MethodConsensusSubmit SubmitRequest: signs an action by this node and has it ordered; SubmitReply once it is decided.
+	MethodConsensusSubmit uint16 = 3
+	// MethodConsensusName NameRequest; NameEntry of the last decided height.
+	MethodConsensusName uint16 = 4
+	// MethodConsensusNames NamesRequest; NameList: names below a prefix, in order, and where to go on.
+	MethodConsensusNames uint16 = 5
+	// MethodConsensusMembers MemberList: who belongs to the mesh, delegations, motions under way.
+	MethodConsensusMembers uint16 = 6
+	// MethodConsensusLog LogRequest; one DecidedBlock per event, then nothing.
+	MethodConsensusLog uint16 = 7
+	// MethodConsensusSubscribe SubscribeRequest; a DecidedBlock per event, from a height on, until the call ends.
+	MethodConsensusSubscribe uint16 = 8
+	// MethodConsensusHistory HistoryRequest; NameHistory: the changes of a name, the last first.
+	MethodConsensusHistory uint16 = 9
+	// MethodConsensusEvidence EvidenceList: proofs against voters that this node has seen, and what was decided on them.
+	MethodConsensusEvidence uint16 = 10
+	// MethodConsensusProof NameRequest; a NameProof in bytes, which verifies without this node.
+	MethodConsensusProof uint16 = 11
+	// MethodConsensusJoin JoinRequest: redeems an invitation and takes part in its issuer's mesh from then on; JoinReply.
+	MethodConsensusJoin uint16 = 12
 )
 
 // Methods of the metrics service.

@@ -1,6 +1,7 @@
 //! What can be typed: subcommands, options, their help and examples.
 
 mod mem;
+mod order;
 mod sim;
 
 use std::ffi::OsString;
@@ -17,6 +18,10 @@ use hypermesh_node::{LogFormat, PeerAddress};
 pub(crate) use mem::{
     Mem, MemAsk, MemCommand, MemContent, MemExplain, MemGet, MemKeyBytes, MemMode, MemPut,
     MemSimilar, MemTop,
+};
+pub(crate) use order::{
+    Content, Evidence, EvidenceCommand, Log, Members, MembersCommand, Name, NameCommand,
+    NameDelegate, NameHistory, NameLs, NameSet, Proof,
 };
 pub(crate) use sim::Sim;
 
@@ -119,7 +124,8 @@ keeps it. Interrupted, run it again: what was stored is not stored twice.
 
 Examples:
   hypermesh put ~/pictures
-  root=$(hypermesh put --quiet build/)")]
+  root=$(hypermesh put --quiet build/)
+  hypermesh put --name films/dune dune/")]
     Put(Put),
 
     /// Fetch a root from the mesh and write it to a new path
@@ -129,6 +135,7 @@ yet. Interrupted, run it again: what arrived is not fetched twice.
 
 Examples:
   hypermesh get hmr1… ./pictures
+  hypermesh get films/dune ./dune
   hypermesh get hmr1… --store --pin
   hypermesh get hmr1… ./pictures --from hm1…")]
     Get(Get),
@@ -231,6 +238,47 @@ invitation does. A peer that config.toml or --peer names must be taken out there
 Example:
   hypermesh forget hm1…")]
     Forget(Forget),
+
+    /// What the mesh calls its content: names that all members agree on
+    #[command(after_help = "\
+The voters of the mesh decide what a name means; any node answers, and `hypermesh proof` lets anyone check the answer.
+
+Examples:
+  hypermesh name set films/dune hmr1…
+  hypermesh name get films/dune
+  hypermesh name ls --long")]
+    Name(Name),
+
+    /// Who belongs to the mesh: list, invite, promote to voter, demote, remove
+    #[command(after_help = "\
+Voters decide, learners follow. A change of voters takes the word of more than two thirds of them: run the same command at
+each of their nodes.
+
+Examples:
+  hypermesh members ls
+  hypermesh members promote hm1…")]
+    Members(Members),
+
+    /// Show decided blocks: who proposed, in which round, who signed, what came of each transaction
+    #[command(after_help = "\
+Examples:
+  hypermesh log
+  hypermesh log --from 1 --limit 100 --json
+  hypermesh log --follow")]
+    Log(Log),
+
+    /// Write down what a name means, with all that it takes to check that anywhere
+    #[command(after_help = "\
+The file holds the founding of the mesh, each change of its voters with their signatures, and the path from the last decided
+state to the name. Also that there is no such name can be proved.
+
+Example:
+  hypermesh proof films/dune --output dune.hmproof")]
+    Proof(Proof),
+
+    /// Show proofs against voters that said two things where they may say one
+    #[command(after_help = "Examples:\n  hypermesh evidence ls\n  hypermesh evidence show hm1…")]
+    Evidence(Evidence),
 
     /// Show components, sockets, store, peers, jobs and layers
     #[command(after_help = "Examples:\n  hypermesh status\n  hypermesh status --json")]
@@ -397,12 +445,16 @@ pub(crate) struct Put {
     /// Do not pin the root: gc may take it
     #[arg(long)]
     pub(crate) no_pin: bool,
+    /// Let this name mean it, for the whole mesh
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Get {
-    /// The root, hmr1…
-    pub(crate) root: Root,
+    /// The root, hmr1…, or a name that the mesh has for it
+    #[arg(value_name = "ROOT|NAME")]
+    pub(crate) content: Content,
     /// Where to write it; must not exist yet
     #[arg(required_unless_present = "store", conflicts_with = "store")]
     pub(crate) destination: Option<PathBuf>,
@@ -509,6 +561,9 @@ pub(crate) struct Invite {
 pub(crate) struct Join {
     /// The invitation, hmi1…
     pub(crate) invitation: String,
+    /// Leave the mesh that this node belongs to, also when it has other members or names; its files are moved aside
+    #[arg(long)]
+    pub(crate) abandon: bool,
 }
 
 #[derive(Debug, Args)]

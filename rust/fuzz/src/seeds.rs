@@ -103,6 +103,11 @@ pub(crate) fn stoq_frame() -> Vec<Vec<u8>> {
         },
         Message::Joined {
             records: vec![record.clone(); 3],
+            mesh: bytes::Bytes::from_static(&[7; 40]),
+        },
+        Message::Tell {
+            class: stoq_proto::Class::Blocks,
+            content: bytes::Bytes::from_static(&[9; 100]),
         },
         Message::Peers {
             records: vec![record],

@@ -16,6 +16,7 @@ impl Handler for ConsensusService {
             method::consensus::STATUS => Ok(Reply::message(&pb::ConsensusStatus {
                 ready: false,
                 reason: REASON.into(),
+                ..Default::default()
             })),
             other => {
                 let service = Service::Consensus.name();

@@ -191,7 +191,7 @@ impl TransportService {
             joined = self.endpoint.join(&invitation, &self.advertised) => joined,
             () = cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
         };
-        let records = joined.map_err(|error| {
+        let joined = joined.map_err(|error| {
             let status = match &error {
                 StoqError::Refused { .. } => Status::DENIED,
                 _ => Status::UNREACHABLE,
@@ -205,7 +205,8 @@ impl TransportService {
             source: Source::Inviter,
             introduced_by: None,
         };
-        let others: Vec<KnownPeer> = records
+        let others: Vec<KnownPeer> = joined
+            .records
             .into_iter()
             .filter(|record| record.issuer == issuer && record.subject != self.me)
             .map(|record| KnownPeer {
@@ -224,6 +225,8 @@ impl TransportService {
         Ok(Reply::message(&pb::JoinReply {
             node_id: issuer.to_string(),
             introduced,
+            genesis: joined.mesh.to_vec(),
+            ..Default::default()
         }))
     }
 }

@@ -19,7 +19,8 @@ use bytes::Bytes;
 use hypermesh_id::BlockId;
 
 pub use message::{
-    FRAME_HEADER_BYTES, Frame, FrameType, IDS_MAX, Message, MessageError, RECORDS_MAX, VERSION,
+    Class, FRAME_HEADER_BYTES, Frame, FrameType, IDS_MAX, MESH_BYTES_MAX, Message, MessageError,
+    RECORDS_MAX, TOLD_BYTES_MAX, VERSION,
 };
 pub use shard::{Against, BASES_MAX, Delta, Shard};
 pub use signed::{ADDRESSES_MAX, Invitation, MemberRecord, SignedError};

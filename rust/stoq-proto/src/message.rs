@@ -1,7 +1,8 @@
 //! Frames and what they say.
 //!
 //! A frame is {type u16, flags u16, length u32} little-endian and that many bytes. A request is one frame on a stream of
-//! its own; its answer is one frame, or SHARD frames and a DONE. HOP is reserved.
+//! its own; its answer is one frame, or SHARD frames and a DONE. TELL frames come on streams of one direction and have no
+//! answer. HOP is reserved.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hypermesh_id::BlockId;
@@ -20,6 +21,39 @@ pub const IDS_MAX: usize = 256;
 /// Member records in one frame.
 pub const RECORDS_MAX: usize = 1_024;
 
+/// Longest content of a TELL frame.
+pub const TOLD_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// Longest MESH in a JOINED frame.
+pub const MESH_BYTES_MAX: usize = 2_048;
+
+/// What is told, and how urgent it is: each class has a stream of its own, so that none waits for a longer one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Class {
+    /// Short statements on which others wait.
+    Votes = 1,
+    /// What they are about.
+    Blocks = 2,
+    /// What nobody waits for.
+    Gossip = 3,
+}
+
+impl Class {
+    pub const ALL: [Self; 3] = [Self::Votes, Self::Blocks, Self::Gossip];
+
+    fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| *class as u8 == number)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Votes => "votes",
+            Self::Blocks => "blocks",
+            Self::Gossip => "gossip",
+        }
+    }
+}
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
@@ -36,10 +70,11 @@ pub enum FrameType {
     Pong = 10,
     Error = 11,
     Done = 12,
+    Tell = 13,
 }
 
 impl FrameType {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Hello,
         Self::Join,
         Self::Joined,
@@ -51,6 +86,7 @@ impl FrameType {
         Self::Pong,
         Self::Error,
         Self::Done,
+        Self::Tell,
     ];
 
     fn of(number: u16) -> Option<Self> {
@@ -62,7 +98,8 @@ impl FrameType {
         match self {
             Self::Hello => 1_024,
             Self::Join => 2_048,
-            Self::Joined | Self::Peers => (2 + RECORDS_MAX * 384) as u32,
+            Self::Peers => (2 + RECORDS_MAX * 384) as u32,
+            Self::Joined => (4 + RECORDS_MAX * 384 + MESH_BYTES_MAX) as u32,
             Self::Token => TOKEN_BYTES as u32,
             Self::Seed => (3 + IDS_MAX * 32) as u32,
             // A request, a block, or a slice of one with its proof.
@@ -70,6 +107,7 @@ impl FrameType {
             Self::Ping | Self::Pong => 8,
             Self::Error => 2 + 1_024,
             Self::Done => 0,
+            Self::Tell => (1 + TOLD_BYTES_MAX) as u32,
         }
     }
 }
@@ -139,6 +177,8 @@ pub enum Message {
     /// Admits, and introduces.
     Joined {
         records: Vec<MemberRecord>,
+        /// What the issuer's mesh was founded with; opaque here. Empty in `stoq/1` and `stoq/1.1`, which end before it.
+        mesh: Bytes,
     },
     /// Asks for a token (none), or gives it.
     Token(Option<Token>),
@@ -164,6 +204,11 @@ pub enum Message {
     },
     /// Ends an answer of several frames.
     Done,
+    /// Says something that has no answer.
+    Tell {
+        class: Class,
+        content: Bytes,
+    },
 }
 
 const ASK: u8 = 0;
@@ -183,6 +228,7 @@ impl Message {
             Self::Pong(_) => FrameType::Pong,
             Self::Error { .. } => FrameType::Error,
             Self::Done => FrameType::Done,
+            Self::Tell { .. } => FrameType::Tell,
         }
     }
 
@@ -233,13 +279,16 @@ impl Message {
                         .unwrap_or_default(),
                 );
             }
-            Self::Joined { records } | Self::Peers { records } => {
-                let records = records
-                    .get(..records.len().min(RECORDS_MAX))
-                    .unwrap_or_default();
-                out.put_u16_le(records.len() as u16);
-                records.iter().for_each(|record| record.put(out));
+            Self::Joined { records, mesh } => {
+                put_records(out, records);
+                if !mesh.is_empty() {
+                    let mesh = mesh.get(..mesh.len().min(MESH_BYTES_MAX));
+                    let mesh = mesh.unwrap_or_default();
+                    out.put_u16_le(mesh.len() as u16);
+                    out.put_slice(mesh);
+                }
             }
+            Self::Peers { records } => put_records(out, records),
             Self::Token(None) | Self::Done => {}
             Self::Token(Some(token)) => out.put_slice(&token.to_bytes()),
             Self::Seed { ids } => {
@@ -253,6 +302,10 @@ impl Message {
                 has.iter().for_each(|one| out.put_u8(u8::from(*one)));
             }
             Self::Shard(shard) => return shard.put(out),
+            Self::Tell { class, content } => {
+                out.put_u8(*class as u8);
+                return content.slice(..content.len().min(TOLD_BYTES_MAX));
+            }
             Self::Ping(number) | Self::Pong(number) => out.put_u64_le(*number),
             Self::Error { status, text } => {
                 out.put_u16_le(*status);
@@ -278,6 +331,14 @@ impl Message {
             .map_err(|Malformed| MessageError::Malformed(kind))?;
         Ok(message)
     }
+}
+
+fn put_records(out: &mut BytesMut, records: &[MemberRecord]) {
+    let records = records
+        .get(..records.len().min(RECORDS_MAX))
+        .unwrap_or_default();
+    out.put_u16_le(records.len() as u16);
+    records.iter().for_each(|record| record.put(out));
 }
 
 pub(crate) fn put_ids(out: &mut BytesMut, ids: &[BlockId]) {
@@ -306,6 +367,10 @@ fn take(kind: FrameType, reader: &mut Reader) -> Result<Message, Malformed> {
         },
         FrameType::Joined => Message::Joined {
             records: take_records(reader)?,
+            mesh: match reader.is_empty() {
+                true => Bytes::new(),
+                false => take_mesh(reader)?,
+            },
         },
         FrameType::Peers => Message::Peers {
             records: take_records(reader)?,
@@ -339,6 +404,10 @@ fn take(kind: FrameType, reader: &mut Reader) -> Result<Message, Malformed> {
             text: String::from_utf8(reader.rest().to_vec()).map_err(|_| Malformed)?,
         },
         FrameType::Done => Message::Done,
+        FrameType::Tell => Message::Tell {
+            class: Class::of(reader.u8()?).ok_or(Malformed)?,
+            content: reader.rest(),
+        },
         // Read elsewhere, since its error may be another.
         FrameType::Join => return Err(Malformed),
     })
@@ -350,6 +419,14 @@ fn take_records(reader: &mut Reader) -> Result<Vec<MemberRecord>, Malformed> {
         return Err(Malformed);
     }
     (0..count).map(|_| MemberRecord::take(reader)).collect()
+}
+
+/// At least one byte: that there is none has one form.
+fn take_mesh(reader: &mut Reader) -> Result<Bytes, Malformed> {
+    match usize::from(reader.u16()?) {
+        length @ 1..=MESH_BYTES_MAX => reader.take(length),
+        _ => Err(Malformed),
+    }
 }
 
 pub(crate) fn take_token(reader: &mut Reader) -> Result<Token, Malformed> {
@@ -451,6 +528,10 @@ mod tests {
                 text: "why".into(),
             },
             Message::Done,
+            Message::Tell {
+                class: Class::Votes,
+                content: Bytes::from_static(b"told"),
+            },
         ]
     }
 
@@ -477,6 +558,7 @@ mod tests {
             let open_ended = matches!(
                 message,
                 Message::Error { .. }
+                    | Message::Tell { .. }
                     | Message::Shard(
                         Shard::Block { .. } | Shard::Slice { .. } | Shard::Delta { .. }
                     )
@@ -484,7 +566,10 @@ mod tests {
             for at in 0..body.len() {
                 let cut = Message::decode(frame.kind, body.slice(..at));
                 assert!(
-                    cut.is_err() || open_ended || matches!(cut, Ok(Message::Token(None))),
+                    cut.is_err()
+                        || open_ended
+                        || matches!(&cut, Ok(Message::Token(None)))
+                        || matches!(&cut, Ok(Message::Joined { mesh, .. }) if mesh.is_empty()),
                     "{message:?} at {at}"
                 );
             }
@@ -518,12 +603,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn noise_never_panics(at in 0usize..11, body: Vec<u8>) {
+        fn noise_never_panics(at in 0usize..12, body: Vec<u8>) {
             let _ = Message::decode(FrameType::ALL[at], body.into());
         }
 
         #[test]
-        fn flipped_bits_never_panic(which in 0usize..19, at: prop::sample::Index, bit in 0u8..8) {
+        fn flipped_bits_never_panic(which in 0usize..21, at: prop::sample::Index, bit in 0u8..8) {
             let (frame, body) = split(&examples()[which]);
             if !body.is_empty() {
                 let mut body = body.to_vec();

@@ -14,6 +14,7 @@ use crate::dial::tell_records;
 use crate::endpoint::{Shared, unix_seconds};
 use crate::error::StoqError;
 use crate::streams::{read, write};
+use crate::tls::speaks_mesh;
 use crate::{BlockSource, Sent, range};
 
 /// Statuses of the local wire, their sign dropped: one table for both planes.
@@ -72,6 +73,7 @@ async fn request(shared: &Shared, receive: &mut RecvStream) -> Result<Message, S
 /// One request of a key that is no member: a join, or nothing.
 pub(crate) async fn stranger(
     shared: &Arc<Shared>,
+    connection: &Connection,
     node: NodeId,
     mut send: SendStream,
     mut receive: RecvStream,
@@ -80,7 +82,7 @@ pub(crate) async fn stranger(
         Ok(Message::Join {
             invitation,
             addresses,
-        }) => join(shared, node, addresses, invitation).await,
+        }) => join(shared, connection, node, addresses, invitation).await,
         Ok(_) => error(
             status::DENIED,
             "you are not a member here: join with an invitation",
@@ -189,7 +191,7 @@ async fn short(
             invitation,
             addresses,
         } => {
-            let answer = join(shared, node, addresses, invitation).await;
+            let answer = join(shared, connection, node, addresses, invitation).await;
             if matches!(answer, Message::Joined { .. }) {
                 tell_records(shared, connection, &node).await;
             }
@@ -201,6 +203,7 @@ async fn short(
 
 async fn join(
     shared: &Arc<Shared>,
+    connection: &Connection,
     joiner: NodeId,
     addresses: Vec<std::net::SocketAddr>,
     invitation: Invitation,
@@ -209,14 +212,19 @@ async fn join(
     let redeemed = tokio::task::spawn_blocking(move || {
         admission
             .redeem(&joiner, &addresses, &invitation)
-            .map(|()| admission.records())
+            .map(|()| (admission.records(), admission.mesh()))
     });
     match redeemed.await {
-        Ok(Ok(mut records)) => {
+        Ok(Ok((mut records, mesh))) => {
             records.retain(|record| record.subject != joiner);
             records.truncate(stoq_proto::RECORDS_MAX);
             tokio::spawn(tell_all(Arc::clone(shared), joiner));
-            Message::Joined { records }
+            let mesh = if speaks_mesh(connection) {
+                mesh
+            } else {
+                Bytes::new()
+            };
+            Message::Joined { records, mesh }
         }
         Ok(Err(refusal)) => {
             tracing::info!(node = %joiner, %refusal, "a join was refused");

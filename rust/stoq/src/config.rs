@@ -6,6 +6,8 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use stoq_proto::TransferLimits;
 
+use crate::tell::Hearing;
+
 /// How to start an endpoint.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
@@ -16,6 +18,8 @@ pub struct EndpointConfig {
     /// Name and version of the program, told to peers.
     pub software: String,
     pub limits: Limits,
+    /// Where what peers tell goes. Without, they cannot tell anything.
+    pub hearing: Option<Hearing>,
 }
 
 impl EndpointConfig {
@@ -26,6 +30,7 @@ impl EndpointConfig {
             listen: vec![SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0))],
             software: concat!("stoq/", env!("CARGO_PKG_VERSION")).into(),
             limits: Limits::default(),
+            hearing: None,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use hypermesh_id::{BlockId, NodeId};
 use quinn::Connection;
-use stoq_proto::{IDS_MAX, Invitation, MemberRecord, Message, Token, TokenKey, VERSION};
+use stoq_proto::{Class, IDS_MAX, Invitation, MemberRecord, Message, Token, TokenKey, VERSION};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -17,6 +18,7 @@ use crate::error::StoqError;
 use crate::peer::{Peer, PeerStatus};
 use crate::rate::Rate;
 use crate::streams::ask;
+use crate::tell::{self, HEARD_BYTES, Hearing};
 use crate::tls::{Tls, UDP_PAYLOAD_MAX};
 use crate::{Admission, BlockSource, dial, listen};
 
@@ -33,6 +35,15 @@ impl std::fmt::Debug for Endpoint {
             .field("me", &self.shared.me)
             .finish_non_exhaustive()
     }
+}
+
+/// What the issuer of an invitation answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Whom it introduces. Verified.
+    pub records: Vec<MemberRecord>,
+    /// What its mesh was founded with, as [`Admission::mesh`] gave it there; empty from one that speaks an older version.
+    pub mesh: Bytes,
 }
 
 pub(crate) struct Shared {
@@ -55,8 +66,11 @@ pub(crate) struct Shared {
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     advertised: Mutex<Vec<SocketAddr>>,
     /// Rings when a peer comes, goes, or cannot be reached.
-    changes: watch::Sender<u64>,
-    runtime: tokio::runtime::Handle,
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) hearing: Option<Hearing>,
+    /// How many bytes of what peers tell may wait here.
+    pub(crate) heard: Arc<Semaphore>,
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 pub(crate) fn unix_seconds() -> u64 {
@@ -113,7 +127,7 @@ impl Endpoint {
         admission: Arc<dyn Admission>,
         source: Arc<dyn BlockSource>,
     ) -> Result<Self, StoqError> {
-        let tls = Tls::new(&config.key, &config.limits)?;
+        let tls = Tls::new(&config.key, &config.limits, config.hearing.is_some())?;
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(StoqError::Random)?;
         let mut sockets = Vec::new();
@@ -144,6 +158,8 @@ impl Endpoint {
             peers: Mutex::default(),
             advertised: Mutex::default(),
             changes: watch::channel(0).0,
+            hearing: config.hearing,
+            heard: Arc::new(Semaphore::new(HEARD_BYTES)),
             runtime: tokio::runtime::Handle::current(),
         });
         for socket in &shared.sockets {
@@ -221,6 +237,20 @@ impl Endpoint {
         self.shared.changes.subscribe()
     }
 
+    /// Tells a peer. Never waits: what it does not take in time is dropped, the oldest first, and counted. `false`: it is not
+    /// connected.
+    pub fn tell(&self, to: &NodeId, class: Class, content: Bytes) -> bool {
+        tell::tell(&self.shared, to, class, content)
+    }
+
+    /// Tells all peers that are connected.
+    pub fn tell_all(&self, class: Class, content: &Bytes) {
+        let all: Vec<NodeId> = self.shared.peers().keys().copied().collect();
+        for node in all {
+            self.tell(&node, class, content.clone());
+        }
+    }
+
     /// Measures one round trip through the peer's program.
     ///
     /// # Errors
@@ -242,7 +272,8 @@ impl Endpoint {
         }
     }
 
-    /// Redeems an invitation: dials its issuer, whose key must be the one that signed it. Gives whom it introduces.
+    /// Redeems an invitation: dials its issuer, whose key must be the one that signed it. Gives whom it introduces, and its
+    /// mesh.
     ///
     /// # Errors
     /// When no address answers, or the issuer refuses; the text says why.
@@ -250,7 +281,7 @@ impl Endpoint {
         &self,
         invitation: &Invitation,
         own: &[SocketAddr],
-    ) -> Result<Vec<MemberRecord>, StoqError> {
+    ) -> Result<Joined, StoqError> {
         let shared = &self.shared;
         let connection = dial::dial(shared, invitation.issuer, &invitation.addresses).await?;
         let request = Message::Join {
@@ -260,10 +291,10 @@ impl Endpoint {
         let answer = ask(&connection, &request, shared.limits.answer_time).await;
         connection.close(0u8.into(), b"joined or not");
         match answer? {
-            Message::Joined { records } => Ok(records
-                .into_iter()
-                .filter(|record| record.verify().is_ok())
-                .collect()),
+            Message::Joined { mut records, mesh } => {
+                records.retain(|record| record.verify().is_ok());
+                Ok(Joined { records, mesh })
+            }
             _ => Err(StoqError::Broken("a join was not answered".into())),
         }
     }

@@ -559,7 +559,7 @@ async fn ask_blocks(
     let connection = shared.connection(&provider)?;
     let timeout = shared.limits.answer_time;
     let token = shared.token(&provider, &connection).await?;
-    let question = asked.question(token, speaks_deltas(&connection));
+    let question = asked.question(token, shared.limits.deltas && speaks_deltas(&connection));
     traffic.asked(&question);
     let opened = tokio::time::timeout(timeout, open(&connection, &question)).await;
     let mut receive = opened.unwrap_or(Err(StoqError::Timeout))?;

@@ -22,6 +22,7 @@ mod peer;
 mod range;
 mod rate;
 mod streams;
+mod tell;
 mod tls;
 
 use std::net::SocketAddr;
@@ -30,11 +31,12 @@ use hypermesh_id::{BlockId, NodeId};
 use stoq_proto::{Invitation, MemberRecord};
 
 pub use config::{EndpointConfig, Limits};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, Joined};
 pub use error::{FetchError, StoqError};
 pub use fetch::{Fetch, FetchReport, ProviderBytes};
 pub use peer::PeerStatus;
-pub use stoq_proto::{BlockRef, Delta, StoredBlock};
+pub use stoq_proto::{BlockRef, Class, Delta, StoredBlock, TOLD_BYTES_MAX};
+pub use tell::{Hearing, Told};
 pub use tls::UDP_PAYLOAD_MAX;
 
 /// Why an invitation is not redeemed; the text goes to the joiner.
@@ -60,6 +62,10 @@ pub trait Admission: Send + Sync + 'static {
         addresses: &[SocketAddr],
         invitation: &Invitation,
     ) -> Result<(), Refusal>;
+    /// What the mesh of this node was founded with: told to those who join.
+    fn mesh(&self) -> bytes::Bytes {
+        bytes::Bytes::new()
+    }
     /// Whom this node vouches for.
     fn records(&self) -> Vec<MemberRecord>;
     /// A member introduces others. Signatures are checked; whether the issuer is to be believed is not.

@@ -9,6 +9,7 @@ use quinn::{Connection, Incoming};
 use crate::answer;
 use crate::dial::register;
 use crate::endpoint::Shared;
+use crate::tell;
 use crate::tls::peer_of;
 
 /// Accepts connections until the socket is closed.
@@ -84,7 +85,7 @@ async fn welcome(shared: Arc<Shared>, connection: Connection, node: NodeId) {
     // It may ask once; its connection ends with the answer, or with its time.
     let served = tokio::time::timeout(shared.limits.stranger_time, async {
         if let Ok((send, receive)) = connection.accept_bi().await {
-            answer::stranger(&shared, node, send, receive).await;
+            answer::stranger(&shared, &connection, node, send, receive).await;
         }
     });
     // The time is over, or the answer was read.
@@ -94,6 +95,8 @@ async fn welcome(shared: Arc<Shared>, connection: Connection, node: NodeId) {
 
 /// Answers a member's requests until the connection ends.
 pub(crate) async fn serve(shared: Arc<Shared>, connection: Connection, node: NodeId) {
+    let hearing = tell::hear(Arc::clone(&shared), connection.clone(), node);
+    tokio::spawn(hearing);
     loop {
         match connection.accept_bi().await {
             // As many at once as the transport allows streams.

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::budget::Budget;
 use crate::config::Limits;
+use crate::tell::{Teller, heard_of_one};
 
 /// Addresses remembered of one peer.
 const ADDRESSES_MAX: usize = 8;
@@ -89,6 +90,9 @@ pub(crate) struct Peer {
     pub(crate) serving: Arc<Semaphore>,
     /// Work on deltas for it.
     pub(crate) deltas: Arc<Mutex<Budget>>,
+    /// What waits to be told to it, and how much of what it tells may wait here, in bytes.
+    pub(crate) teller: Arc<Teller>,
+    pub(crate) heard: Arc<Semaphore>,
     past: Counters,
 }
 
@@ -107,6 +111,8 @@ impl Peer {
                 limits.delta_bytes_per_peer,
                 Instant::now(),
             ))),
+            teller: Arc::default(),
+            heard: heard_of_one(),
             past: Counters::default(),
         }
     }
@@ -157,6 +163,7 @@ impl Peer {
         if let Some(task) = self.task.take() {
             task.abort();
         }
+        self.teller.stop();
         for link in [self.dialled.take(), self.accepted.take()]
             .into_iter()
             .flatten()

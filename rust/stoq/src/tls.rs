@@ -22,11 +22,15 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
 use crate::config::Limits;
 use crate::error::StoqError;
+use crate::tell::STREAMS_MAX;
 
 const ALPN: &[u8] = b"stoq/1";
 /// The same, and blocks may travel as deltas. Whoever speaks it speaks the other one as well, and the handshake finds out
 /// which of them both sides do: no peer ever sees a frame that it does not know.
 const ALPN_DELTAS: &[u8] = b"stoq/1.1";
+/// The same, and the answer to JOIN names the mesh. Whether the other side listens to what is told, the handshake says by
+/// itself: it is how many streams of one direction may be opened.
+const ALPN_MESH: &[u8] = b"stoq/1.2";
 /// The name in the handshake; it says nothing, keys do.
 pub(crate) const SERVER_NAME: &str = "stoq";
 /// DER of an Ed25519 SubjectPublicKeyInfo up to the key (RFC 8410).
@@ -53,11 +57,21 @@ pub(crate) fn peer_of(connection: &quinn::Connection) -> Option<NodeId> {
     node_of(identity.first()?.as_ref())
 }
 
-/// Whether blocks may travel as deltas on the connection.
+/// Whether blocks may travel as deltas on the connection. In `stoq/1.2` one that makes none answers with whole blocks.
 pub(crate) fn speaks_deltas(connection: &quinn::Connection) -> bool {
+    speaks(connection, &[ALPN_DELTAS, ALPN_MESH])
+}
+
+/// Whether the answer to JOIN may name the mesh.
+pub(crate) fn speaks_mesh(connection: &quinn::Connection) -> bool {
+    speaks(connection, &[ALPN_MESH])
+}
+
+fn speaks(connection: &quinn::Connection, any: &[&[u8]]) -> bool {
     let data = connection.handshake_data();
     let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
-    data.is_some_and(|data| data.protocol.as_deref() == Some(ALPN_DELTAS))
+    let spoken = data.and_then(|data| data.protocol);
+    spoken.is_some_and(|spoken| any.contains(&&spoken[..]))
 }
 
 /// Verifies that the other side has the key that it shows; and which key, where one is expected.
@@ -181,7 +195,7 @@ fn wrong(error: impl std::fmt::Display) -> StoqError {
 }
 
 impl Tls {
-    pub(crate) fn new(key: &SigningKey, limits: &Limits) -> Result<Self, StoqError> {
+    pub(crate) fn new(key: &SigningKey, limits: &Limits, hears: bool) -> Result<Self, StoqError> {
         let pkcs8 = key.to_pkcs8_der().map_err(wrong)?;
         let der = PrivatePkcs8KeyDer::from(pkcs8.as_bytes().to_vec());
         let signer = rustls::crypto::ring::sign::any_eddsa_type(&der).map_err(wrong)?;
@@ -192,11 +206,11 @@ impl Tls {
         Ok(Self {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             key: Arc::new(CertifiedKey::new(chain, signer)),
-            transport: Arc::new(transport(limits)?),
+            transport: Arc::new(transport(limits, hears)?),
             protocols: if limits.deltas {
-                vec![ALPN_DELTAS.to_vec(), ALPN.to_vec()]
+                vec![ALPN_MESH.to_vec(), ALPN_DELTAS.to_vec(), ALPN.to_vec()]
             } else {
-                vec![ALPN.to_vec()]
+                vec![ALPN_MESH.to_vec(), ALPN.to_vec()]
             },
         })
     }
@@ -244,7 +258,7 @@ impl Tls {
     }
 }
 
-fn transport(limits: &Limits) -> Result<quinn::TransportConfig, StoqError> {
+fn transport(limits: &Limits, hears: bool) -> Result<quinn::TransportConfig, StoqError> {
     let mut mtu = quinn::MtuDiscoveryConfig::default();
     mtu.upper_bound(UDP_PAYLOAD_MAX);
     let mut transport = quinn::TransportConfig::default();
@@ -256,7 +270,7 @@ fn transport(limits: &Limits) -> Result<quinn::TransportConfig, StoqError> {
         .receive_window((16u32 << 20).into())
         .stream_receive_window((8u32 << 20).into())
         .max_concurrent_bidi_streams(limits.streams_per_peer.into())
-        .max_concurrent_uni_streams(0u8.into())
+        .max_concurrent_uni_streams(if hears { STREAMS_MAX } else { 0 }.into())
         .datagram_receive_buffer_size(None)
         .mtu_discovery_config(Some(mtu));
     Ok(transport)

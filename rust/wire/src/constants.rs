@@ -315,6 +315,12 @@ pub mod method {
         pub const FETCH: u16 = 9;
         /// ProcessReport of the process that serves this socket.
         pub const REPORT: u16 = 10;
+        /// What peers tell, and what the consensus component has to know of them: HeardEvents until the call ends. One at a time.
+        pub const HEAR: u16 = 11;
+        /// TellRequest: tells peers. Never waits for them; what does not fit is dropped.
+        pub const TELL: u16 = 12;
+        /// OrderedMembers: who belongs by what is decided, who no longer does, and the mesh.
+        pub const ORDER: u16 = 13;
     }
 
     /// Methods of the state service.
@@ -369,10 +375,30 @@ pub mod method {
 
     /// Methods of the consensus service.
     pub mod consensus {
-        /// ConsensusStatus.
+        /// ConsensusStatus: the mesh, its height, its voters, what waits.
         pub const STATUS: u16 = 1;
         /// ProcessReport of the process that serves this socket.
         pub const REPORT: u16 = 2;
+        /// SubmitRequest: signs an action by this node and has it ordered; SubmitReply once it is decided.
+        pub const SUBMIT: u16 = 3;
+        /// NameRequest; NameEntry of the last decided height.
+        pub const NAME: u16 = 4;
+        /// NamesRequest; NameList: names below a prefix, in order, and where to go on.
+        pub const NAMES: u16 = 5;
+        /// MemberList: who belongs to the mesh, delegations, motions under way.
+        pub const MEMBERS: u16 = 6;
+        /// LogRequest; one DecidedBlock per event, then nothing.
+        pub const LOG: u16 = 7;
+        /// SubscribeRequest; a DecidedBlock per event, from a height on, until the call ends.
+        pub const SUBSCRIBE: u16 = 8;
+        /// HistoryRequest; NameHistory: the changes of a name, the last first.
+        pub const HISTORY: u16 = 9;
+        /// EvidenceList: proofs against voters that this node has seen, and what was decided on them.
+        pub const EVIDENCE: u16 = 10;
+        /// NameRequest; a NameProof in bytes, which verifies without this node.
+        pub const PROOF: u16 = 11;
+        /// JoinRequest: redeems an invitation and takes part in its issuer's mesh from then on; JoinReply.
+        pub const JOIN: u16 = 12;
     }
 
     /// Methods of the metrics service.
@@ -510,6 +536,9 @@ pub mod method {
             (super::Service::Transport, 8) => "holders",
             (super::Service::Transport, 9) => "fetch",
             (super::Service::Transport, 10) => "report",
+            (super::Service::Transport, 11) => "hear",
+            (super::Service::Transport, 12) => "tell",
+            (super::Service::Transport, 13) => "order",
             (super::Service::State, 1) => "status",
             (super::Service::State, 2) => "put",
             (super::Service::State, 3) => "list",
@@ -533,6 +562,16 @@ pub mod method {
             (super::Service::Scheduler, 4) => "report",
             (super::Service::Consensus, 1) => "status",
             (super::Service::Consensus, 2) => "report",
+            (super::Service::Consensus, 3) => "submit",
+            (super::Service::Consensus, 4) => "name",
+            (super::Service::Consensus, 5) => "names",
+            (super::Service::Consensus, 6) => "members",
+            (super::Service::Consensus, 7) => "log",
+            (super::Service::Consensus, 8) => "subscribe",
+            (super::Service::Consensus, 9) => "history",
+            (super::Service::Consensus, 10) => "evidence",
+            (super::Service::Consensus, 11) => "proof",
+            (super::Service::Consensus, 12) => "join",
             (super::Service::Metrics, 1) => "status",
             (super::Service::Metrics, 2) => "scrape",
             (super::Service::Ifr, 1) => "stats",
@@ -695,6 +734,33 @@ pub mod method {
             request: "",
             event: "",
             reply: "ProcessReport",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 11,
+            name: "hear",
+            text: "What peers tell, and what the consensus component has to know of them: HeardEvents until the call ends. One at a time.",
+            request: "",
+            event: "HeardEvent",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 12,
+            name: "tell",
+            text: "TellRequest: tells peers. Never waits for them; what does not fit is dropped.",
+            request: "TellRequest",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Transport,
+            method: 13,
+            name: "order",
+            text: "OrderedMembers: who belongs by what is decided, who no longer does, and the mesh.",
+            request: "OrderedMembers",
+            event: "",
+            reply: "",
         },
         Description {
             service: super::Service::State,
@@ -889,7 +955,7 @@ pub mod method {
             service: super::Service::Consensus,
             method: 1,
             name: "status",
-            text: "ConsensusStatus.",
+            text: "ConsensusStatus: the mesh, its height, its voters, what waits.",
             request: "",
             event: "",
             reply: "ConsensusStatus",
@@ -902,6 +968,96 @@ pub mod method {
             request: "",
             event: "",
             reply: "ProcessReport",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 3,
+            name: "submit",
+            text: "SubmitRequest: signs an action by this node and has it ordered; SubmitReply once it is decided.",
+            request: "SubmitRequest",
+            event: "",
+            reply: "SubmitReply",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 4,
+            name: "name",
+            text: "NameRequest; NameEntry of the last decided height.",
+            request: "NameRequest",
+            event: "",
+            reply: "NameEntry",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 5,
+            name: "names",
+            text: "NamesRequest; NameList: names below a prefix, in order, and where to go on.",
+            request: "NamesRequest",
+            event: "",
+            reply: "NameList",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 6,
+            name: "members",
+            text: "MemberList: who belongs to the mesh, delegations, motions under way.",
+            request: "",
+            event: "",
+            reply: "MemberList",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 7,
+            name: "log",
+            text: "LogRequest; one DecidedBlock per event, then nothing.",
+            request: "LogRequest",
+            event: "DecidedBlock",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 8,
+            name: "subscribe",
+            text: "SubscribeRequest; a DecidedBlock per event, from a height on, until the call ends.",
+            request: "SubscribeRequest",
+            event: "DecidedBlock",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 9,
+            name: "history",
+            text: "HistoryRequest; NameHistory: the changes of a name, the last first.",
+            request: "HistoryRequest",
+            event: "",
+            reply: "NameHistory",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 10,
+            name: "evidence",
+            text: "EvidenceList: proofs against voters that this node has seen, and what was decided on them.",
+            request: "",
+            event: "",
+            reply: "EvidenceList",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 11,
+            name: "proof",
+            text: "NameRequest; a NameProof in bytes, which verifies without this node.",
+            request: "NameRequest",
+            event: "",
+            reply: "NameProof",
+        },
+        Description {
+            service: super::Service::Consensus,
+            method: 12,
+            name: "join",
+            text: "JoinRequest: redeems an invitation and takes part in its issuer's mesh from then on; JoinReply.",
+            request: "JoinRequest",
+            event: "",
+            reply: "JoinReply",
         },
         Description {
             service: super::Service::Metrics,

@@ -93,6 +93,8 @@ pub struct Invitation {
 pub struct JoinRequest {
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub abandon: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinReply {
@@ -100,6 +102,10 @@ pub struct JoinReply {
     pub node_id: ::prost::alloc::string::String,
     #[prost(uint32, tag = "2")]
     pub introduced: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub genesis: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub mesh: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForgetRequest {
@@ -429,12 +435,521 @@ pub struct SchedulerStatus {
     #[prost(string, tag = "3")]
     pub adviser_state: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConsensusStatus {
     #[prost(bool, tag = "1")]
     pub ready: bool,
+    /// why it is not ready, and what to do
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub mesh: ::prost::alloc::string::String,
+    /// that is being decided
+    #[prost(uint64, tag = "4")]
+    pub height: u64,
+    /// of it; 0 also before it begins
+    #[prost(uint32, tag = "5")]
+    pub round: u32,
+    /// voter | learner | none
+    #[prost(string, tag = "6")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "7")]
+    pub voters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// voters that are connected to this node, itself included
+    #[prost(string, repeated, tag = "8")]
+    pub connected: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// the last; 0: none yet
+    #[prost(uint64, tag = "9")]
+    pub decided_height: u64,
+    #[prost(uint64, tag = "10")]
+    pub decided_time_ms: u64,
+    #[prost(uint32, tag = "11")]
+    pub decided_round: u32,
+    /// hash of what is decided
+    #[prost(string, tag = "12")]
+    pub state_root: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "13")]
+    pub mempool_transactions: u32,
+    #[prost(uint64, tag = "14")]
+    pub mempool_bytes: u64,
+    #[prost(uint32, tag = "15")]
+    pub members: u32,
+    #[prost(uint64, tag = "16")]
+    pub names: u64,
+    /// messages refused and dropped, faults, by kind
+    #[prost(message, repeated, tag = "17")]
+    pub counted: ::prost::alloc::vec::Vec<Counted>,
+    /// up to which blocks are in decided.redb
+    #[prost(uint64, tag = "18")]
+    pub stored_height: u64,
+    #[prost(string, tag = "19")]
+    pub founder: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counted {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+}
+/// What a name must be for a change of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Expect {
+    /// any | absent | root; empty is any
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// of kind root
+    #[prost(string, tag = "2")]
+    pub root: ::prost::alloc::string::String,
+}
+/// One of these is set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Action {
+    #[prost(message, optional, tag = "1")]
+    pub set_name: ::core::option::Option<SetNameAction>,
+    #[prost(message, optional, tag = "2")]
+    pub delete_name: ::core::option::Option<DeleteNameAction>,
+    #[prost(message, optional, tag = "3")]
+    pub delegate: ::core::option::Option<DelegateAction>,
+    /// node
+    #[prost(string, tag = "4")]
+    pub promote: ::prost::alloc::string::String,
+    /// node
+    #[prost(string, tag = "5")]
+    pub demote: ::prost::alloc::string::String,
+    /// node
+    #[prost(string, tag = "6")]
+    pub remove: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub admit: ::core::option::Option<AdmitAction>,
+    #[prost(message, optional, tag = "8")]
+    pub describe: ::core::option::Option<DescribeAction>,
+    #[prost(message, optional, tag = "9")]
+    pub pin: ::core::option::Option<PinAction>,
+    /// root
+    #[prost(string, tag = "10")]
+    pub unpin: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "11")]
+    pub accuse: ::core::option::Option<AccuseAction>,
+    #[prost(message, optional, tag = "12")]
+    pub set_parameter: ::core::option::Option<ParameterAction>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetNameAction {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub expect: ::core::option::Option<Expect>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteNameAction {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub expect: ::core::option::Option<Expect>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DelegateAction {
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmitAction {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "3")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub capacity: u64,
+    #[prost(string, tag = "5")]
+    pub failure_domain: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DescribeAction {
+    #[prost(string, repeated, tag = "1")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "2")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub capacity: u64,
+    #[prost(string, tag = "4")]
+    pub failure_domain: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinAction {
+    #[prost(string, tag = "1")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub copies: u32,
+    #[prost(uint32, tag = "3")]
+    pub domains: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccuseAction {
+    #[prost(bytes = "vec", tag = "1")]
+    pub evidence: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub culprit: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub height: u64,
+    #[prost(string, tag = "4")]
+    pub kind: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ParameterAction {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub value: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubmitRequest {
+    #[prost(message, optional, tag = "1")]
+    pub action: ::core::option::Option<Action>,
+    /// after so many it can no longer be decided; 0: the node chooses
+    #[prost(uint64, tag = "2")]
+    pub within_heights: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubmitReply {
+    #[prost(string, tag = "1")]
+    pub transaction: ::prost::alloc::string::String,
+    /// of the block that has it
+    #[prost(uint64, tag = "2")]
+    pub height: u64,
+    /// in that block
+    #[prost(uint32, tag = "3")]
+    pub place: u32,
+    #[prost(message, optional, tag = "4")]
+    pub outcome: ::core::option::Option<Outcome>,
+}
+/// What the rules made of an action; every node says the same.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Outcome {
+    #[prost(bool, tag = "1")]
+    pub accepted: bool,
+    /// stable word: done, pending, or why it was refused: conflict, denied, …
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// for people
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NameRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NameEntry {
+    #[prost(bool, tag = "1")]
+    pub exists: bool,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub owner: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub changed_height: u64,
+    /// up to which this is known
+    #[prost(uint64, tag = "6")]
+    pub height: u64,
+    /// of that height
+    #[prost(uint64, tag = "7")]
+    pub time_ms: u64,
+    /// who alone may change it, if a prefix of it is delegated
+    #[prost(string, tag = "8")]
+    pub delegate: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamesRequest {
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NameList {
+    #[prost(message, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<NameEntry>,
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub height: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Member {
+    #[prost(string, tag = "1")]
+    pub node_id: ::prost::alloc::string::String,
+    /// voter | learner
+    #[prost(string, tag = "2")]
+    pub role: ::prost::alloc::string::String,
+    /// proved to have voted twice: never a voter again
+    #[prost(bool, tag = "3")]
+    pub convicted: bool,
+    #[prost(string, repeated, tag = "4")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub region: ::prost::alloc::string::String,
+    /// bytes
+    #[prost(uint64, tag = "6")]
+    pub capacity: u64,
+    #[prost(string, tag = "7")]
+    pub failure_domain: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub inviter: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "9")]
+    pub since_height: u64,
+    /// to this node
+    #[prost(bool, tag = "10")]
+    pub connected: bool,
+    /// it works on, as far as this node knows
+    #[prost(uint64, tag = "11")]
+    pub height: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Motion {
+    #[prost(string, tag = "1")]
+    pub motion: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub about: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub supporters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "4")]
+    pub until_height: u64,
+    #[prost(uint32, tag = "5")]
+    pub needed: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Delegation {
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Parameter {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub value: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PinnedRoot {
+    #[prost(string, tag = "1")]
+    pub root: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub copies: u32,
+    #[prost(uint32, tag = "3")]
+    pub domains: u32,
+    #[prost(string, tag = "4")]
+    pub owner: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberList {
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<Member>,
+    #[prost(message, repeated, tag = "2")]
+    pub motions: ::prost::alloc::vec::Vec<Motion>,
+    #[prost(message, repeated, tag = "3")]
+    pub delegations: ::prost::alloc::vec::Vec<Delegation>,
+    #[prost(message, repeated, tag = "4")]
+    pub parameters: ::prost::alloc::vec::Vec<Parameter>,
+    #[prost(message, repeated, tag = "5")]
+    pub pins: ::prost::alloc::vec::Vec<PinnedRoot>,
+    #[prost(uint64, tag = "6")]
+    pub height: u64,
+    #[prost(string, repeated, tag = "7")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogRequest {
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+    #[prost(bool, tag = "3")]
+    pub backwards: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SubscribeRequest {
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DecidedBlock {
+    #[prost(uint64, tag = "1")]
+    pub height: u64,
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    #[prost(string, tag = "3")]
+    pub hash: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub round: u32,
+    #[prost(string, tag = "5")]
+    pub proposer: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "6")]
+    pub signers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// after it
+    #[prost(string, tag = "7")]
+    pub state_root: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "8")]
+    pub bytes: u32,
+    #[prost(message, repeated, tag = "9")]
+    pub transactions: ::prost::alloc::vec::Vec<DecidedTransaction>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DecidedTransaction {
+    #[prost(string, tag = "1")]
+    pub transaction: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+    #[prost(message, optional, tag = "4")]
+    pub action: ::core::option::Option<Action>,
+    #[prost(message, optional, tag = "5")]
+    pub outcome: ::core::option::Option<Outcome>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HistoryRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub before: u64,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NameChange {
+    #[prost(uint64, tag = "1")]
+    pub height: u64,
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    #[prost(string, tag = "3")]
+    pub author: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub action: ::core::option::Option<Action>,
+    #[prost(message, optional, tag = "5")]
+    pub outcome: ::core::option::Option<Outcome>,
+    #[prost(string, tag = "6")]
+    pub transaction: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NameHistory {
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<NameChange>,
+    #[prost(uint64, tag = "2")]
+    pub before: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EvidenceList {
+    #[prost(message, repeated, tag = "1")]
+    pub evidence: ::prost::alloc::vec::Vec<SeenEvidence>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SeenEvidence {
+    #[prost(string, tag = "1")]
+    pub culprit: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub height: u64,
+    /// votes | proposals
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    /// as it is signed; verifies against the voters of its height
+    #[prost(bytes = "vec", tag = "4")]
+    pub evidence: ::prost::alloc::vec::Vec<u8>,
+    /// where it was decided; 0: not yet
+    #[prost(uint64, tag = "5")]
+    pub decided_height: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NameProof {
+    #[prost(bytes = "vec", tag = "1")]
+    pub proof: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub height: u64,
+}
+/// Between the transport and the consensus component.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HeardEvent {
+    #[prost(message, repeated, tag = "1")]
+    pub heard: ::prost::alloc::vec::Vec<Heard>,
+    #[prost(message, optional, tag = "2")]
+    pub peers: ::core::option::Option<PeersChanged>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Heard {
+    #[prost(bytes = "vec", tag = "1")]
+    pub from: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub class: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PeersChanged {
+    #[prost(message, repeated, tag = "1")]
+    pub connected: ::prost::alloc::vec::Vec<ConnectedPeer>,
+    #[prost(message, repeated, tag = "2")]
+    pub invited: ::prost::alloc::vec::Vec<InvitedPeer>,
+    #[prost(string, repeated, tag = "3")]
+    pub own_addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectedPeer {
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InvitedPeer {
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TellRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub tells: ::prost::alloc::vec::Vec<Tell>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tell {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub to: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint32, tag = "2")]
+    pub class: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrderedMembers {
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<OrderedMember>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub genesis: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderedMember {
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ComponentStatus {

@@ -143,6 +143,12 @@ pub const method = struct {
         pub const fetch: u16 = 9;
         /// ProcessReport of the process that serves this socket.
         pub const report: u16 = 10;
+        /// What peers tell, and what the consensus component has to know of them: HeardEvents until the call ends. One at a time.
+        pub const hear: u16 = 11;
+        /// TellRequest: tells peers. Never waits for them; what does not fit is dropped.
+        pub const tell: u16 = 12;
+        /// OrderedMembers: who belongs by what is decided, who no longer does, and the mesh.
+        pub const order: u16 = 13;
     };
 
     /// Methods of the state service.
@@ -197,10 +203,30 @@ pub const method = struct {
 
     /// Methods of the consensus service.
     pub const consensus = struct {
-        /// ConsensusStatus.
+        /// ConsensusStatus: the mesh, its height, its voters, what waits.
         pub const status: u16 = 1;
         /// ProcessReport of the process that serves this socket.
         pub const report: u16 = 2;
+        /// SubmitRequest: signs an action by this node and has it ordered; SubmitReply once it is decided.
+        pub const submit: u16 = 3;
+        /// NameRequest; NameEntry of the last decided height.
+        pub const name: u16 = 4;
+        /// NamesRequest; NameList: names below a prefix, in order, and where to go on.
+        pub const names: u16 = 5;
+        /// MemberList: who belongs to the mesh, delegations, motions under way.
+        pub const members: u16 = 6;
+        /// LogRequest; one DecidedBlock per event, then nothing.
+        pub const log: u16 = 7;
+        /// SubscribeRequest; a DecidedBlock per event, from a height on, until the call ends.
+        pub const subscribe: u16 = 8;
+        /// HistoryRequest; NameHistory: the changes of a name, the last first.
+        pub const history: u16 = 9;
+        /// EvidenceList: proofs against voters that this node has seen, and what was decided on them.
+        pub const evidence: u16 = 10;
+        /// NameRequest; a NameProof in bytes, which verifies without this node.
+        pub const proof: u16 = 11;
+        /// JoinRequest: redeems an invitation and takes part in its issuer's mesh from then on; JoinReply.
+        pub const join: u16 = 12;
     };
 
     /// Methods of the metrics service.

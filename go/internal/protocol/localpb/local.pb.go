@@ -556,6 +556,7 @@ func (x *Invitation) GetExpires() uint64 {
 type JoinRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	Abandon       bool                   `protobuf:"varint,2,opt,name=abandon,proto3" json:"abandon,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,10 +598,19 @@ func (x *JoinRequest) GetText() string {
 	return ""
 }
 
+func (x *JoinRequest) GetAbandon() bool {
+	if x != nil {
+		return x.Abandon
+	}
+	return false
+}
+
 type JoinReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Introduced    uint32                 `protobuf:"varint,2,opt,name=introduced,proto3" json:"introduced,omitempty"`
+	Genesis       []byte                 `protobuf:"bytes,3,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	Mesh          string                 `protobuf:"bytes,4,opt,name=mesh,proto3" json:"mesh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -647,6 +657,20 @@ func (x *JoinReply) GetIntroduced() uint32 {
 		return x.Introduced
 	}
 	return 0
+}
+
+func (x *JoinReply) GetGenesis() []byte {
+	if x != nil {
+		return x.Genesis
+	}
+	return nil
+}
+
+func (x *JoinReply) GetMesh() string {
+	if x != nil {
+		return x.Mesh
+	}
+	return ""
 }
 
 type ForgetRequest struct {
@@ -2388,11 +2412,28 @@ func (x *SchedulerStatus) GetAdviserState() string {
 }
 
 type ConsensusStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ready         bool                   `protobuf:"varint,1,opt,name=ready,proto3" json:"ready,omitempty"`
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state               protoimpl.MessageState `protogen:"open.v1"`
+	Ready               bool                   `protobuf:"varint,1,opt,name=ready,proto3" json:"ready,omitempty"`
+	Reason              string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // why it is not ready, and what to do
+	Mesh                string                 `protobuf:"bytes,3,opt,name=mesh,proto3" json:"mesh,omitempty"`
+	Height              uint64                 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"` // that is being decided
+	Round               uint32                 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`   // of it; 0 also before it begins
+	Role                string                 `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`      // voter | learner | none
+	Voters              []string               `protobuf:"bytes,7,rep,name=voters,proto3" json:"voters,omitempty"`
+	Connected           []string               `protobuf:"bytes,8,rep,name=connected,proto3" json:"connected,omitempty"`                               // voters that are connected to this node, itself included
+	DecidedHeight       uint64                 `protobuf:"varint,9,opt,name=decided_height,json=decidedHeight,proto3" json:"decided_height,omitempty"` // the last; 0: none yet
+	DecidedTimeMs       uint64                 `protobuf:"varint,10,opt,name=decided_time_ms,json=decidedTimeMs,proto3" json:"decided_time_ms,omitempty"`
+	DecidedRound        uint32                 `protobuf:"varint,11,opt,name=decided_round,json=decidedRound,proto3" json:"decided_round,omitempty"`
+	StateRoot           string                 `protobuf:"bytes,12,opt,name=state_root,json=stateRoot,proto3" json:"state_root,omitempty"` // hash of what is decided
+	MempoolTransactions uint32                 `protobuf:"varint,13,opt,name=mempool_transactions,json=mempoolTransactions,proto3" json:"mempool_transactions,omitempty"`
+	MempoolBytes        uint64                 `protobuf:"varint,14,opt,name=mempool_bytes,json=mempoolBytes,proto3" json:"mempool_bytes,omitempty"`
+	Members             uint32                 `protobuf:"varint,15,opt,name=members,proto3" json:"members,omitempty"`
+	Names               uint64                 `protobuf:"varint,16,opt,name=names,proto3" json:"names,omitempty"`
+	Counted             []*Counted             `protobuf:"bytes,17,rep,name=counted,proto3" json:"counted,omitempty"`                                // messages refused and dropped, faults, by kind
+	StoredHeight        uint64                 `protobuf:"varint,18,opt,name=stored_height,json=storedHeight,proto3" json:"stored_height,omitempty"` // up to which blocks are in decided.redb
+	Founder             string                 `protobuf:"bytes,19,opt,name=founder,proto3" json:"founder,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *ConsensusStatus) Reset() {
@@ -2439,6 +2480,2917 @@ func (x *ConsensusStatus) GetReason() string {
 	return ""
 }
 
+func (x *ConsensusStatus) GetMesh() string {
+	if x != nil {
+		return x.Mesh
+	}
+	return ""
+}
+
+func (x *ConsensusStatus) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *ConsensusStatus) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *ConsensusStatus) GetConnected() []string {
+	if x != nil {
+		return x.Connected
+	}
+	return nil
+}
+
+func (x *ConsensusStatus) GetDecidedHeight() uint64 {
+	if x != nil {
+		return x.DecidedHeight
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetDecidedTimeMs() uint64 {
+	if x != nil {
+		return x.DecidedTimeMs
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetDecidedRound() uint32 {
+	if x != nil {
+		return x.DecidedRound
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetStateRoot() string {
+	if x != nil {
+		return x.StateRoot
+	}
+	return ""
+}
+
+func (x *ConsensusStatus) GetMempoolTransactions() uint32 {
+	if x != nil {
+		return x.MempoolTransactions
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetMempoolBytes() uint64 {
+	if x != nil {
+		return x.MempoolBytes
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetNames() uint64 {
+	if x != nil {
+		return x.Names
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetCounted() []*Counted {
+	if x != nil {
+		return x.Counted
+	}
+	return nil
+}
+
+func (x *ConsensusStatus) GetStoredHeight() uint64 {
+	if x != nil {
+		return x.StoredHeight
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetFounder() string {
+	if x != nil {
+		return x.Founder
+	}
+	return ""
+}
+
+type Counted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counted) Reset() {
+	*x = Counted{}
+	mi := &file_local_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counted) ProtoMessage() {}
+
+func (x *Counted) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counted.ProtoReflect.Descriptor instead.
+func (*Counted) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Counted) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Counted) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+// What a name must be for a change of it.
+type Expect struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // any | absent | root; empty is any
+	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"` // of kind root
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expect) Reset() {
+	*x = Expect{}
+	mi := &file_local_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expect) ProtoMessage() {}
+
+func (x *Expect) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expect.ProtoReflect.Descriptor instead.
+func (*Expect) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Expect) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Expect) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+// One of these is set.
+type Action struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SetName       *SetNameAction         `protobuf:"bytes,1,opt,name=set_name,json=setName,proto3" json:"set_name,omitempty"`
+	DeleteName    *DeleteNameAction      `protobuf:"bytes,2,opt,name=delete_name,json=deleteName,proto3" json:"delete_name,omitempty"`
+	Delegate      *DelegateAction        `protobuf:"bytes,3,opt,name=delegate,proto3" json:"delegate,omitempty"`
+	Promote       string                 `protobuf:"bytes,4,opt,name=promote,proto3" json:"promote,omitempty"` // node
+	Demote        string                 `protobuf:"bytes,5,opt,name=demote,proto3" json:"demote,omitempty"`   // node
+	Remove        string                 `protobuf:"bytes,6,opt,name=remove,proto3" json:"remove,omitempty"`   // node
+	Admit         *AdmitAction           `protobuf:"bytes,7,opt,name=admit,proto3" json:"admit,omitempty"`
+	Describe      *DescribeAction        `protobuf:"bytes,8,opt,name=describe,proto3" json:"describe,omitempty"`
+	Pin           *PinAction             `protobuf:"bytes,9,opt,name=pin,proto3" json:"pin,omitempty"`
+	Unpin         string                 `protobuf:"bytes,10,opt,name=unpin,proto3" json:"unpin,omitempty"` // root
+	Accuse        *AccuseAction          `protobuf:"bytes,11,opt,name=accuse,proto3" json:"accuse,omitempty"`
+	SetParameter  *ParameterAction       `protobuf:"bytes,12,opt,name=set_parameter,json=setParameter,proto3" json:"set_parameter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Action) Reset() {
+	*x = Action{}
+	mi := &file_local_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Action) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Action) ProtoMessage() {}
+
+func (x *Action) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Action.ProtoReflect.Descriptor instead.
+func (*Action) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *Action) GetSetName() *SetNameAction {
+	if x != nil {
+		return x.SetName
+	}
+	return nil
+}
+
+func (x *Action) GetDeleteName() *DeleteNameAction {
+	if x != nil {
+		return x.DeleteName
+	}
+	return nil
+}
+
+func (x *Action) GetDelegate() *DelegateAction {
+	if x != nil {
+		return x.Delegate
+	}
+	return nil
+}
+
+func (x *Action) GetPromote() string {
+	if x != nil {
+		return x.Promote
+	}
+	return ""
+}
+
+func (x *Action) GetDemote() string {
+	if x != nil {
+		return x.Demote
+	}
+	return ""
+}
+
+func (x *Action) GetRemove() string {
+	if x != nil {
+		return x.Remove
+	}
+	return ""
+}
+
+func (x *Action) GetAdmit() *AdmitAction {
+	if x != nil {
+		return x.Admit
+	}
+	return nil
+}
+
+func (x *Action) GetDescribe() *DescribeAction {
+	if x != nil {
+		return x.Describe
+	}
+	return nil
+}
+
+func (x *Action) GetPin() *PinAction {
+	if x != nil {
+		return x.Pin
+	}
+	return nil
+}
+
+func (x *Action) GetUnpin() string {
+	if x != nil {
+		return x.Unpin
+	}
+	return ""
+}
+
+func (x *Action) GetAccuse() *AccuseAction {
+	if x != nil {
+		return x.Accuse
+	}
+	return nil
+}
+
+func (x *Action) GetSetParameter() *ParameterAction {
+	if x != nil {
+		return x.SetParameter
+	}
+	return nil
+}
+
+type SetNameAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Root          string                 `protobuf:"bytes,2,opt,name=root,proto3" json:"root,omitempty"`
+	Expect        *Expect                `protobuf:"bytes,3,opt,name=expect,proto3" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNameAction) Reset() {
+	*x = SetNameAction{}
+	mi := &file_local_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNameAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNameAction) ProtoMessage() {}
+
+func (x *SetNameAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNameAction.ProtoReflect.Descriptor instead.
+func (*SetNameAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SetNameAction) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetNameAction) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *SetNameAction) GetExpect() *Expect {
+	if x != nil {
+		return x.Expect
+	}
+	return nil
+}
+
+type DeleteNameAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Expect        *Expect                `protobuf:"bytes,2,opt,name=expect,proto3" json:"expect,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteNameAction) Reset() {
+	*x = DeleteNameAction{}
+	mi := &file_local_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteNameAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteNameAction) ProtoMessage() {}
+
+func (x *DeleteNameAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteNameAction.ProtoReflect.Descriptor instead.
+func (*DeleteNameAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DeleteNameAction) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteNameAction) GetExpect() *Expect {
+	if x != nil {
+		return x.Expect
+	}
+	return nil
+}
+
+type DelegateAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DelegateAction) Reset() {
+	*x = DelegateAction{}
+	mi := &file_local_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DelegateAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DelegateAction) ProtoMessage() {}
+
+func (x *DelegateAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DelegateAction.ProtoReflect.Descriptor instead.
+func (*DelegateAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DelegateAction) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *DelegateAction) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type AdmitAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Region        string                 `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	Capacity      uint64                 `protobuf:"varint,4,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	FailureDomain string                 `protobuf:"bytes,5,opt,name=failure_domain,json=failureDomain,proto3" json:"failure_domain,omitempty"`
+	Nonce         []byte                 `protobuf:"bytes,6,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitAction) Reset() {
+	*x = AdmitAction{}
+	mi := &file_local_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitAction) ProtoMessage() {}
+
+func (x *AdmitAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitAction.ProtoReflect.Descriptor instead.
+func (*AdmitAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *AdmitAction) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AdmitAction) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *AdmitAction) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *AdmitAction) GetCapacity() uint64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *AdmitAction) GetFailureDomain() string {
+	if x != nil {
+		return x.FailureDomain
+	}
+	return ""
+}
+
+func (x *AdmitAction) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+type DescribeAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addresses     []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Region        string                 `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
+	Capacity      uint64                 `protobuf:"varint,3,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	FailureDomain string                 `protobuf:"bytes,4,opt,name=failure_domain,json=failureDomain,proto3" json:"failure_domain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeAction) Reset() {
+	*x = DescribeAction{}
+	mi := &file_local_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeAction) ProtoMessage() {}
+
+func (x *DescribeAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeAction.ProtoReflect.Descriptor instead.
+func (*DescribeAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *DescribeAction) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *DescribeAction) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *DescribeAction) GetCapacity() uint64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *DescribeAction) GetFailureDomain() string {
+	if x != nil {
+		return x.FailureDomain
+	}
+	return ""
+}
+
+type PinAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	Copies        uint32                 `protobuf:"varint,2,opt,name=copies,proto3" json:"copies,omitempty"`
+	Domains       uint32                 `protobuf:"varint,3,opt,name=domains,proto3" json:"domains,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinAction) Reset() {
+	*x = PinAction{}
+	mi := &file_local_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinAction) ProtoMessage() {}
+
+func (x *PinAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinAction.ProtoReflect.Descriptor instead.
+func (*PinAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *PinAction) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *PinAction) GetCopies() uint32 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
+func (x *PinAction) GetDomains() uint32 {
+	if x != nil {
+		return x.Domains
+	}
+	return 0
+}
+
+type AccuseAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Evidence      []byte                 `protobuf:"bytes,1,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Culprit       string                 `protobuf:"bytes,2,opt,name=culprit,proto3" json:"culprit,omitempty"`
+	Height        uint64                 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccuseAction) Reset() {
+	*x = AccuseAction{}
+	mi := &file_local_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccuseAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccuseAction) ProtoMessage() {}
+
+func (x *AccuseAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccuseAction.ProtoReflect.Descriptor instead.
+func (*AccuseAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AccuseAction) GetEvidence() []byte {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *AccuseAction) GetCulprit() string {
+	if x != nil {
+		return x.Culprit
+	}
+	return ""
+}
+
+func (x *AccuseAction) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *AccuseAction) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+type ParameterAction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         uint64                 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParameterAction) Reset() {
+	*x = ParameterAction{}
+	mi := &file_local_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParameterAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParameterAction) ProtoMessage() {}
+
+func (x *ParameterAction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParameterAction.ProtoReflect.Descriptor instead.
+func (*ParameterAction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ParameterAction) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ParameterAction) GetValue() uint64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+type SubmitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Action        *Action                `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	WithinHeights uint64                 `protobuf:"varint,2,opt,name=within_heights,json=withinHeights,proto3" json:"within_heights,omitempty"` // after so many it can no longer be decided; 0: the node chooses
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitRequest) Reset() {
+	*x = SubmitRequest{}
+	mi := &file_local_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitRequest) ProtoMessage() {}
+
+func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
+func (*SubmitRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SubmitRequest) GetAction() *Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *SubmitRequest) GetWithinHeights() uint64 {
+	if x != nil {
+		return x.WithinHeights
+	}
+	return 0
+}
+
+type SubmitReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Transaction   string                 `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	Height        uint64                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"` // of the block that has it
+	Place         uint32                 `protobuf:"varint,3,opt,name=place,proto3" json:"place,omitempty"`   // in that block
+	Outcome       *Outcome               `protobuf:"bytes,4,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitReply) Reset() {
+	*x = SubmitReply{}
+	mi := &file_local_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitReply) ProtoMessage() {}
+
+func (x *SubmitReply) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitReply.ProtoReflect.Descriptor instead.
+func (*SubmitReply) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *SubmitReply) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *SubmitReply) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *SubmitReply) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *SubmitReply) GetOutcome() *Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+// What the rules made of an action; every node says the same.
+type Outcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accepted      bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"` // stable word: done, pending, or why it was refused: conflict, denied, …
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"` // for people
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outcome) Reset() {
+	*x = Outcome{}
+	mi := &file_local_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outcome) ProtoMessage() {}
+
+func (x *Outcome) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
+func (*Outcome) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Outcome) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *Outcome) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Outcome) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type NameRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NameRequest) Reset() {
+	*x = NameRequest{}
+	mi := &file_local_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NameRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NameRequest) ProtoMessage() {}
+
+func (x *NameRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NameRequest.ProtoReflect.Descriptor instead.
+func (*NameRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *NameRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type NameEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Exists        bool                   `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Root          string                 `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	ChangedHeight uint64                 `protobuf:"varint,5,opt,name=changed_height,json=changedHeight,proto3" json:"changed_height,omitempty"`
+	Height        uint64                 `protobuf:"varint,6,opt,name=height,proto3" json:"height,omitempty"`               // up to which this is known
+	TimeMs        uint64                 `protobuf:"varint,7,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"` // of that height
+	Delegate      string                 `protobuf:"bytes,8,opt,name=delegate,proto3" json:"delegate,omitempty"`            // who alone may change it, if a prefix of it is delegated
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NameEntry) Reset() {
+	*x = NameEntry{}
+	mi := &file_local_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NameEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NameEntry) ProtoMessage() {}
+
+func (x *NameEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NameEntry.ProtoReflect.Descriptor instead.
+func (*NameEntry) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *NameEntry) GetExists() bool {
+	if x != nil {
+		return x.Exists
+	}
+	return false
+}
+
+func (x *NameEntry) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NameEntry) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *NameEntry) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *NameEntry) GetChangedHeight() uint64 {
+	if x != nil {
+		return x.ChangedHeight
+	}
+	return 0
+}
+
+func (x *NameEntry) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *NameEntry) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *NameEntry) GetDelegate() string {
+	if x != nil {
+		return x.Delegate
+	}
+	return ""
+}
+
+type NamesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamesRequest) Reset() {
+	*x = NamesRequest{}
+	mi := &file_local_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamesRequest) ProtoMessage() {}
+
+func (x *NamesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamesRequest.ProtoReflect.Descriptor instead.
+func (*NamesRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *NamesRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *NamesRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *NamesRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type NameList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Names         []*NameEntry           `protobuf:"bytes,1,rep,name=names,proto3" json:"names,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	Height        uint64                 `protobuf:"varint,3,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NameList) Reset() {
+	*x = NameList{}
+	mi := &file_local_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NameList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NameList) ProtoMessage() {}
+
+func (x *NameList) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NameList.ProtoReflect.Descriptor instead.
+func (*NameList) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *NameList) GetNames() []*NameEntry {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *NameList) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *NameList) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`            // voter | learner
+	Convicted     bool                   `protobuf:"varint,3,opt,name=convicted,proto3" json:"convicted,omitempty"` // proved to have voted twice: never a voter again
+	Addresses     []string               `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Region        string                 `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
+	Capacity      uint64                 `protobuf:"varint,6,opt,name=capacity,proto3" json:"capacity,omitempty"` // bytes
+	FailureDomain string                 `protobuf:"bytes,7,opt,name=failure_domain,json=failureDomain,proto3" json:"failure_domain,omitempty"`
+	Inviter       string                 `protobuf:"bytes,8,opt,name=inviter,proto3" json:"inviter,omitempty"`
+	SinceHeight   uint64                 `protobuf:"varint,9,opt,name=since_height,json=sinceHeight,proto3" json:"since_height,omitempty"`
+	Connected     bool                   `protobuf:"varint,10,opt,name=connected,proto3" json:"connected,omitempty"` // to this node
+	Height        uint64                 `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`       // it works on, as far as this node knows
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_local_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Member) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Member) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Member) GetConvicted() bool {
+	if x != nil {
+		return x.Convicted
+	}
+	return false
+}
+
+func (x *Member) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *Member) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Member) GetCapacity() uint64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+func (x *Member) GetFailureDomain() string {
+	if x != nil {
+		return x.FailureDomain
+	}
+	return ""
+}
+
+func (x *Member) GetInviter() string {
+	if x != nil {
+		return x.Inviter
+	}
+	return ""
+}
+
+func (x *Member) GetSinceHeight() uint64 {
+	if x != nil {
+		return x.SinceHeight
+	}
+	return 0
+}
+
+func (x *Member) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *Member) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+type Motion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Motion        string                 `protobuf:"bytes,1,opt,name=motion,proto3" json:"motion,omitempty"`
+	About         string                 `protobuf:"bytes,2,opt,name=about,proto3" json:"about,omitempty"`
+	Supporters    []string               `protobuf:"bytes,3,rep,name=supporters,proto3" json:"supporters,omitempty"`
+	UntilHeight   uint64                 `protobuf:"varint,4,opt,name=until_height,json=untilHeight,proto3" json:"until_height,omitempty"`
+	Needed        uint32                 `protobuf:"varint,5,opt,name=needed,proto3" json:"needed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Motion) Reset() {
+	*x = Motion{}
+	mi := &file_local_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Motion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Motion) ProtoMessage() {}
+
+func (x *Motion) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Motion.ProtoReflect.Descriptor instead.
+func (*Motion) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *Motion) GetMotion() string {
+	if x != nil {
+		return x.Motion
+	}
+	return ""
+}
+
+func (x *Motion) GetAbout() string {
+	if x != nil {
+		return x.About
+	}
+	return ""
+}
+
+func (x *Motion) GetSupporters() []string {
+	if x != nil {
+		return x.Supporters
+	}
+	return nil
+}
+
+func (x *Motion) GetUntilHeight() uint64 {
+	if x != nil {
+		return x.UntilHeight
+	}
+	return 0
+}
+
+func (x *Motion) GetNeeded() uint32 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+type Delegation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Delegation) Reset() {
+	*x = Delegation{}
+	mi := &file_local_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Delegation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Delegation) ProtoMessage() {}
+
+func (x *Delegation) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Delegation.ProtoReflect.Descriptor instead.
+func (*Delegation) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *Delegation) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Delegation) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Delegation) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type Parameter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         uint64                 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Parameter) Reset() {
+	*x = Parameter{}
+	mi := &file_local_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Parameter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Parameter) ProtoMessage() {}
+
+func (x *Parameter) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Parameter.ProtoReflect.Descriptor instead.
+func (*Parameter) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *Parameter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Parameter) GetValue() uint64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+type PinnedRoot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Root          string                 `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	Copies        uint32                 `protobuf:"varint,2,opt,name=copies,proto3" json:"copies,omitempty"`
+	Domains       uint32                 `protobuf:"varint,3,opt,name=domains,proto3" json:"domains,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PinnedRoot) Reset() {
+	*x = PinnedRoot{}
+	mi := &file_local_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PinnedRoot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PinnedRoot) ProtoMessage() {}
+
+func (x *PinnedRoot) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PinnedRoot.ProtoReflect.Descriptor instead.
+func (*PinnedRoot) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *PinnedRoot) GetRoot() string {
+	if x != nil {
+		return x.Root
+	}
+	return ""
+}
+
+func (x *PinnedRoot) GetCopies() uint32 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
+func (x *PinnedRoot) GetDomains() uint32 {
+	if x != nil {
+		return x.Domains
+	}
+	return 0
+}
+
+func (x *PinnedRoot) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+type MemberList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	Motions       []*Motion              `protobuf:"bytes,2,rep,name=motions,proto3" json:"motions,omitempty"`
+	Delegations   []*Delegation          `protobuf:"bytes,3,rep,name=delegations,proto3" json:"delegations,omitempty"`
+	Parameters    []*Parameter           `protobuf:"bytes,4,rep,name=parameters,proto3" json:"parameters,omitempty"`
+	Pins          []*PinnedRoot          `protobuf:"bytes,5,rep,name=pins,proto3" json:"pins,omitempty"`
+	Height        uint64                 `protobuf:"varint,6,opt,name=height,proto3" json:"height,omitempty"`
+	Removed       []string               `protobuf:"bytes,7,rep,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberList) Reset() {
+	*x = MemberList{}
+	mi := &file_local_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberList) ProtoMessage() {}
+
+func (x *MemberList) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberList.ProtoReflect.Descriptor instead.
+func (*MemberList) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *MemberList) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *MemberList) GetMotions() []*Motion {
+	if x != nil {
+		return x.Motions
+	}
+	return nil
+}
+
+func (x *MemberList) GetDelegations() []*Delegation {
+	if x != nil {
+		return x.Delegations
+	}
+	return nil
+}
+
+func (x *MemberList) GetParameters() []*Parameter {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *MemberList) GetPins() []*PinnedRoot {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+func (x *MemberList) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *MemberList) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+type LogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Backwards     bool                   `protobuf:"varint,3,opt,name=backwards,proto3" json:"backwards,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogRequest) Reset() {
+	*x = LogRequest{}
+	mi := &file_local_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogRequest) ProtoMessage() {}
+
+func (x *LogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogRequest.ProtoReflect.Descriptor instead.
+func (*LogRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *LogRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *LogRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *LogRequest) GetBackwards() bool {
+	if x != nil {
+		return x.Backwards
+	}
+	return false
+}
+
+type SubscribeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeRequest) Reset() {
+	*x = SubscribeRequest{}
+	mi := &file_local_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeRequest) ProtoMessage() {}
+
+func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
+func (*SubscribeRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *SubscribeRequest) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+type DecidedBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Height        uint64                 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Hash          string                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	Round         uint32                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
+	Proposer      string                 `protobuf:"bytes,5,opt,name=proposer,proto3" json:"proposer,omitempty"`
+	Signers       []string               `protobuf:"bytes,6,rep,name=signers,proto3" json:"signers,omitempty"`
+	StateRoot     string                 `protobuf:"bytes,7,opt,name=state_root,json=stateRoot,proto3" json:"state_root,omitempty"` // after it
+	Bytes         uint32                 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Transactions  []*DecidedTransaction  `protobuf:"bytes,9,rep,name=transactions,proto3" json:"transactions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecidedBlock) Reset() {
+	*x = DecidedBlock{}
+	mi := &file_local_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecidedBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecidedBlock) ProtoMessage() {}
+
+func (x *DecidedBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecidedBlock.ProtoReflect.Descriptor instead.
+func (*DecidedBlock) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *DecidedBlock) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *DecidedBlock) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *DecidedBlock) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *DecidedBlock) GetRound() uint32 {
+	if x != nil {
+		return x.Round
+	}
+	return 0
+}
+
+func (x *DecidedBlock) GetProposer() string {
+	if x != nil {
+		return x.Proposer
+	}
+	return ""
+}
+
+func (x *DecidedBlock) GetSigners() []string {
+	if x != nil {
+		return x.Signers
+	}
+	return nil
+}
+
+func (x *DecidedBlock) GetStateRoot() string {
+	if x != nil {
+		return x.StateRoot
+	}
+	return ""
+}
+
+func (x *DecidedBlock) GetBytes() uint32 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *DecidedBlock) GetTransactions() []*DecidedTransaction {
+	if x != nil {
+		return x.Transactions
+	}
+	return nil
+}
+
+type DecidedTransaction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Transaction   string                 `protobuf:"bytes,1,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	Author        string                 `protobuf:"bytes,2,opt,name=author,proto3" json:"author,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Action        *Action                `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	Outcome       *Outcome               `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecidedTransaction) Reset() {
+	*x = DecidedTransaction{}
+	mi := &file_local_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecidedTransaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecidedTransaction) ProtoMessage() {}
+
+func (x *DecidedTransaction) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecidedTransaction.ProtoReflect.Descriptor instead.
+func (*DecidedTransaction) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *DecidedTransaction) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+func (x *DecidedTransaction) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *DecidedTransaction) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *DecidedTransaction) GetAction() *Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *DecidedTransaction) GetOutcome() *Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+type HistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	Limit         uint32                 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_local_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *HistoryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type NameChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Height        uint64                 `protobuf:"varint,1,opt,name=height,proto3" json:"height,omitempty"`
+	TimeMs        uint64                 `protobuf:"varint,2,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	Author        string                 `protobuf:"bytes,3,opt,name=author,proto3" json:"author,omitempty"`
+	Action        *Action                `protobuf:"bytes,4,opt,name=action,proto3" json:"action,omitempty"`
+	Outcome       *Outcome               `protobuf:"bytes,5,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Transaction   string                 `protobuf:"bytes,6,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NameChange) Reset() {
+	*x = NameChange{}
+	mi := &file_local_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NameChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NameChange) ProtoMessage() {}
+
+func (x *NameChange) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NameChange.ProtoReflect.Descriptor instead.
+func (*NameChange) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *NameChange) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *NameChange) GetTimeMs() uint64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *NameChange) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *NameChange) GetAction() *Action {
+	if x != nil {
+		return x.Action
+	}
+	return nil
+}
+
+func (x *NameChange) GetOutcome() *Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *NameChange) GetTransaction() string {
+	if x != nil {
+		return x.Transaction
+	}
+	return ""
+}
+
+type NameHistory struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changes       []*NameChange          `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NameHistory) Reset() {
+	*x = NameHistory{}
+	mi := &file_local_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NameHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NameHistory) ProtoMessage() {}
+
+func (x *NameHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NameHistory.ProtoReflect.Descriptor instead.
+func (*NameHistory) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *NameHistory) GetChanges() []*NameChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *NameHistory) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+type EvidenceList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Evidence      []*SeenEvidence        `protobuf:"bytes,1,rep,name=evidence,proto3" json:"evidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EvidenceList) Reset() {
+	*x = EvidenceList{}
+	mi := &file_local_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EvidenceList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EvidenceList) ProtoMessage() {}
+
+func (x *EvidenceList) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EvidenceList.ProtoReflect.Descriptor instead.
+func (*EvidenceList) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *EvidenceList) GetEvidence() []*SeenEvidence {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+type SeenEvidence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Culprit       string                 `protobuf:"bytes,1,opt,name=culprit,proto3" json:"culprit,omitempty"`
+	Height        uint64                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`                                         // votes | proposals
+	Evidence      []byte                 `protobuf:"bytes,4,opt,name=evidence,proto3" json:"evidence,omitempty"`                                 // as it is signed; verifies against the voters of its height
+	DecidedHeight uint64                 `protobuf:"varint,5,opt,name=decided_height,json=decidedHeight,proto3" json:"decided_height,omitempty"` // where it was decided; 0: not yet
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeenEvidence) Reset() {
+	*x = SeenEvidence{}
+	mi := &file_local_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeenEvidence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeenEvidence) ProtoMessage() {}
+
+func (x *SeenEvidence) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeenEvidence.ProtoReflect.Descriptor instead.
+func (*SeenEvidence) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *SeenEvidence) GetCulprit() string {
+	if x != nil {
+		return x.Culprit
+	}
+	return ""
+}
+
+func (x *SeenEvidence) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *SeenEvidence) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SeenEvidence) GetEvidence() []byte {
+	if x != nil {
+		return x.Evidence
+	}
+	return nil
+}
+
+func (x *SeenEvidence) GetDecidedHeight() uint64 {
+	if x != nil {
+		return x.DecidedHeight
+	}
+	return 0
+}
+
+type NameProof struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proof         []byte                 `protobuf:"bytes,1,opt,name=proof,proto3" json:"proof,omitempty"`
+	Height        uint64                 `protobuf:"varint,2,opt,name=height,proto3" json:"height,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NameProof) Reset() {
+	*x = NameProof{}
+	mi := &file_local_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NameProof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NameProof) ProtoMessage() {}
+
+func (x *NameProof) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NameProof.ProtoReflect.Descriptor instead.
+func (*NameProof) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *NameProof) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+func (x *NameProof) GetHeight() uint64 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+// Between the transport and the consensus component.
+type HeardEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Heard         []*Heard               `protobuf:"bytes,1,rep,name=heard,proto3" json:"heard,omitempty"`
+	Peers         *PeersChanged          `protobuf:"bytes,2,opt,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeardEvent) Reset() {
+	*x = HeardEvent{}
+	mi := &file_local_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeardEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeardEvent) ProtoMessage() {}
+
+func (x *HeardEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeardEvent.ProtoReflect.Descriptor instead.
+func (*HeardEvent) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *HeardEvent) GetHeard() []*Heard {
+	if x != nil {
+		return x.Heard
+	}
+	return nil
+}
+
+func (x *HeardEvent) GetPeers() *PeersChanged {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+type Heard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          []byte                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Class         uint32                 `protobuf:"varint,2,opt,name=class,proto3" json:"class,omitempty"`
+	Content       []byte                 `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Heard) Reset() {
+	*x = Heard{}
+	mi := &file_local_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Heard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Heard) ProtoMessage() {}
+
+func (x *Heard) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Heard.ProtoReflect.Descriptor instead.
+func (*Heard) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *Heard) GetFrom() []byte {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Heard) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *Heard) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+type PeersChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connected     []*ConnectedPeer       `protobuf:"bytes,1,rep,name=connected,proto3" json:"connected,omitempty"`
+	Invited       []*InvitedPeer         `protobuf:"bytes,2,rep,name=invited,proto3" json:"invited,omitempty"`
+	OwnAddresses  []string               `protobuf:"bytes,3,rep,name=own_addresses,json=ownAddresses,proto3" json:"own_addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeersChanged) Reset() {
+	*x = PeersChanged{}
+	mi := &file_local_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeersChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeersChanged) ProtoMessage() {}
+
+func (x *PeersChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeersChanged.ProtoReflect.Descriptor instead.
+func (*PeersChanged) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *PeersChanged) GetConnected() []*ConnectedPeer {
+	if x != nil {
+		return x.Connected
+	}
+	return nil
+}
+
+func (x *PeersChanged) GetInvited() []*InvitedPeer {
+	if x != nil {
+		return x.Invited
+	}
+	return nil
+}
+
+func (x *PeersChanged) GetOwnAddresses() []string {
+	if x != nil {
+		return x.OwnAddresses
+	}
+	return nil
+}
+
+type ConnectedPeer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConnectedPeer) Reset() {
+	*x = ConnectedPeer{}
+	mi := &file_local_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConnectedPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConnectedPeer) ProtoMessage() {}
+
+func (x *ConnectedPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConnectedPeer.ProtoReflect.Descriptor instead.
+func (*ConnectedPeer) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ConnectedPeer) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+type InvitedPeer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitedPeer) Reset() {
+	*x = InvitedPeer{}
+	mi := &file_local_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitedPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitedPeer) ProtoMessage() {}
+
+func (x *InvitedPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitedPeer.ProtoReflect.Descriptor instead.
+func (*InvitedPeer) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *InvitedPeer) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *InvitedPeer) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+type TellRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tells         []*Tell                `protobuf:"bytes,1,rep,name=tells,proto3" json:"tells,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TellRequest) Reset() {
+	*x = TellRequest{}
+	mi := &file_local_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TellRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TellRequest) ProtoMessage() {}
+
+func (x *TellRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TellRequest.ProtoReflect.Descriptor instead.
+func (*TellRequest) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *TellRequest) GetTells() []*Tell {
+	if x != nil {
+		return x.Tells
+	}
+	return nil
+}
+
+type Tell struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            [][]byte               `protobuf:"bytes,1,rep,name=to,proto3" json:"to,omitempty"`
+	Class         uint32                 `protobuf:"varint,2,opt,name=class,proto3" json:"class,omitempty"`
+	Content       []byte                 `protobuf:"bytes,3,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tell) Reset() {
+	*x = Tell{}
+	mi := &file_local_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tell) ProtoMessage() {}
+
+func (x *Tell) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tell.ProtoReflect.Descriptor instead.
+func (*Tell) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *Tell) GetTo() [][]byte {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Tell) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *Tell) GetContent() []byte {
+	if x != nil {
+		return x.Content
+	}
+	return nil
+}
+
+type OrderedMembers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*OrderedMember       `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	Removed       [][]byte               `protobuf:"bytes,2,rep,name=removed,proto3" json:"removed,omitempty"`
+	Genesis       []byte                 `protobuf:"bytes,3,opt,name=genesis,proto3" json:"genesis,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderedMembers) Reset() {
+	*x = OrderedMembers{}
+	mi := &file_local_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderedMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderedMembers) ProtoMessage() {}
+
+func (x *OrderedMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderedMembers.ProtoReflect.Descriptor instead.
+func (*OrderedMembers) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *OrderedMembers) GetMembers() []*OrderedMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *OrderedMembers) GetRemoved() [][]byte {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *OrderedMembers) GetGenesis() []byte {
+	if x != nil {
+		return x.Genesis
+	}
+	return nil
+}
+
+type OrderedMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Addresses     []string               `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderedMember) Reset() {
+	*x = OrderedMember{}
+	mi := &file_local_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderedMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderedMember) ProtoMessage() {}
+
+func (x *OrderedMember) ProtoReflect() protoreflect.Message {
+	mi := &file_local_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderedMember.ProtoReflect.Descriptor instead.
+func (*OrderedMember) Descriptor() ([]byte, []int) {
+	return file_local_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *OrderedMember) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *OrderedMember) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
 type ComponentStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -2458,7 +5410,7 @@ type ComponentStatus struct {
 
 func (x *ComponentStatus) Reset() {
 	*x = ComponentStatus{}
-	mi := &file_local_proto_msgTypes[35]
+	mi := &file_local_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +5422,7 @@ func (x *ComponentStatus) String() string {
 func (*ComponentStatus) ProtoMessage() {}
 
 func (x *ComponentStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[35]
+	mi := &file_local_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +5435,7 @@ func (x *ComponentStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ComponentStatus.ProtoReflect.Descriptor instead.
 func (*ComponentStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{35}
+	return file_local_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ComponentStatus) GetName() string {
@@ -2585,7 +5537,7 @@ type PoolStatus struct {
 
 func (x *PoolStatus) Reset() {
 	*x = PoolStatus{}
-	mi := &file_local_proto_msgTypes[36]
+	mi := &file_local_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +5549,7 @@ func (x *PoolStatus) String() string {
 func (*PoolStatus) ProtoMessage() {}
 
 func (x *PoolStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[36]
+	mi := &file_local_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +5562,7 @@ func (x *PoolStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoolStatus.ProtoReflect.Descriptor instead.
 func (*PoolStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{36}
+	return file_local_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PoolStatus) GetService() string {
@@ -2715,7 +5667,7 @@ type BreakerStatus struct {
 
 func (x *BreakerStatus) Reset() {
 	*x = BreakerStatus{}
-	mi := &file_local_proto_msgTypes[37]
+	mi := &file_local_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +5679,7 @@ func (x *BreakerStatus) String() string {
 func (*BreakerStatus) ProtoMessage() {}
 
 func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[37]
+	mi := &file_local_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +5692,7 @@ func (x *BreakerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakerStatus.ProtoReflect.Descriptor instead.
 func (*BreakerStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{37}
+	return file_local_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *BreakerStatus) GetMethod() string {
@@ -2777,7 +5729,7 @@ type LayerStatus struct {
 
 func (x *LayerStatus) Reset() {
 	*x = LayerStatus{}
-	mi := &file_local_proto_msgTypes[38]
+	mi := &file_local_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +5741,7 @@ func (x *LayerStatus) String() string {
 func (*LayerStatus) ProtoMessage() {}
 
 func (x *LayerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[38]
+	mi := &file_local_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +5754,7 @@ func (x *LayerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayerStatus.ProtoReflect.Descriptor instead.
 func (*LayerStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{38}
+	return file_local_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *LayerStatus) GetName() string {
@@ -2857,7 +5809,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_local_proto_msgTypes[39]
+	mi := &file_local_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +5821,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[39]
+	mi := &file_local_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +5834,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{39}
+	return file_local_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *NodeStatus) GetNodeId() string {
@@ -2959,7 +5911,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +5923,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[40]
+	mi := &file_local_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +5936,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{40}
+	return file_local_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Refusal) GetStatus() int32 {
@@ -3017,7 +5969,7 @@ type ProcessReport struct {
 
 func (x *ProcessReport) Reset() {
 	*x = ProcessReport{}
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +5981,7 @@ func (x *ProcessReport) String() string {
 func (*ProcessReport) ProtoMessage() {}
 
 func (x *ProcessReport) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[41]
+	mi := &file_local_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +5994,7 @@ func (x *ProcessReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessReport.ProtoReflect.Descriptor instead.
 func (*ProcessReport) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{41}
+	return file_local_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ProcessReport) GetPid() uint64 {
@@ -3104,7 +6056,7 @@ type BlockIds struct {
 
 func (x *BlockIds) Reset() {
 	*x = BlockIds{}
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +6068,7 @@ func (x *BlockIds) String() string {
 func (*BlockIds) ProtoMessage() {}
 
 func (x *BlockIds) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[42]
+	mi := &file_local_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +6081,7 @@ func (x *BlockIds) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockIds.ProtoReflect.Descriptor instead.
 func (*BlockIds) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{42}
+	return file_local_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *BlockIds) GetIds() [][]byte {
@@ -3148,7 +6100,7 @@ type BlocksHere struct {
 
 func (x *BlocksHere) Reset() {
 	*x = BlocksHere{}
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +6112,7 @@ func (x *BlocksHere) String() string {
 func (*BlocksHere) ProtoMessage() {}
 
 func (x *BlocksHere) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[43]
+	mi := &file_local_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +6125,7 @@ func (x *BlocksHere) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksHere.ProtoReflect.Descriptor instead.
 func (*BlocksHere) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{43}
+	return file_local_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *BlocksHere) GetHere() []bool {
@@ -3195,7 +6147,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +6159,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[44]
+	mi := &file_local_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +6172,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{44}
+	return file_local_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ReadRequest) GetIds() [][]byte {
@@ -3265,7 +6217,7 @@ type ReadBlock struct {
 
 func (x *ReadBlock) Reset() {
 	*x = ReadBlock{}
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +6229,7 @@ func (x *ReadBlock) String() string {
 func (*ReadBlock) ProtoMessage() {}
 
 func (x *ReadBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[45]
+	mi := &file_local_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +6242,7 @@ func (x *ReadBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadBlock.ProtoReflect.Descriptor instead.
 func (*ReadBlock) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{45}
+	return file_local_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ReadBlock) GetHere() bool {
@@ -3345,7 +6297,7 @@ type ReadReply struct {
 
 func (x *ReadReply) Reset() {
 	*x = ReadReply{}
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +6309,7 @@ func (x *ReadReply) String() string {
 func (*ReadReply) ProtoMessage() {}
 
 func (x *ReadReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[46]
+	mi := &file_local_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +6322,7 @@ func (x *ReadReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadReply.ProtoReflect.Descriptor instead.
 func (*ReadReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{46}
+	return file_local_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ReadReply) GetBlocks() []*ReadBlock {
@@ -3404,7 +6356,7 @@ type ReceiveRequest struct {
 
 func (x *ReceiveRequest) Reset() {
 	*x = ReceiveRequest{}
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3416,7 +6368,7 @@ func (x *ReceiveRequest) String() string {
 func (*ReceiveRequest) ProtoMessage() {}
 
 func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[47]
+	mi := &file_local_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3429,7 +6381,7 @@ func (x *ReceiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveRequest.ProtoReflect.Descriptor instead.
 func (*ReceiveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{47}
+	return file_local_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ReceiveRequest) GetRoot() string {
@@ -3503,7 +6455,7 @@ type ReceiveEvent struct {
 
 func (x *ReceiveEvent) Reset() {
 	*x = ReceiveEvent{}
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3515,7 +6467,7 @@ func (x *ReceiveEvent) String() string {
 func (*ReceiveEvent) ProtoMessage() {}
 
 func (x *ReceiveEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[48]
+	mi := &file_local_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3528,7 +6480,7 @@ func (x *ReceiveEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveEvent.ProtoReflect.Descriptor instead.
 func (*ReceiveEvent) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{48}
+	return file_local_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ReceiveEvent) GetSession() uint64 {
@@ -3590,7 +6542,7 @@ type ReceiveReply struct {
 
 func (x *ReceiveReply) Reset() {
 	*x = ReceiveReply{}
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +6554,7 @@ func (x *ReceiveReply) String() string {
 func (*ReceiveReply) ProtoMessage() {}
 
 func (x *ReceiveReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[49]
+	mi := &file_local_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +6567,7 @@ func (x *ReceiveReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceiveReply.ProtoReflect.Descriptor instead.
 func (*ReceiveReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{49}
+	return file_local_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *ReceiveReply) GetRefused() *Refusal {
@@ -3692,7 +6644,7 @@ type WantedRequest struct {
 
 func (x *WantedRequest) Reset() {
 	*x = WantedRequest{}
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +6656,7 @@ func (x *WantedRequest) String() string {
 func (*WantedRequest) ProtoMessage() {}
 
 func (x *WantedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[50]
+	mi := &file_local_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +6669,7 @@ func (x *WantedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WantedRequest.ProtoReflect.Descriptor instead.
 func (*WantedRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{50}
+	return file_local_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WantedRequest) GetSession() uint64 {
@@ -3752,7 +6704,7 @@ type WantedBlock struct {
 
 func (x *WantedBlock) Reset() {
 	*x = WantedBlock{}
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3764,7 +6716,7 @@ func (x *WantedBlock) String() string {
 func (*WantedBlock) ProtoMessage() {}
 
 func (x *WantedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[51]
+	mi := &file_local_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3777,7 +6729,7 @@ func (x *WantedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WantedBlock.ProtoReflect.Descriptor instead.
 func (*WantedBlock) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{51}
+	return file_local_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *WantedBlock) GetId() []byte {
@@ -3812,7 +6764,7 @@ type WantedReply struct {
 
 func (x *WantedReply) Reset() {
 	*x = WantedReply{}
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3824,7 +6776,7 @@ func (x *WantedReply) String() string {
 func (*WantedReply) ProtoMessage() {}
 
 func (x *WantedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[52]
+	mi := &file_local_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3837,7 +6789,7 @@ func (x *WantedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WantedReply.ProtoReflect.Descriptor instead.
 func (*WantedReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{52}
+	return file_local_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *WantedReply) GetRefused() *Refusal {
@@ -3874,7 +6826,7 @@ type ArrivedBlock struct {
 
 func (x *ArrivedBlock) Reset() {
 	*x = ArrivedBlock{}
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3886,7 +6838,7 @@ func (x *ArrivedBlock) String() string {
 func (*ArrivedBlock) ProtoMessage() {}
 
 func (x *ArrivedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[53]
+	mi := &file_local_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3899,7 +6851,7 @@ func (x *ArrivedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArrivedBlock.ProtoReflect.Descriptor instead.
 func (*ArrivedBlock) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{53}
+	return file_local_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ArrivedBlock) GetId() []byte {
@@ -3947,7 +6899,7 @@ type AcceptRequest struct {
 
 func (x *AcceptRequest) Reset() {
 	*x = AcceptRequest{}
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3959,7 +6911,7 @@ func (x *AcceptRequest) String() string {
 func (*AcceptRequest) ProtoMessage() {}
 
 func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[54]
+	mi := &file_local_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3972,7 +6924,7 @@ func (x *AcceptRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptRequest.ProtoReflect.Descriptor instead.
 func (*AcceptRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{54}
+	return file_local_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *AcceptRequest) GetSession() uint64 {
@@ -3999,7 +6951,7 @@ type AcceptReply struct {
 
 func (x *AcceptReply) Reset() {
 	*x = AcceptReply{}
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +6963,7 @@ func (x *AcceptReply) String() string {
 func (*AcceptReply) ProtoMessage() {}
 
 func (x *AcceptReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[55]
+	mi := &file_local_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +6976,7 @@ func (x *AcceptReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptReply.ProtoReflect.Descriptor instead.
 func (*AcceptReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{55}
+	return file_local_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *AcceptReply) GetRefused() *Refusal {
@@ -4051,7 +7003,7 @@ type ReceivedRequest struct {
 
 func (x *ReceivedRequest) Reset() {
 	*x = ReceivedRequest{}
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4063,7 +7015,7 @@ func (x *ReceivedRequest) String() string {
 func (*ReceivedRequest) ProtoMessage() {}
 
 func (x *ReceivedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[56]
+	mi := &file_local_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4076,7 +7028,7 @@ func (x *ReceivedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReceivedRequest.ProtoReflect.Descriptor instead.
 func (*ReceivedRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{56}
+	return file_local_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *ReceivedRequest) GetSession() uint64 {
@@ -4103,7 +7055,7 @@ type ConnectedRequest struct {
 
 func (x *ConnectedRequest) Reset() {
 	*x = ConnectedRequest{}
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4115,7 +7067,7 @@ func (x *ConnectedRequest) String() string {
 func (*ConnectedRequest) ProtoMessage() {}
 
 func (x *ConnectedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[57]
+	mi := &file_local_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4128,7 +7080,7 @@ func (x *ConnectedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectedRequest.ProtoReflect.Descriptor instead.
 func (*ConnectedRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{57}
+	return file_local_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ConnectedRequest) GetNodes() []string {
@@ -4155,7 +7107,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_local_proto_msgTypes[58]
+	mi := &file_local_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4167,7 +7119,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[58]
+	mi := &file_local_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4180,7 +7132,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{58}
+	return file_local_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *Link) GetNodeId() string {
@@ -4207,7 +7159,7 @@ type ConnectedReply struct {
 
 func (x *ConnectedReply) Reset() {
 	*x = ConnectedReply{}
-	mi := &file_local_proto_msgTypes[59]
+	mi := &file_local_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4219,7 +7171,7 @@ func (x *ConnectedReply) String() string {
 func (*ConnectedReply) ProtoMessage() {}
 
 func (x *ConnectedReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[59]
+	mi := &file_local_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4232,7 +7184,7 @@ func (x *ConnectedReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectedReply.ProtoReflect.Descriptor instead.
 func (*ConnectedReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{59}
+	return file_local_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *ConnectedReply) GetRefused() *Refusal {
@@ -4259,7 +7211,7 @@ type HoldersRequest struct {
 
 func (x *HoldersRequest) Reset() {
 	*x = HoldersRequest{}
-	mi := &file_local_proto_msgTypes[60]
+	mi := &file_local_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4271,7 +7223,7 @@ func (x *HoldersRequest) String() string {
 func (*HoldersRequest) ProtoMessage() {}
 
 func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[60]
+	mi := &file_local_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4284,7 +7236,7 @@ func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersRequest.ProtoReflect.Descriptor instead.
 func (*HoldersRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{60}
+	return file_local_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *HoldersRequest) GetNodes() []string {
@@ -4310,7 +7262,7 @@ type HoldersReply struct {
 
 func (x *HoldersReply) Reset() {
 	*x = HoldersReply{}
-	mi := &file_local_proto_msgTypes[61]
+	mi := &file_local_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4322,7 +7274,7 @@ func (x *HoldersReply) String() string {
 func (*HoldersReply) ProtoMessage() {}
 
 func (x *HoldersReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[61]
+	mi := &file_local_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4335,7 +7287,7 @@ func (x *HoldersReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersReply.ProtoReflect.Descriptor instead.
 func (*HoldersReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{61}
+	return file_local_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *HoldersReply) GetNodes() []string {
@@ -4355,7 +7307,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_local_proto_msgTypes[62]
+	mi := &file_local_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4367,7 +7319,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[62]
+	mi := &file_local_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4380,7 +7332,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{62}
+	return file_local_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *FetchRequest) GetSession() uint64 {
@@ -4415,7 +7367,7 @@ type Fetched struct {
 
 func (x *Fetched) Reset() {
 	*x = Fetched{}
-	mi := &file_local_proto_msgTypes[63]
+	mi := &file_local_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4427,7 +7379,7 @@ func (x *Fetched) String() string {
 func (*Fetched) ProtoMessage() {}
 
 func (x *Fetched) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[63]
+	mi := &file_local_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4440,7 +7392,7 @@ func (x *Fetched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fetched.ProtoReflect.Descriptor instead.
 func (*Fetched) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{63}
+	return file_local_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *Fetched) GetRefused() *Refusal {
@@ -4526,7 +7478,7 @@ type FetchPartRequest struct {
 
 func (x *FetchPartRequest) Reset() {
 	*x = FetchPartRequest{}
-	mi := &file_local_proto_msgTypes[64]
+	mi := &file_local_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4538,7 +7490,7 @@ func (x *FetchPartRequest) String() string {
 func (*FetchPartRequest) ProtoMessage() {}
 
 func (x *FetchPartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[64]
+	mi := &file_local_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4551,7 +7503,7 @@ func (x *FetchPartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchPartRequest.ProtoReflect.Descriptor instead.
 func (*FetchPartRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{64}
+	return file_local_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *FetchPartRequest) GetBlock() []byte {
@@ -4599,7 +7551,7 @@ type FetchPartReply struct {
 
 func (x *FetchPartReply) Reset() {
 	*x = FetchPartReply{}
-	mi := &file_local_proto_msgTypes[65]
+	mi := &file_local_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4611,7 +7563,7 @@ func (x *FetchPartReply) String() string {
 func (*FetchPartReply) ProtoMessage() {}
 
 func (x *FetchPartReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[65]
+	mi := &file_local_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4624,7 +7576,7 @@ func (x *FetchPartReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchPartReply.ProtoReflect.Descriptor instead.
 func (*FetchPartReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{65}
+	return file_local_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *FetchPartReply) GetRefused() *Refusal {
@@ -4657,7 +7609,7 @@ type AlmEdge struct {
 
 func (x *AlmEdge) Reset() {
 	*x = AlmEdge{}
-	mi := &file_local_proto_msgTypes[66]
+	mi := &file_local_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +7621,7 @@ func (x *AlmEdge) String() string {
 func (*AlmEdge) ProtoMessage() {}
 
 func (x *AlmEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[66]
+	mi := &file_local_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +7634,7 @@ func (x *AlmEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdge.ProtoReflect.Descriptor instead.
 func (*AlmEdge) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{66}
+	return file_local_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *AlmEdge) GetFrom() []byte {
@@ -4744,7 +7696,7 @@ type AlmEdges struct {
 
 func (x *AlmEdges) Reset() {
 	*x = AlmEdges{}
-	mi := &file_local_proto_msgTypes[67]
+	mi := &file_local_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4756,7 +7708,7 @@ func (x *AlmEdges) String() string {
 func (*AlmEdges) ProtoMessage() {}
 
 func (x *AlmEdges) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[67]
+	mi := &file_local_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4769,7 +7721,7 @@ func (x *AlmEdges) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmEdges.ProtoReflect.Descriptor instead.
 func (*AlmEdges) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{67}
+	return file_local_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *AlmEdges) GetEdges() []*AlmEdge {
@@ -4797,7 +7749,7 @@ type AlmFilter struct {
 
 func (x *AlmFilter) Reset() {
 	*x = AlmFilter{}
-	mi := &file_local_proto_msgTypes[68]
+	mi := &file_local_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +7761,7 @@ func (x *AlmFilter) String() string {
 func (*AlmFilter) ProtoMessage() {}
 
 func (x *AlmFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[68]
+	mi := &file_local_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +7774,7 @@ func (x *AlmFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmFilter.ProtoReflect.Descriptor instead.
 func (*AlmFilter) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{68}
+	return file_local_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *AlmFilter) GetKinds() []uint32 {
@@ -4851,7 +7803,7 @@ type AlmNeighboursRequest struct {
 
 func (x *AlmNeighboursRequest) Reset() {
 	*x = AlmNeighboursRequest{}
-	mi := &file_local_proto_msgTypes[69]
+	mi := &file_local_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4863,7 +7815,7 @@ func (x *AlmNeighboursRequest) String() string {
 func (*AlmNeighboursRequest) ProtoMessage() {}
 
 func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[69]
+	mi := &file_local_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4876,7 +7828,7 @@ func (x *AlmNeighboursRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmNeighboursRequest.ProtoReflect.Descriptor instead.
 func (*AlmNeighboursRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{69}
+	return file_local_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *AlmNeighboursRequest) GetNode() []byte {
@@ -4921,7 +7873,7 @@ type AlmPathRequest struct {
 
 func (x *AlmPathRequest) Reset() {
 	*x = AlmPathRequest{}
-	mi := &file_local_proto_msgTypes[70]
+	mi := &file_local_proto_msgTypes[113]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4933,7 +7885,7 @@ func (x *AlmPathRequest) String() string {
 func (*AlmPathRequest) ProtoMessage() {}
 
 func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[70]
+	mi := &file_local_proto_msgTypes[113]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4946,7 +7898,7 @@ func (x *AlmPathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPathRequest.ProtoReflect.Descriptor instead.
 func (*AlmPathRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{70}
+	return file_local_proto_rawDescGZIP(), []int{113}
 }
 
 func (x *AlmPathRequest) GetFrom() []byte {
@@ -5003,7 +7955,7 @@ type AlmPath struct {
 
 func (x *AlmPath) Reset() {
 	*x = AlmPath{}
-	mi := &file_local_proto_msgTypes[71]
+	mi := &file_local_proto_msgTypes[114]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5015,7 +7967,7 @@ func (x *AlmPath) String() string {
 func (*AlmPath) ProtoMessage() {}
 
 func (x *AlmPath) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[71]
+	mi := &file_local_proto_msgTypes[114]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5028,7 +7980,7 @@ func (x *AlmPath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPath.ProtoReflect.Descriptor instead.
 func (*AlmPath) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{71}
+	return file_local_proto_rawDescGZIP(), []int{114}
 }
 
 func (x *AlmPath) GetNodes() [][]byte {
@@ -5068,7 +8020,7 @@ type AlmPaths struct {
 
 func (x *AlmPaths) Reset() {
 	*x = AlmPaths{}
-	mi := &file_local_proto_msgTypes[72]
+	mi := &file_local_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5080,7 +8032,7 @@ func (x *AlmPaths) String() string {
 func (*AlmPaths) ProtoMessage() {}
 
 func (x *AlmPaths) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[72]
+	mi := &file_local_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5093,7 +8045,7 @@ func (x *AlmPaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPaths.ProtoReflect.Descriptor instead.
 func (*AlmPaths) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{72}
+	return file_local_proto_rawDescGZIP(), []int{115}
 }
 
 func (x *AlmPaths) GetPaths() []*AlmPath {
@@ -5114,7 +8066,7 @@ type AlmRankRequest struct {
 
 func (x *AlmRankRequest) Reset() {
 	*x = AlmRankRequest{}
-	mi := &file_local_proto_msgTypes[73]
+	mi := &file_local_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5126,7 +8078,7 @@ func (x *AlmRankRequest) String() string {
 func (*AlmRankRequest) ProtoMessage() {}
 
 func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[73]
+	mi := &file_local_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5139,7 +8091,7 @@ func (x *AlmRankRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRankRequest.ProtoReflect.Descriptor instead.
 func (*AlmRankRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{73}
+	return file_local_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *AlmRankRequest) GetFrom() []byte {
@@ -5174,7 +8126,7 @@ type AlmRanked struct {
 
 func (x *AlmRanked) Reset() {
 	*x = AlmRanked{}
-	mi := &file_local_proto_msgTypes[74]
+	mi := &file_local_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5186,7 +8138,7 @@ func (x *AlmRanked) String() string {
 func (*AlmRanked) ProtoMessage() {}
 
 func (x *AlmRanked) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[74]
+	mi := &file_local_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5199,7 +8151,7 @@ func (x *AlmRanked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanked.ProtoReflect.Descriptor instead.
 func (*AlmRanked) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{74}
+	return file_local_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *AlmRanked) GetNode() []byte {
@@ -5232,7 +8184,7 @@ type AlmRanking struct {
 
 func (x *AlmRanking) Reset() {
 	*x = AlmRanking{}
-	mi := &file_local_proto_msgTypes[75]
+	mi := &file_local_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5244,7 +8196,7 @@ func (x *AlmRanking) String() string {
 func (*AlmRanking) ProtoMessage() {}
 
 func (x *AlmRanking) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[75]
+	mi := &file_local_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5257,7 +8209,7 @@ func (x *AlmRanking) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmRanking.ProtoReflect.Descriptor instead.
 func (*AlmRanking) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{75}
+	return file_local_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *AlmRanking) GetRanked() []*AlmRanked {
@@ -5283,7 +8235,7 @@ type AlmAssociatesRequest struct {
 
 func (x *AlmAssociatesRequest) Reset() {
 	*x = AlmAssociatesRequest{}
-	mi := &file_local_proto_msgTypes[76]
+	mi := &file_local_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5295,7 +8247,7 @@ func (x *AlmAssociatesRequest) String() string {
 func (*AlmAssociatesRequest) ProtoMessage() {}
 
 func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[76]
+	mi := &file_local_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5308,7 +8260,7 @@ func (x *AlmAssociatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociatesRequest.ProtoReflect.Descriptor instead.
 func (*AlmAssociatesRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{76}
+	return file_local_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *AlmAssociatesRequest) GetNode() []byte {
@@ -5377,7 +8329,7 @@ type AlmAssociate struct {
 
 func (x *AlmAssociate) Reset() {
 	*x = AlmAssociate{}
-	mi := &file_local_proto_msgTypes[77]
+	mi := &file_local_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5389,7 +8341,7 @@ func (x *AlmAssociate) String() string {
 func (*AlmAssociate) ProtoMessage() {}
 
 func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[77]
+	mi := &file_local_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5402,7 +8354,7 @@ func (x *AlmAssociate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociate.ProtoReflect.Descriptor instead.
 func (*AlmAssociate) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{77}
+	return file_local_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *AlmAssociate) GetNode() []byte {
@@ -5431,7 +8383,7 @@ type AlmAssociates struct {
 
 func (x *AlmAssociates) Reset() {
 	*x = AlmAssociates{}
-	mi := &file_local_proto_msgTypes[78]
+	mi := &file_local_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5443,7 +8395,7 @@ func (x *AlmAssociates) String() string {
 func (*AlmAssociates) ProtoMessage() {}
 
 func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[78]
+	mi := &file_local_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5456,7 +8408,7 @@ func (x *AlmAssociates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmAssociates.ProtoReflect.Descriptor instead.
 func (*AlmAssociates) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{78}
+	return file_local_proto_rawDescGZIP(), []int{121}
 }
 
 func (x *AlmAssociates) GetList() []*AlmAssociate {
@@ -5497,7 +8449,7 @@ type AlmGroup struct {
 
 func (x *AlmGroup) Reset() {
 	*x = AlmGroup{}
-	mi := &file_local_proto_msgTypes[79]
+	mi := &file_local_proto_msgTypes[122]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5509,7 +8461,7 @@ func (x *AlmGroup) String() string {
 func (*AlmGroup) ProtoMessage() {}
 
 func (x *AlmGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[79]
+	mi := &file_local_proto_msgTypes[122]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5522,7 +8474,7 @@ func (x *AlmGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmGroup.ProtoReflect.Descriptor instead.
 func (*AlmGroup) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{79}
+	return file_local_proto_rawDescGZIP(), []int{122}
 }
 
 func (x *AlmGroup) GetKeys() [][]byte {
@@ -5550,7 +8502,7 @@ type AlmPredictRequest struct {
 
 func (x *AlmPredictRequest) Reset() {
 	*x = AlmPredictRequest{}
-	mi := &file_local_proto_msgTypes[80]
+	mi := &file_local_proto_msgTypes[123]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5562,7 +8514,7 @@ func (x *AlmPredictRequest) String() string {
 func (*AlmPredictRequest) ProtoMessage() {}
 
 func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[80]
+	mi := &file_local_proto_msgTypes[123]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5575,7 +8527,7 @@ func (x *AlmPredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictRequest.ProtoReflect.Descriptor instead.
 func (*AlmPredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{80}
+	return file_local_proto_rawDescGZIP(), []int{123}
 }
 
 func (x *AlmPredictRequest) GetKey() []byte {
@@ -5610,7 +8562,7 @@ type AlmPrediction struct {
 
 func (x *AlmPrediction) Reset() {
 	*x = AlmPrediction{}
-	mi := &file_local_proto_msgTypes[81]
+	mi := &file_local_proto_msgTypes[124]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5622,7 +8574,7 @@ func (x *AlmPrediction) String() string {
 func (*AlmPrediction) ProtoMessage() {}
 
 func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[81]
+	mi := &file_local_proto_msgTypes[124]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5635,7 +8587,7 @@ func (x *AlmPrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPrediction.ProtoReflect.Descriptor instead.
 func (*AlmPrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{81}
+	return file_local_proto_rawDescGZIP(), []int{124}
 }
 
 func (x *AlmPrediction) GetKey() []byte {
@@ -5668,7 +8620,7 @@ type AlmPredictions struct {
 
 func (x *AlmPredictions) Reset() {
 	*x = AlmPredictions{}
-	mi := &file_local_proto_msgTypes[82]
+	mi := &file_local_proto_msgTypes[125]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5680,7 +8632,7 @@ func (x *AlmPredictions) String() string {
 func (*AlmPredictions) ProtoMessage() {}
 
 func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[82]
+	mi := &file_local_proto_msgTypes[125]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5693,7 +8645,7 @@ func (x *AlmPredictions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPredictions.ProtoReflect.Descriptor instead.
 func (*AlmPredictions) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{82}
+	return file_local_proto_rawDescGZIP(), []int{125}
 }
 
 func (x *AlmPredictions) GetList() []*AlmPrediction {
@@ -5715,7 +8667,7 @@ type AlmPool struct {
 
 func (x *AlmPool) Reset() {
 	*x = AlmPool{}
-	mi := &file_local_proto_msgTypes[83]
+	mi := &file_local_proto_msgTypes[126]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5727,7 +8679,7 @@ func (x *AlmPool) String() string {
 func (*AlmPool) ProtoMessage() {}
 
 func (x *AlmPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[83]
+	mi := &file_local_proto_msgTypes[126]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5740,7 +8692,7 @@ func (x *AlmPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPool.ProtoReflect.Descriptor instead.
 func (*AlmPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{83}
+	return file_local_proto_rawDescGZIP(), []int{126}
 }
 
 func (x *AlmPool) GetPoolId() uint64 {
@@ -5780,7 +8732,7 @@ type AlmPools struct {
 
 func (x *AlmPools) Reset() {
 	*x = AlmPools{}
-	mi := &file_local_proto_msgTypes[84]
+	mi := &file_local_proto_msgTypes[127]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5792,7 +8744,7 @@ func (x *AlmPools) String() string {
 func (*AlmPools) ProtoMessage() {}
 
 func (x *AlmPools) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[84]
+	mi := &file_local_proto_msgTypes[127]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5805,7 +8757,7 @@ func (x *AlmPools) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmPools.ProtoReflect.Descriptor instead.
 func (*AlmPools) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{84}
+	return file_local_proto_rawDescGZIP(), []int{127}
 }
 
 func (x *AlmPools) GetPools() []*AlmPool {
@@ -5836,7 +8788,7 @@ type AlmStats struct {
 
 func (x *AlmStats) Reset() {
 	*x = AlmStats{}
-	mi := &file_local_proto_msgTypes[85]
+	mi := &file_local_proto_msgTypes[128]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5848,7 +8800,7 @@ func (x *AlmStats) String() string {
 func (*AlmStats) ProtoMessage() {}
 
 func (x *AlmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[85]
+	mi := &file_local_proto_msgTypes[128]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5861,7 +8813,7 @@ func (x *AlmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlmStats.ProtoReflect.Descriptor instead.
 func (*AlmStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{85}
+	return file_local_proto_rawDescGZIP(), []int{128}
 }
 
 func (x *AlmStats) GetNodes() uint64 {
@@ -5967,7 +8919,7 @@ type DsrInsertRequest struct {
 
 func (x *DsrInsertRequest) Reset() {
 	*x = DsrInsertRequest{}
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[129]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5979,7 +8931,7 @@ func (x *DsrInsertRequest) String() string {
 func (*DsrInsertRequest) ProtoMessage() {}
 
 func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[86]
+	mi := &file_local_proto_msgTypes[129]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5992,7 +8944,7 @@ func (x *DsrInsertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrInsertRequest.ProtoReflect.Descriptor instead.
 func (*DsrInsertRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{86}
+	return file_local_proto_rawDescGZIP(), []int{129}
 }
 
 func (x *DsrInsertRequest) GetPoolId() uint64 {
@@ -6026,7 +8978,7 @@ type DsrInsertReply struct {
 
 func (x *DsrInsertReply) Reset() {
 	*x = DsrInsertReply{}
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[130]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6038,7 +8990,7 @@ func (x *DsrInsertReply) String() string {
 func (*DsrInsertReply) ProtoMessage() {}
 
 func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[87]
+	mi := &file_local_proto_msgTypes[130]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6051,7 +9003,7 @@ func (x *DsrInsertReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrInsertReply.ProtoReflect.Descriptor instead.
 func (*DsrInsertReply) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{87}
+	return file_local_proto_rawDescGZIP(), []int{130}
 }
 
 func (x *DsrInsertReply) GetReplaced() bool {
@@ -6078,7 +9030,7 @@ type DsrRemoveRequest struct {
 
 func (x *DsrRemoveRequest) Reset() {
 	*x = DsrRemoveRequest{}
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[131]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6090,7 +9042,7 @@ func (x *DsrRemoveRequest) String() string {
 func (*DsrRemoveRequest) ProtoMessage() {}
 
 func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[88]
+	mi := &file_local_proto_msgTypes[131]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6103,7 +9055,7 @@ func (x *DsrRemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrRemoveRequest.ProtoReflect.Descriptor instead.
 func (*DsrRemoveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{88}
+	return file_local_proto_rawDescGZIP(), []int{131}
 }
 
 func (x *DsrRemoveRequest) GetPoolId() uint64 {
@@ -6133,7 +9085,7 @@ type DsrSimilarRequest struct {
 
 func (x *DsrSimilarRequest) Reset() {
 	*x = DsrSimilarRequest{}
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[132]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6145,7 +9097,7 @@ func (x *DsrSimilarRequest) String() string {
 func (*DsrSimilarRequest) ProtoMessage() {}
 
 func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[89]
+	mi := &file_local_proto_msgTypes[132]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6158,7 +9110,7 @@ func (x *DsrSimilarRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrSimilarRequest.ProtoReflect.Descriptor instead.
 func (*DsrSimilarRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{89}
+	return file_local_proto_rawDescGZIP(), []int{132}
 }
 
 func (x *DsrSimilarRequest) GetPoolId() uint64 {
@@ -6206,7 +9158,7 @@ type DsrMatch struct {
 
 func (x *DsrMatch) Reset() {
 	*x = DsrMatch{}
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[133]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6218,7 +9170,7 @@ func (x *DsrMatch) String() string {
 func (*DsrMatch) ProtoMessage() {}
 
 func (x *DsrMatch) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[90]
+	mi := &file_local_proto_msgTypes[133]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6231,7 +9183,7 @@ func (x *DsrMatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrMatch.ProtoReflect.Descriptor instead.
 func (*DsrMatch) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{90}
+	return file_local_proto_rawDescGZIP(), []int{133}
 }
 
 func (x *DsrMatch) GetKey() []byte {
@@ -6257,7 +9209,7 @@ type DsrMatches struct {
 
 func (x *DsrMatches) Reset() {
 	*x = DsrMatches{}
-	mi := &file_local_proto_msgTypes[91]
+	mi := &file_local_proto_msgTypes[134]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6269,7 +9221,7 @@ func (x *DsrMatches) String() string {
 func (*DsrMatches) ProtoMessage() {}
 
 func (x *DsrMatches) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[91]
+	mi := &file_local_proto_msgTypes[134]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6282,7 +9234,7 @@ func (x *DsrMatches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrMatches.ProtoReflect.Descriptor instead.
 func (*DsrMatches) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{91}
+	return file_local_proto_rawDescGZIP(), []int{134}
 }
 
 func (x *DsrMatches) GetMatches() []*DsrMatch {
@@ -6303,7 +9255,7 @@ type DsrExplainRequest struct {
 
 func (x *DsrExplainRequest) Reset() {
 	*x = DsrExplainRequest{}
-	mi := &file_local_proto_msgTypes[92]
+	mi := &file_local_proto_msgTypes[135]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6315,7 +9267,7 @@ func (x *DsrExplainRequest) String() string {
 func (*DsrExplainRequest) ProtoMessage() {}
 
 func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[92]
+	mi := &file_local_proto_msgTypes[135]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6328,7 +9280,7 @@ func (x *DsrExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrExplainRequest.ProtoReflect.Descriptor instead.
 func (*DsrExplainRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{92}
+	return file_local_proto_rawDescGZIP(), []int{135}
 }
 
 func (x *DsrExplainRequest) GetPoolId() uint64 {
@@ -6363,7 +9315,7 @@ type DsrSpike struct {
 
 func (x *DsrSpike) Reset() {
 	*x = DsrSpike{}
-	mi := &file_local_proto_msgTypes[93]
+	mi := &file_local_proto_msgTypes[136]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6375,7 +9327,7 @@ func (x *DsrSpike) String() string {
 func (*DsrSpike) ProtoMessage() {}
 
 func (x *DsrSpike) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[93]
+	mi := &file_local_proto_msgTypes[136]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6388,7 +9340,7 @@ func (x *DsrSpike) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrSpike.ProtoReflect.Descriptor instead.
 func (*DsrSpike) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{93}
+	return file_local_proto_rawDescGZIP(), []int{136}
 }
 
 func (x *DsrSpike) GetNeuron() uint32 {
@@ -6426,7 +9378,7 @@ type DsrExplanation struct {
 
 func (x *DsrExplanation) Reset() {
 	*x = DsrExplanation{}
-	mi := &file_local_proto_msgTypes[94]
+	mi := &file_local_proto_msgTypes[137]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6438,7 +9390,7 @@ func (x *DsrExplanation) String() string {
 func (*DsrExplanation) ProtoMessage() {}
 
 func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[94]
+	mi := &file_local_proto_msgTypes[137]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6451,7 +9403,7 @@ func (x *DsrExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrExplanation.ProtoReflect.Descriptor instead.
 func (*DsrExplanation) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{94}
+	return file_local_proto_rawDescGZIP(), []int{137}
 }
 
 func (x *DsrExplanation) GetSimilarity() float32 {
@@ -6507,7 +9459,7 @@ type DsrNoveltyRequest struct {
 
 func (x *DsrNoveltyRequest) Reset() {
 	*x = DsrNoveltyRequest{}
-	mi := &file_local_proto_msgTypes[95]
+	mi := &file_local_proto_msgTypes[138]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6519,7 +9471,7 @@ func (x *DsrNoveltyRequest) String() string {
 func (*DsrNoveltyRequest) ProtoMessage() {}
 
 func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[95]
+	mi := &file_local_proto_msgTypes[138]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6532,7 +9484,7 @@ func (x *DsrNoveltyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrNoveltyRequest.ProtoReflect.Descriptor instead.
 func (*DsrNoveltyRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{95}
+	return file_local_proto_rawDescGZIP(), []int{138}
 }
 
 func (x *DsrNoveltyRequest) GetPoolId() uint64 {
@@ -6565,7 +9517,7 @@ type DsrNovelty struct {
 
 func (x *DsrNovelty) Reset() {
 	*x = DsrNovelty{}
-	mi := &file_local_proto_msgTypes[96]
+	mi := &file_local_proto_msgTypes[139]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6577,7 +9529,7 @@ func (x *DsrNovelty) String() string {
 func (*DsrNovelty) ProtoMessage() {}
 
 func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[96]
+	mi := &file_local_proto_msgTypes[139]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6590,7 +9542,7 @@ func (x *DsrNovelty) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrNovelty.ProtoReflect.Descriptor instead.
 func (*DsrNovelty) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{96}
+	return file_local_proto_rawDescGZIP(), []int{139}
 }
 
 func (x *DsrNovelty) GetScore() float32 {
@@ -6616,7 +9568,7 @@ type DsrPool struct {
 
 func (x *DsrPool) Reset() {
 	*x = DsrPool{}
-	mi := &file_local_proto_msgTypes[97]
+	mi := &file_local_proto_msgTypes[140]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6628,7 +9580,7 @@ func (x *DsrPool) String() string {
 func (*DsrPool) ProtoMessage() {}
 
 func (x *DsrPool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[97]
+	mi := &file_local_proto_msgTypes[140]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6641,7 +9593,7 @@ func (x *DsrPool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrPool.ProtoReflect.Descriptor instead.
 func (*DsrPool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{97}
+	return file_local_proto_rawDescGZIP(), []int{140}
 }
 
 func (x *DsrPool) GetPoolId() uint64 {
@@ -6712,7 +9664,7 @@ type DsrStats struct {
 
 func (x *DsrStats) Reset() {
 	*x = DsrStats{}
-	mi := &file_local_proto_msgTypes[98]
+	mi := &file_local_proto_msgTypes[141]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6724,7 +9676,7 @@ func (x *DsrStats) String() string {
 func (*DsrStats) ProtoMessage() {}
 
 func (x *DsrStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[98]
+	mi := &file_local_proto_msgTypes[141]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6737,7 +9689,7 @@ func (x *DsrStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DsrStats.ProtoReflect.Descriptor instead.
 func (*DsrStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{98}
+	return file_local_proto_rawDescGZIP(), []int{141}
 }
 
 func (x *DsrStats) GetPools() []*DsrPool {
@@ -6783,7 +9735,7 @@ type CpeObserveRequest struct {
 
 func (x *CpeObserveRequest) Reset() {
 	*x = CpeObserveRequest{}
-	mi := &file_local_proto_msgTypes[99]
+	mi := &file_local_proto_msgTypes[142]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6795,7 +9747,7 @@ func (x *CpeObserveRequest) String() string {
 func (*CpeObserveRequest) ProtoMessage() {}
 
 func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[99]
+	mi := &file_local_proto_msgTypes[142]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6808,7 +9760,7 @@ func (x *CpeObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeObserveRequest.ProtoReflect.Descriptor instead.
 func (*CpeObserveRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{99}
+	return file_local_proto_rawDescGZIP(), []int{142}
 }
 
 func (x *CpeObserveRequest) GetPoolId() uint64 {
@@ -6856,7 +9808,7 @@ type CpeOutcome struct {
 
 func (x *CpeOutcome) Reset() {
 	*x = CpeOutcome{}
-	mi := &file_local_proto_msgTypes[100]
+	mi := &file_local_proto_msgTypes[143]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6868,7 +9820,7 @@ func (x *CpeOutcome) String() string {
 func (*CpeOutcome) ProtoMessage() {}
 
 func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[100]
+	mi := &file_local_proto_msgTypes[143]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6881,7 +9833,7 @@ func (x *CpeOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeOutcome.ProtoReflect.Descriptor instead.
 func (*CpeOutcome) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{100}
+	return file_local_proto_rawDescGZIP(), []int{143}
 }
 
 func (x *CpeOutcome) GetProbability() float32 {
@@ -6908,7 +9860,7 @@ type CpeObserved struct {
 
 func (x *CpeObserved) Reset() {
 	*x = CpeObserved{}
-	mi := &file_local_proto_msgTypes[101]
+	mi := &file_local_proto_msgTypes[144]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6920,7 +9872,7 @@ func (x *CpeObserved) String() string {
 func (*CpeObserved) ProtoMessage() {}
 
 func (x *CpeObserved) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[101]
+	mi := &file_local_proto_msgTypes[144]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6933,7 +9885,7 @@ func (x *CpeObserved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeObserved.ProtoReflect.Descriptor instead.
 func (*CpeObserved) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{101}
+	return file_local_proto_rawDescGZIP(), []int{144}
 }
 
 func (x *CpeObserved) GetOutcomes() []*CpeOutcome {
@@ -6963,7 +9915,7 @@ type CpePredictRequest struct {
 
 func (x *CpePredictRequest) Reset() {
 	*x = CpePredictRequest{}
-	mi := &file_local_proto_msgTypes[102]
+	mi := &file_local_proto_msgTypes[145]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6975,7 +9927,7 @@ func (x *CpePredictRequest) String() string {
 func (*CpePredictRequest) ProtoMessage() {}
 
 func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[102]
+	mi := &file_local_proto_msgTypes[145]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6988,7 +9940,7 @@ func (x *CpePredictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePredictRequest.ProtoReflect.Descriptor instead.
 func (*CpePredictRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{102}
+	return file_local_proto_rawDescGZIP(), []int{145}
 }
 
 func (x *CpePredictRequest) GetPoolId() uint64 {
@@ -7036,7 +9988,7 @@ type CpeItem struct {
 
 func (x *CpeItem) Reset() {
 	*x = CpeItem{}
-	mi := &file_local_proto_msgTypes[103]
+	mi := &file_local_proto_msgTypes[146]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7048,7 +10000,7 @@ func (x *CpeItem) String() string {
 func (*CpeItem) ProtoMessage() {}
 
 func (x *CpeItem) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[103]
+	mi := &file_local_proto_msgTypes[146]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7061,7 +10013,7 @@ func (x *CpeItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeItem.ProtoReflect.Descriptor instead.
 func (*CpeItem) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{103}
+	return file_local_proto_rawDescGZIP(), []int{146}
 }
 
 func (x *CpeItem) GetKey() []byte {
@@ -7089,7 +10041,7 @@ type CpeWait struct {
 
 func (x *CpeWait) Reset() {
 	*x = CpeWait{}
-	mi := &file_local_proto_msgTypes[104]
+	mi := &file_local_proto_msgTypes[147]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7101,7 +10053,7 @@ func (x *CpeWait) String() string {
 func (*CpeWait) ProtoMessage() {}
 
 func (x *CpeWait) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[104]
+	mi := &file_local_proto_msgTypes[147]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7114,7 +10066,7 @@ func (x *CpeWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeWait.ProtoReflect.Descriptor instead.
 func (*CpeWait) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{104}
+	return file_local_proto_rawDescGZIP(), []int{147}
 }
 
 func (x *CpeWait) GetMeanNs() float64 {
@@ -7151,7 +10103,7 @@ type CpePrediction struct {
 
 func (x *CpePrediction) Reset() {
 	*x = CpePrediction{}
-	mi := &file_local_proto_msgTypes[105]
+	mi := &file_local_proto_msgTypes[148]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7163,7 +10115,7 @@ func (x *CpePrediction) String() string {
 func (*CpePrediction) ProtoMessage() {}
 
 func (x *CpePrediction) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[105]
+	mi := &file_local_proto_msgTypes[148]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7176,7 +10128,7 @@ func (x *CpePrediction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePrediction.ProtoReflect.Descriptor instead.
 func (*CpePrediction) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{105}
+	return file_local_proto_rawDescGZIP(), []int{148}
 }
 
 func (x *CpePrediction) GetItems() []*CpeItem {
@@ -7227,7 +10179,7 @@ type CpeSampleRequest struct {
 
 func (x *CpeSampleRequest) Reset() {
 	*x = CpeSampleRequest{}
-	mi := &file_local_proto_msgTypes[106]
+	mi := &file_local_proto_msgTypes[149]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7239,7 +10191,7 @@ func (x *CpeSampleRequest) String() string {
 func (*CpeSampleRequest) ProtoMessage() {}
 
 func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[106]
+	mi := &file_local_proto_msgTypes[149]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7252,7 +10204,7 @@ func (x *CpeSampleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeSampleRequest.ProtoReflect.Descriptor instead.
 func (*CpeSampleRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{106}
+	return file_local_proto_rawDescGZIP(), []int{149}
 }
 
 func (x *CpeSampleRequest) GetPoolId() uint64 {
@@ -7301,7 +10253,7 @@ type CpeChange struct {
 
 func (x *CpeChange) Reset() {
 	*x = CpeChange{}
-	mi := &file_local_proto_msgTypes[107]
+	mi := &file_local_proto_msgTypes[150]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7313,7 +10265,7 @@ func (x *CpeChange) String() string {
 func (*CpeChange) ProtoMessage() {}
 
 func (x *CpeChange) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[107]
+	mi := &file_local_proto_msgTypes[150]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7326,7 +10278,7 @@ func (x *CpeChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeChange.ProtoReflect.Descriptor instead.
 func (*CpeChange) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{107}
+	return file_local_proto_rawDescGZIP(), []int{150}
 }
 
 func (x *CpeChange) GetBefore() float64 {
@@ -7361,7 +10313,7 @@ type CpeSampled struct {
 
 func (x *CpeSampled) Reset() {
 	*x = CpeSampled{}
-	mi := &file_local_proto_msgTypes[108]
+	mi := &file_local_proto_msgTypes[151]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7373,7 +10325,7 @@ func (x *CpeSampled) String() string {
 func (*CpeSampled) ProtoMessage() {}
 
 func (x *CpeSampled) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[108]
+	mi := &file_local_proto_msgTypes[151]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7386,7 +10338,7 @@ func (x *CpeSampled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeSampled.ProtoReflect.Descriptor instead.
 func (*CpeSampled) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{108}
+	return file_local_proto_rawDescGZIP(), []int{151}
 }
 
 func (x *CpeSampled) GetGap() bool {
@@ -7421,7 +10373,7 @@ type CpeForecastRequest struct {
 
 func (x *CpeForecastRequest) Reset() {
 	*x = CpeForecastRequest{}
-	mi := &file_local_proto_msgTypes[109]
+	mi := &file_local_proto_msgTypes[152]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7433,7 +10385,7 @@ func (x *CpeForecastRequest) String() string {
 func (*CpeForecastRequest) ProtoMessage() {}
 
 func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[109]
+	mi := &file_local_proto_msgTypes[152]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7446,7 +10398,7 @@ func (x *CpeForecastRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForecastRequest.ProtoReflect.Descriptor instead.
 func (*CpeForecastRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{109}
+	return file_local_proto_rawDescGZIP(), []int{152}
 }
 
 func (x *CpeForecastRequest) GetPoolId() uint64 {
@@ -7482,7 +10434,7 @@ type CpeHorizon struct {
 
 func (x *CpeHorizon) Reset() {
 	*x = CpeHorizon{}
-	mi := &file_local_proto_msgTypes[110]
+	mi := &file_local_proto_msgTypes[153]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7494,7 +10446,7 @@ func (x *CpeHorizon) String() string {
 func (*CpeHorizon) ProtoMessage() {}
 
 func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[110]
+	mi := &file_local_proto_msgTypes[153]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7507,7 +10459,7 @@ func (x *CpeHorizon) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeHorizon.ProtoReflect.Descriptor instead.
 func (*CpeHorizon) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{110}
+	return file_local_proto_rawDescGZIP(), []int{153}
 }
 
 func (x *CpeHorizon) GetSamplesAhead() uint32 {
@@ -7547,7 +10499,7 @@ type CpeForecast struct {
 
 func (x *CpeForecast) Reset() {
 	*x = CpeForecast{}
-	mi := &file_local_proto_msgTypes[111]
+	mi := &file_local_proto_msgTypes[154]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7559,7 +10511,7 @@ func (x *CpeForecast) String() string {
 func (*CpeForecast) ProtoMessage() {}
 
 func (x *CpeForecast) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[111]
+	mi := &file_local_proto_msgTypes[154]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7572,7 +10524,7 @@ func (x *CpeForecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForecast.ProtoReflect.Descriptor instead.
 func (*CpeForecast) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{111}
+	return file_local_proto_rawDescGZIP(), []int{154}
 }
 
 func (x *CpeForecast) GetHorizons() []*CpeHorizon {
@@ -7594,7 +10546,7 @@ type CpeExplainRequest struct {
 
 func (x *CpeExplainRequest) Reset() {
 	*x = CpeExplainRequest{}
-	mi := &file_local_proto_msgTypes[112]
+	mi := &file_local_proto_msgTypes[155]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7606,7 +10558,7 @@ func (x *CpeExplainRequest) String() string {
 func (*CpeExplainRequest) ProtoMessage() {}
 
 func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[112]
+	mi := &file_local_proto_msgTypes[155]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7619,7 +10571,7 @@ func (x *CpeExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeExplainRequest.ProtoReflect.Descriptor instead.
 func (*CpeExplainRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{112}
+	return file_local_proto_rawDescGZIP(), []int{155}
 }
 
 func (x *CpeExplainRequest) GetPoolId() uint64 {
@@ -7661,7 +10613,7 @@ type CpeVote struct {
 
 func (x *CpeVote) Reset() {
 	*x = CpeVote{}
-	mi := &file_local_proto_msgTypes[113]
+	mi := &file_local_proto_msgTypes[156]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7673,7 +10625,7 @@ func (x *CpeVote) String() string {
 func (*CpeVote) ProtoMessage() {}
 
 func (x *CpeVote) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[113]
+	mi := &file_local_proto_msgTypes[156]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7686,7 +10638,7 @@ func (x *CpeVote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeVote.ProtoReflect.Descriptor instead.
 func (*CpeVote) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{113}
+	return file_local_proto_rawDescGZIP(), []int{156}
 }
 
 func (x *CpeVote) GetExpert() string {
@@ -7720,7 +10672,7 @@ type CpeEvidence struct {
 
 func (x *CpeEvidence) Reset() {
 	*x = CpeEvidence{}
-	mi := &file_local_proto_msgTypes[114]
+	mi := &file_local_proto_msgTypes[157]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7732,7 +10684,7 @@ func (x *CpeEvidence) String() string {
 func (*CpeEvidence) ProtoMessage() {}
 
 func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[114]
+	mi := &file_local_proto_msgTypes[157]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7745,7 +10697,7 @@ func (x *CpeEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeEvidence.ProtoReflect.Descriptor instead.
 func (*CpeEvidence) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{114}
+	return file_local_proto_rawDescGZIP(), []int{157}
 }
 
 func (x *CpeEvidence) GetSource() string {
@@ -7774,7 +10726,7 @@ type CpeExplanation struct {
 
 func (x *CpeExplanation) Reset() {
 	*x = CpeExplanation{}
-	mi := &file_local_proto_msgTypes[115]
+	mi := &file_local_proto_msgTypes[158]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7786,7 +10738,7 @@ func (x *CpeExplanation) String() string {
 func (*CpeExplanation) ProtoMessage() {}
 
 func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[115]
+	mi := &file_local_proto_msgTypes[158]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7799,7 +10751,7 @@ func (x *CpeExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeExplanation.ProtoReflect.Descriptor instead.
 func (*CpeExplanation) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{115}
+	return file_local_proto_rawDescGZIP(), []int{158}
 }
 
 func (x *CpeExplanation) GetProbability() float32 {
@@ -7840,7 +10792,7 @@ type CpeForgetRequest struct {
 
 func (x *CpeForgetRequest) Reset() {
 	*x = CpeForgetRequest{}
-	mi := &file_local_proto_msgTypes[116]
+	mi := &file_local_proto_msgTypes[159]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7852,7 +10804,7 @@ func (x *CpeForgetRequest) String() string {
 func (*CpeForgetRequest) ProtoMessage() {}
 
 func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[116]
+	mi := &file_local_proto_msgTypes[159]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7865,7 +10817,7 @@ func (x *CpeForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeForgetRequest.ProtoReflect.Descriptor instead.
 func (*CpeForgetRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{116}
+	return file_local_proto_rawDescGZIP(), []int{159}
 }
 
 func (x *CpeForgetRequest) GetPoolId() uint64 {
@@ -7892,7 +10844,7 @@ type CpeStatsRequest struct {
 
 func (x *CpeStatsRequest) Reset() {
 	*x = CpeStatsRequest{}
-	mi := &file_local_proto_msgTypes[117]
+	mi := &file_local_proto_msgTypes[160]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7904,7 +10856,7 @@ func (x *CpeStatsRequest) String() string {
 func (*CpeStatsRequest) ProtoMessage() {}
 
 func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[117]
+	mi := &file_local_proto_msgTypes[160]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7917,7 +10869,7 @@ func (x *CpeStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStatsRequest.ProtoReflect.Descriptor instead.
 func (*CpeStatsRequest) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{117}
+	return file_local_proto_rawDescGZIP(), []int{160}
 }
 
 func (x *CpeStatsRequest) GetPoolId() uint64 {
@@ -7949,7 +10901,7 @@ type CpePool struct {
 
 func (x *CpePool) Reset() {
 	*x = CpePool{}
-	mi := &file_local_proto_msgTypes[118]
+	mi := &file_local_proto_msgTypes[161]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7961,7 +10913,7 @@ func (x *CpePool) String() string {
 func (*CpePool) ProtoMessage() {}
 
 func (x *CpePool) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[118]
+	mi := &file_local_proto_msgTypes[161]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7974,7 +10926,7 @@ func (x *CpePool) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpePool.ProtoReflect.Descriptor instead.
 func (*CpePool) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{118}
+	return file_local_proto_rawDescGZIP(), []int{161}
 }
 
 func (x *CpePool) GetPoolId() uint64 {
@@ -8043,7 +10995,7 @@ type CpeScores struct {
 
 func (x *CpeScores) Reset() {
 	*x = CpeScores{}
-	mi := &file_local_proto_msgTypes[119]
+	mi := &file_local_proto_msgTypes[162]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8055,7 +11007,7 @@ func (x *CpeScores) String() string {
 func (*CpeScores) ProtoMessage() {}
 
 func (x *CpeScores) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[119]
+	mi := &file_local_proto_msgTypes[162]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8068,7 +11020,7 @@ func (x *CpeScores) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeScores.ProtoReflect.Descriptor instead.
 func (*CpeScores) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{119}
+	return file_local_proto_rawDescGZIP(), []int{162}
 }
 
 func (x *CpeScores) GetEvents() uint64 {
@@ -8147,7 +11099,7 @@ type CpeStats struct {
 
 func (x *CpeStats) Reset() {
 	*x = CpeStats{}
-	mi := &file_local_proto_msgTypes[120]
+	mi := &file_local_proto_msgTypes[163]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8159,7 +11111,7 @@ func (x *CpeStats) String() string {
 func (*CpeStats) ProtoMessage() {}
 
 func (x *CpeStats) ProtoReflect() protoreflect.Message {
-	mi := &file_local_proto_msgTypes[120]
+	mi := &file_local_proto_msgTypes[163]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8172,7 +11124,7 @@ func (x *CpeStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CpeStats.ProtoReflect.Descriptor instead.
 func (*CpeStats) Descriptor() ([]byte, []int) {
-	return file_local_proto_rawDescGZIP(), []int{120}
+	return file_local_proto_rawDescGZIP(), []int{163}
 }
 
 func (x *CpeStats) GetPools() []*CpePool {
@@ -8258,14 +11210,17 @@ const file_local_proto_rawDesc = "" +
 	"\n" +
 	"Invitation\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x04R\aexpires\"!\n" +
+	"\aexpires\x18\x02 \x01(\x04R\aexpires\";\n" +
 	"\vJoinRequest\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"D\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x18\n" +
+	"\aabandon\x18\x02 \x01(\bR\aabandon\"r\n" +
 	"\tJoinReply\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1e\n" +
 	"\n" +
 	"introduced\x18\x02 \x01(\rR\n" +
-	"introduced\"(\n" +
+	"introduced\x12\x18\n" +
+	"\agenesis\x18\x03 \x01(\fR\agenesis\x12\x12\n" +
+	"\x04mesh\x18\x04 \x01(\tR\x04mesh\"(\n" +
 	"\rForgetRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"\xbc\x02\n" +
 	"\vStateStatus\x12\x16\n" +
@@ -8422,10 +11377,241 @@ const file_local_proto_rawDesc = "" +
 	"\x0fSchedulerStatus\x12+\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x17.hypermesh.local.v1.JobR\x04jobs\x12+\n" +
 	"\x11adviser_available\x18\x02 \x01(\bR\x10adviserAvailable\x12#\n" +
-	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"?\n" +
+	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"\xdc\x04\n" +
 	"\x0fConsensusStatus\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa9\x02\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04mesh\x18\x03 \x01(\tR\x04mesh\x12\x16\n" +
+	"\x06height\x18\x04 \x01(\x04R\x06height\x12\x14\n" +
+	"\x05round\x18\x05 \x01(\rR\x05round\x12\x12\n" +
+	"\x04role\x18\x06 \x01(\tR\x04role\x12\x16\n" +
+	"\x06voters\x18\a \x03(\tR\x06voters\x12\x1c\n" +
+	"\tconnected\x18\b \x03(\tR\tconnected\x12%\n" +
+	"\x0edecided_height\x18\t \x01(\x04R\rdecidedHeight\x12&\n" +
+	"\x0fdecided_time_ms\x18\n" +
+	" \x01(\x04R\rdecidedTimeMs\x12#\n" +
+	"\rdecided_round\x18\v \x01(\rR\fdecidedRound\x12\x1d\n" +
+	"\n" +
+	"state_root\x18\f \x01(\tR\tstateRoot\x121\n" +
+	"\x14mempool_transactions\x18\r \x01(\rR\x13mempoolTransactions\x12#\n" +
+	"\rmempool_bytes\x18\x0e \x01(\x04R\fmempoolBytes\x12\x18\n" +
+	"\amembers\x18\x0f \x01(\rR\amembers\x12\x14\n" +
+	"\x05names\x18\x10 \x01(\x04R\x05names\x125\n" +
+	"\acounted\x18\x11 \x03(\v2\x1b.hypermesh.local.v1.CountedR\acounted\x12#\n" +
+	"\rstored_height\x18\x12 \x01(\x04R\fstoredHeight\x12\x18\n" +
+	"\afounder\x18\x13 \x01(\tR\afounder\"3\n" +
+	"\aCounted\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"0\n" +
+	"\x06Expect\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\"\xd9\x04\n" +
+	"\x06Action\x12<\n" +
+	"\bset_name\x18\x01 \x01(\v2!.hypermesh.local.v1.SetNameActionR\asetName\x12E\n" +
+	"\vdelete_name\x18\x02 \x01(\v2$.hypermesh.local.v1.DeleteNameActionR\n" +
+	"deleteName\x12>\n" +
+	"\bdelegate\x18\x03 \x01(\v2\".hypermesh.local.v1.DelegateActionR\bdelegate\x12\x18\n" +
+	"\apromote\x18\x04 \x01(\tR\apromote\x12\x16\n" +
+	"\x06demote\x18\x05 \x01(\tR\x06demote\x12\x16\n" +
+	"\x06remove\x18\x06 \x01(\tR\x06remove\x125\n" +
+	"\x05admit\x18\a \x01(\v2\x1f.hypermesh.local.v1.AdmitActionR\x05admit\x12>\n" +
+	"\bdescribe\x18\b \x01(\v2\".hypermesh.local.v1.DescribeActionR\bdescribe\x12/\n" +
+	"\x03pin\x18\t \x01(\v2\x1d.hypermesh.local.v1.PinActionR\x03pin\x12\x14\n" +
+	"\x05unpin\x18\n" +
+	" \x01(\tR\x05unpin\x128\n" +
+	"\x06accuse\x18\v \x01(\v2 .hypermesh.local.v1.AccuseActionR\x06accuse\x12H\n" +
+	"\rset_parameter\x18\f \x01(\v2#.hypermesh.local.v1.ParameterActionR\fsetParameter\"k\n" +
+	"\rSetNameAction\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04root\x18\x02 \x01(\tR\x04root\x122\n" +
+	"\x06expect\x18\x03 \x01(\v2\x1a.hypermesh.local.v1.ExpectR\x06expect\"Z\n" +
+	"\x10DeleteNameAction\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
+	"\x06expect\x18\x02 \x01(\v2\x1a.hypermesh.local.v1.ExpectR\x06expect\"8\n" +
+	"\x0eDelegateAction\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"\xb0\x01\n" +
+	"\vAdmitAction\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06region\x18\x03 \x01(\tR\x06region\x12\x1a\n" +
+	"\bcapacity\x18\x04 \x01(\x04R\bcapacity\x12%\n" +
+	"\x0efailure_domain\x18\x05 \x01(\tR\rfailureDomain\x12\x14\n" +
+	"\x05nonce\x18\x06 \x01(\fR\x05nonce\"\x89\x01\n" +
+	"\x0eDescribeAction\x12\x1c\n" +
+	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\x12\x1a\n" +
+	"\bcapacity\x18\x03 \x01(\x04R\bcapacity\x12%\n" +
+	"\x0efailure_domain\x18\x04 \x01(\tR\rfailureDomain\"Q\n" +
+	"\tPinAction\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\tR\x04root\x12\x16\n" +
+	"\x06copies\x18\x02 \x01(\rR\x06copies\x12\x18\n" +
+	"\adomains\x18\x03 \x01(\rR\adomains\"p\n" +
+	"\fAccuseAction\x12\x1a\n" +
+	"\bevidence\x18\x01 \x01(\fR\bevidence\x12\x18\n" +
+	"\aculprit\x18\x02 \x01(\tR\aculprit\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x04R\x06height\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\tR\x04kind\";\n" +
+	"\x0fParameterAction\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value\"j\n" +
+	"\rSubmitRequest\x122\n" +
+	"\x06action\x18\x01 \x01(\v2\x1a.hypermesh.local.v1.ActionR\x06action\x12%\n" +
+	"\x0ewithin_heights\x18\x02 \x01(\x04R\rwithinHeights\"\x94\x01\n" +
+	"\vSubmitReply\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x14\n" +
+	"\x05place\x18\x03 \x01(\rR\x05place\x125\n" +
+	"\aoutcome\x18\x04 \x01(\v2\x1b.hypermesh.local.v1.OutcomeR\aoutcome\"M\n" +
+	"\aOutcome\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"!\n" +
+	"\vNameRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xd5\x01\n" +
+	"\tNameEntry\x12\x16\n" +
+	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04root\x18\x03 \x01(\tR\x04root\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12%\n" +
+	"\x0echanged_height\x18\x05 \x01(\x04R\rchangedHeight\x12\x16\n" +
+	"\x06height\x18\x06 \x01(\x04R\x06height\x12\x17\n" +
+	"\atime_ms\x18\a \x01(\x04R\x06timeMs\x12\x1a\n" +
+	"\bdelegate\x18\b \x01(\tR\bdelegate\"R\n" +
+	"\fNamesRequest\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"m\n" +
+	"\bNameList\x123\n" +
+	"\x05names\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.NameEntryR\x05names\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\x12\x16\n" +
+	"\x06height\x18\x03 \x01(\x04R\x06height\"\xbf\x02\n" +
+	"\x06Member\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1c\n" +
+	"\tconvicted\x18\x03 \x01(\bR\tconvicted\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\tR\taddresses\x12\x16\n" +
+	"\x06region\x18\x05 \x01(\tR\x06region\x12\x1a\n" +
+	"\bcapacity\x18\x06 \x01(\x04R\bcapacity\x12%\n" +
+	"\x0efailure_domain\x18\a \x01(\tR\rfailureDomain\x12\x18\n" +
+	"\ainviter\x18\b \x01(\tR\ainviter\x12!\n" +
+	"\fsince_height\x18\t \x01(\x04R\vsinceHeight\x12\x1c\n" +
+	"\tconnected\x18\n" +
+	" \x01(\bR\tconnected\x12\x16\n" +
+	"\x06height\x18\v \x01(\x04R\x06height\"\x91\x01\n" +
+	"\x06Motion\x12\x16\n" +
+	"\x06motion\x18\x01 \x01(\tR\x06motion\x12\x14\n" +
+	"\x05about\x18\x02 \x01(\tR\x05about\x12\x1e\n" +
+	"\n" +
+	"supporters\x18\x03 \x03(\tR\n" +
+	"supporters\x12!\n" +
+	"\funtil_height\x18\x04 \x01(\x04R\vuntilHeight\x12\x16\n" +
+	"\x06needed\x18\x05 \x01(\rR\x06needed\"D\n" +
+	"\n" +
+	"Delegation\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"5\n" +
+	"\tParameter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value\"h\n" +
+	"\n" +
+	"PinnedRoot\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\tR\x04root\x12\x16\n" +
+	"\x06copies\x18\x02 \x01(\rR\x06copies\x12\x18\n" +
+	"\adomains\x18\x03 \x01(\rR\adomains\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\"\xdf\x02\n" +
+	"\n" +
+	"MemberList\x124\n" +
+	"\amembers\x18\x01 \x03(\v2\x1a.hypermesh.local.v1.MemberR\amembers\x124\n" +
+	"\amotions\x18\x02 \x03(\v2\x1a.hypermesh.local.v1.MotionR\amotions\x12@\n" +
+	"\vdelegations\x18\x03 \x03(\v2\x1e.hypermesh.local.v1.DelegationR\vdelegations\x12=\n" +
+	"\n" +
+	"parameters\x18\x04 \x03(\v2\x1d.hypermesh.local.v1.ParameterR\n" +
+	"parameters\x122\n" +
+	"\x04pins\x18\x05 \x03(\v2\x1e.hypermesh.local.v1.PinnedRootR\x04pins\x12\x16\n" +
+	"\x06height\x18\x06 \x01(\x04R\x06height\x12\x18\n" +
+	"\aremoved\x18\a \x03(\tR\aremoved\"T\n" +
+	"\n" +
+	"LogRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1c\n" +
+	"\tbackwards\x18\x03 \x01(\bR\tbackwards\"&\n" +
+	"\x10SubscribeRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\"\xa0\x02\n" +
+	"\fDecidedBlock\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\tR\x04hash\x12\x14\n" +
+	"\x05round\x18\x04 \x01(\rR\x05round\x12\x1a\n" +
+	"\bproposer\x18\x05 \x01(\tR\bproposer\x12\x18\n" +
+	"\asigners\x18\x06 \x03(\tR\asigners\x12\x1d\n" +
+	"\n" +
+	"state_root\x18\a \x01(\tR\tstateRoot\x12\x14\n" +
+	"\x05bytes\x18\b \x01(\rR\x05bytes\x12J\n" +
+	"\ftransactions\x18\t \x03(\v2&.hypermesh.local.v1.DecidedTransactionR\ftransactions\"\xd5\x01\n" +
+	"\x12DecidedTransaction\x12 \n" +
+	"\vtransaction\x18\x01 \x01(\tR\vtransaction\x12\x16\n" +
+	"\x06author\x18\x02 \x01(\tR\x06author\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x122\n" +
+	"\x06action\x18\x04 \x01(\v2\x1a.hypermesh.local.v1.ActionR\x06action\x125\n" +
+	"\aoutcome\x18\x05 \x01(\v2\x1b.hypermesh.local.v1.OutcomeR\aoutcome\"R\n" +
+	"\x0eHistoryRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\xe2\x01\n" +
+	"\n" +
+	"NameChange\x12\x16\n" +
+	"\x06height\x18\x01 \x01(\x04R\x06height\x12\x17\n" +
+	"\atime_ms\x18\x02 \x01(\x04R\x06timeMs\x12\x16\n" +
+	"\x06author\x18\x03 \x01(\tR\x06author\x122\n" +
+	"\x06action\x18\x04 \x01(\v2\x1a.hypermesh.local.v1.ActionR\x06action\x125\n" +
+	"\aoutcome\x18\x05 \x01(\v2\x1b.hypermesh.local.v1.OutcomeR\aoutcome\x12 \n" +
+	"\vtransaction\x18\x06 \x01(\tR\vtransaction\"_\n" +
+	"\vNameHistory\x128\n" +
+	"\achanges\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.NameChangeR\achanges\x12\x16\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\"L\n" +
+	"\fEvidenceList\x12<\n" +
+	"\bevidence\x18\x01 \x03(\v2 .hypermesh.local.v1.SeenEvidenceR\bevidence\"\x97\x01\n" +
+	"\fSeenEvidence\x12\x18\n" +
+	"\aculprit\x18\x01 \x01(\tR\aculprit\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
+	"\bevidence\x18\x04 \x01(\fR\bevidence\x12%\n" +
+	"\x0edecided_height\x18\x05 \x01(\x04R\rdecidedHeight\"9\n" +
+	"\tNameProof\x12\x14\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\x12\x16\n" +
+	"\x06height\x18\x02 \x01(\x04R\x06height\"u\n" +
+	"\n" +
+	"HeardEvent\x12/\n" +
+	"\x05heard\x18\x01 \x03(\v2\x19.hypermesh.local.v1.HeardR\x05heard\x126\n" +
+	"\x05peers\x18\x02 \x01(\v2 .hypermesh.local.v1.PeersChangedR\x05peers\"K\n" +
+	"\x05Heard\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\fR\x04from\x12\x14\n" +
+	"\x05class\x18\x02 \x01(\rR\x05class\x12\x18\n" +
+	"\acontent\x18\x03 \x01(\fR\acontent\"\xaf\x01\n" +
+	"\fPeersChanged\x12?\n" +
+	"\tconnected\x18\x01 \x03(\v2!.hypermesh.local.v1.ConnectedPeerR\tconnected\x129\n" +
+	"\ainvited\x18\x02 \x03(\v2\x1f.hypermesh.local.v1.InvitedPeerR\ainvited\x12#\n" +
+	"\rown_addresses\x18\x03 \x03(\tR\fownAddresses\"#\n" +
+	"\rConnectedPeer\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\"?\n" +
+	"\vInvitedPeer\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"=\n" +
+	"\vTellRequest\x12.\n" +
+	"\x05tells\x18\x01 \x03(\v2\x18.hypermesh.local.v1.TellR\x05tells\"F\n" +
+	"\x04Tell\x12\x0e\n" +
+	"\x02to\x18\x01 \x03(\fR\x02to\x12\x14\n" +
+	"\x05class\x18\x02 \x01(\rR\x05class\x12\x18\n" +
+	"\acontent\x18\x03 \x01(\fR\acontent\"\x81\x01\n" +
+	"\x0eOrderedMembers\x12;\n" +
+	"\amembers\x18\x01 \x03(\v2!.hypermesh.local.v1.OrderedMemberR\amembers\x12\x18\n" +
+	"\aremoved\x18\x02 \x03(\fR\aremoved\x12\x18\n" +
+	"\agenesis\x18\x03 \x01(\fR\agenesis\"A\n" +
+	"\rOrderedMember\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"\xa9\x02\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -8900,7 +12086,7 @@ func file_local_proto_rawDescGZIP() []byte {
 	return file_local_proto_rawDescData
 }
 
-var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 121)
+var file_local_proto_msgTypes = make([]protoimpl.MessageInfo, 164)
 var file_local_proto_goTypes = []any{
 	(*TransportStatus)(nil),      // 0: hypermesh.local.v1.TransportStatus
 	(*Peer)(nil),                 // 1: hypermesh.local.v1.Peer
@@ -8937,92 +12123,135 @@ var file_local_proto_goTypes = []any{
 	(*Job)(nil),                  // 32: hypermesh.local.v1.Job
 	(*SchedulerStatus)(nil),      // 33: hypermesh.local.v1.SchedulerStatus
 	(*ConsensusStatus)(nil),      // 34: hypermesh.local.v1.ConsensusStatus
-	(*ComponentStatus)(nil),      // 35: hypermesh.local.v1.ComponentStatus
-	(*PoolStatus)(nil),           // 36: hypermesh.local.v1.PoolStatus
-	(*BreakerStatus)(nil),        // 37: hypermesh.local.v1.BreakerStatus
-	(*LayerStatus)(nil),          // 38: hypermesh.local.v1.LayerStatus
-	(*NodeStatus)(nil),           // 39: hypermesh.local.v1.NodeStatus
-	(*Refusal)(nil),              // 40: hypermesh.local.v1.Refusal
-	(*ProcessReport)(nil),        // 41: hypermesh.local.v1.ProcessReport
-	(*BlockIds)(nil),             // 42: hypermesh.local.v1.BlockIds
-	(*BlocksHere)(nil),           // 43: hypermesh.local.v1.BlocksHere
-	(*ReadRequest)(nil),          // 44: hypermesh.local.v1.ReadRequest
-	(*ReadBlock)(nil),            // 45: hypermesh.local.v1.ReadBlock
-	(*ReadReply)(nil),            // 46: hypermesh.local.v1.ReadReply
-	(*ReceiveRequest)(nil),       // 47: hypermesh.local.v1.ReceiveRequest
-	(*ReceiveEvent)(nil),         // 48: hypermesh.local.v1.ReceiveEvent
-	(*ReceiveReply)(nil),         // 49: hypermesh.local.v1.ReceiveReply
-	(*WantedRequest)(nil),        // 50: hypermesh.local.v1.WantedRequest
-	(*WantedBlock)(nil),          // 51: hypermesh.local.v1.WantedBlock
-	(*WantedReply)(nil),          // 52: hypermesh.local.v1.WantedReply
-	(*ArrivedBlock)(nil),         // 53: hypermesh.local.v1.ArrivedBlock
-	(*AcceptRequest)(nil),        // 54: hypermesh.local.v1.AcceptRequest
-	(*AcceptReply)(nil),          // 55: hypermesh.local.v1.AcceptReply
-	(*ReceivedRequest)(nil),      // 56: hypermesh.local.v1.ReceivedRequest
-	(*ConnectedRequest)(nil),     // 57: hypermesh.local.v1.ConnectedRequest
-	(*Link)(nil),                 // 58: hypermesh.local.v1.Link
-	(*ConnectedReply)(nil),       // 59: hypermesh.local.v1.ConnectedReply
-	(*HoldersRequest)(nil),       // 60: hypermesh.local.v1.HoldersRequest
-	(*HoldersReply)(nil),         // 61: hypermesh.local.v1.HoldersReply
-	(*FetchRequest)(nil),         // 62: hypermesh.local.v1.FetchRequest
-	(*Fetched)(nil),              // 63: hypermesh.local.v1.Fetched
-	(*FetchPartRequest)(nil),     // 64: hypermesh.local.v1.FetchPartRequest
-	(*FetchPartReply)(nil),       // 65: hypermesh.local.v1.FetchPartReply
-	(*AlmEdge)(nil),              // 66: hypermesh.local.v1.AlmEdge
-	(*AlmEdges)(nil),             // 67: hypermesh.local.v1.AlmEdges
-	(*AlmFilter)(nil),            // 68: hypermesh.local.v1.AlmFilter
-	(*AlmNeighboursRequest)(nil), // 69: hypermesh.local.v1.AlmNeighboursRequest
-	(*AlmPathRequest)(nil),       // 70: hypermesh.local.v1.AlmPathRequest
-	(*AlmPath)(nil),              // 71: hypermesh.local.v1.AlmPath
-	(*AlmPaths)(nil),             // 72: hypermesh.local.v1.AlmPaths
-	(*AlmRankRequest)(nil),       // 73: hypermesh.local.v1.AlmRankRequest
-	(*AlmRanked)(nil),            // 74: hypermesh.local.v1.AlmRanked
-	(*AlmRanking)(nil),           // 75: hypermesh.local.v1.AlmRanking
-	(*AlmAssociatesRequest)(nil), // 76: hypermesh.local.v1.AlmAssociatesRequest
-	(*AlmAssociate)(nil),         // 77: hypermesh.local.v1.AlmAssociate
-	(*AlmAssociates)(nil),        // 78: hypermesh.local.v1.AlmAssociates
-	(*AlmGroup)(nil),             // 79: hypermesh.local.v1.AlmGroup
-	(*AlmPredictRequest)(nil),    // 80: hypermesh.local.v1.AlmPredictRequest
-	(*AlmPrediction)(nil),        // 81: hypermesh.local.v1.AlmPrediction
-	(*AlmPredictions)(nil),       // 82: hypermesh.local.v1.AlmPredictions
-	(*AlmPool)(nil),              // 83: hypermesh.local.v1.AlmPool
-	(*AlmPools)(nil),             // 84: hypermesh.local.v1.AlmPools
-	(*AlmStats)(nil),             // 85: hypermesh.local.v1.AlmStats
-	(*DsrInsertRequest)(nil),     // 86: hypermesh.local.v1.DsrInsertRequest
-	(*DsrInsertReply)(nil),       // 87: hypermesh.local.v1.DsrInsertReply
-	(*DsrRemoveRequest)(nil),     // 88: hypermesh.local.v1.DsrRemoveRequest
-	(*DsrSimilarRequest)(nil),    // 89: hypermesh.local.v1.DsrSimilarRequest
-	(*DsrMatch)(nil),             // 90: hypermesh.local.v1.DsrMatch
-	(*DsrMatches)(nil),           // 91: hypermesh.local.v1.DsrMatches
-	(*DsrExplainRequest)(nil),    // 92: hypermesh.local.v1.DsrExplainRequest
-	(*DsrSpike)(nil),             // 93: hypermesh.local.v1.DsrSpike
-	(*DsrExplanation)(nil),       // 94: hypermesh.local.v1.DsrExplanation
-	(*DsrNoveltyRequest)(nil),    // 95: hypermesh.local.v1.DsrNoveltyRequest
-	(*DsrNovelty)(nil),           // 96: hypermesh.local.v1.DsrNovelty
-	(*DsrPool)(nil),              // 97: hypermesh.local.v1.DsrPool
-	(*DsrStats)(nil),             // 98: hypermesh.local.v1.DsrStats
-	(*CpeObserveRequest)(nil),    // 99: hypermesh.local.v1.CpeObserveRequest
-	(*CpeOutcome)(nil),           // 100: hypermesh.local.v1.CpeOutcome
-	(*CpeObserved)(nil),          // 101: hypermesh.local.v1.CpeObserved
-	(*CpePredictRequest)(nil),    // 102: hypermesh.local.v1.CpePredictRequest
-	(*CpeItem)(nil),              // 103: hypermesh.local.v1.CpeItem
-	(*CpeWait)(nil),              // 104: hypermesh.local.v1.CpeWait
-	(*CpePrediction)(nil),        // 105: hypermesh.local.v1.CpePrediction
-	(*CpeSampleRequest)(nil),     // 106: hypermesh.local.v1.CpeSampleRequest
-	(*CpeChange)(nil),            // 107: hypermesh.local.v1.CpeChange
-	(*CpeSampled)(nil),           // 108: hypermesh.local.v1.CpeSampled
-	(*CpeForecastRequest)(nil),   // 109: hypermesh.local.v1.CpeForecastRequest
-	(*CpeHorizon)(nil),           // 110: hypermesh.local.v1.CpeHorizon
-	(*CpeForecast)(nil),          // 111: hypermesh.local.v1.CpeForecast
-	(*CpeExplainRequest)(nil),    // 112: hypermesh.local.v1.CpeExplainRequest
-	(*CpeVote)(nil),              // 113: hypermesh.local.v1.CpeVote
-	(*CpeEvidence)(nil),          // 114: hypermesh.local.v1.CpeEvidence
-	(*CpeExplanation)(nil),       // 115: hypermesh.local.v1.CpeExplanation
-	(*CpeForgetRequest)(nil),     // 116: hypermesh.local.v1.CpeForgetRequest
-	(*CpeStatsRequest)(nil),      // 117: hypermesh.local.v1.CpeStatsRequest
-	(*CpePool)(nil),              // 118: hypermesh.local.v1.CpePool
-	(*CpeScores)(nil),            // 119: hypermesh.local.v1.CpeScores
-	(*CpeStats)(nil),             // 120: hypermesh.local.v1.CpeStats
+	(*Counted)(nil),              // 35: hypermesh.local.v1.Counted
+	(*Expect)(nil),               // 36: hypermesh.local.v1.Expect
+	(*Action)(nil),               // 37: hypermesh.local.v1.Action
+	(*SetNameAction)(nil),        // 38: hypermesh.local.v1.SetNameAction
+	(*DeleteNameAction)(nil),     // 39: hypermesh.local.v1.DeleteNameAction
+	(*DelegateAction)(nil),       // 40: hypermesh.local.v1.DelegateAction
+	(*AdmitAction)(nil),          // 41: hypermesh.local.v1.AdmitAction
+	(*DescribeAction)(nil),       // 42: hypermesh.local.v1.DescribeAction
+	(*PinAction)(nil),            // 43: hypermesh.local.v1.PinAction
+	(*AccuseAction)(nil),         // 44: hypermesh.local.v1.AccuseAction
+	(*ParameterAction)(nil),      // 45: hypermesh.local.v1.ParameterAction
+	(*SubmitRequest)(nil),        // 46: hypermesh.local.v1.SubmitRequest
+	(*SubmitReply)(nil),          // 47: hypermesh.local.v1.SubmitReply
+	(*Outcome)(nil),              // 48: hypermesh.local.v1.Outcome
+	(*NameRequest)(nil),          // 49: hypermesh.local.v1.NameRequest
+	(*NameEntry)(nil),            // 50: hypermesh.local.v1.NameEntry
+	(*NamesRequest)(nil),         // 51: hypermesh.local.v1.NamesRequest
+	(*NameList)(nil),             // 52: hypermesh.local.v1.NameList
+	(*Member)(nil),               // 53: hypermesh.local.v1.Member
+	(*Motion)(nil),               // 54: hypermesh.local.v1.Motion
+	(*Delegation)(nil),           // 55: hypermesh.local.v1.Delegation
+	(*Parameter)(nil),            // 56: hypermesh.local.v1.Parameter
+	(*PinnedRoot)(nil),           // 57: hypermesh.local.v1.PinnedRoot
+	(*MemberList)(nil),           // 58: hypermesh.local.v1.MemberList
+	(*LogRequest)(nil),           // 59: hypermesh.local.v1.LogRequest
+	(*SubscribeRequest)(nil),     // 60: hypermesh.local.v1.SubscribeRequest
+	(*DecidedBlock)(nil),         // 61: hypermesh.local.v1.DecidedBlock
+	(*DecidedTransaction)(nil),   // 62: hypermesh.local.v1.DecidedTransaction
+	(*HistoryRequest)(nil),       // 63: hypermesh.local.v1.HistoryRequest
+	(*NameChange)(nil),           // 64: hypermesh.local.v1.NameChange
+	(*NameHistory)(nil),          // 65: hypermesh.local.v1.NameHistory
+	(*EvidenceList)(nil),         // 66: hypermesh.local.v1.EvidenceList
+	(*SeenEvidence)(nil),         // 67: hypermesh.local.v1.SeenEvidence
+	(*NameProof)(nil),            // 68: hypermesh.local.v1.NameProof
+	(*HeardEvent)(nil),           // 69: hypermesh.local.v1.HeardEvent
+	(*Heard)(nil),                // 70: hypermesh.local.v1.Heard
+	(*PeersChanged)(nil),         // 71: hypermesh.local.v1.PeersChanged
+	(*ConnectedPeer)(nil),        // 72: hypermesh.local.v1.ConnectedPeer
+	(*InvitedPeer)(nil),          // 73: hypermesh.local.v1.InvitedPeer
+	(*TellRequest)(nil),          // 74: hypermesh.local.v1.TellRequest
+	(*Tell)(nil),                 // 75: hypermesh.local.v1.Tell
+	(*OrderedMembers)(nil),       // 76: hypermesh.local.v1.OrderedMembers
+	(*OrderedMember)(nil),        // 77: hypermesh.local.v1.OrderedMember
+	(*ComponentStatus)(nil),      // 78: hypermesh.local.v1.ComponentStatus
+	(*PoolStatus)(nil),           // 79: hypermesh.local.v1.PoolStatus
+	(*BreakerStatus)(nil),        // 80: hypermesh.local.v1.BreakerStatus
+	(*LayerStatus)(nil),          // 81: hypermesh.local.v1.LayerStatus
+	(*NodeStatus)(nil),           // 82: hypermesh.local.v1.NodeStatus
+	(*Refusal)(nil),              // 83: hypermesh.local.v1.Refusal
+	(*ProcessReport)(nil),        // 84: hypermesh.local.v1.ProcessReport
+	(*BlockIds)(nil),             // 85: hypermesh.local.v1.BlockIds
+	(*BlocksHere)(nil),           // 86: hypermesh.local.v1.BlocksHere
+	(*ReadRequest)(nil),          // 87: hypermesh.local.v1.ReadRequest
+	(*ReadBlock)(nil),            // 88: hypermesh.local.v1.ReadBlock
+	(*ReadReply)(nil),            // 89: hypermesh.local.v1.ReadReply
+	(*ReceiveRequest)(nil),       // 90: hypermesh.local.v1.ReceiveRequest
+	(*ReceiveEvent)(nil),         // 91: hypermesh.local.v1.ReceiveEvent
+	(*ReceiveReply)(nil),         // 92: hypermesh.local.v1.ReceiveReply
+	(*WantedRequest)(nil),        // 93: hypermesh.local.v1.WantedRequest
+	(*WantedBlock)(nil),          // 94: hypermesh.local.v1.WantedBlock
+	(*WantedReply)(nil),          // 95: hypermesh.local.v1.WantedReply
+	(*ArrivedBlock)(nil),         // 96: hypermesh.local.v1.ArrivedBlock
+	(*AcceptRequest)(nil),        // 97: hypermesh.local.v1.AcceptRequest
+	(*AcceptReply)(nil),          // 98: hypermesh.local.v1.AcceptReply
+	(*ReceivedRequest)(nil),      // 99: hypermesh.local.v1.ReceivedRequest
+	(*ConnectedRequest)(nil),     // 100: hypermesh.local.v1.ConnectedRequest
+	(*Link)(nil),                 // 101: hypermesh.local.v1.Link
+	(*ConnectedReply)(nil),       // 102: hypermesh.local.v1.ConnectedReply
+	(*HoldersRequest)(nil),       // 103: hypermesh.local.v1.HoldersRequest
+	(*HoldersReply)(nil),         // 104: hypermesh.local.v1.HoldersReply
+	(*FetchRequest)(nil),         // 105: hypermesh.local.v1.FetchRequest
+	(*Fetched)(nil),              // 106: hypermesh.local.v1.Fetched
+	(*FetchPartRequest)(nil),     // 107: hypermesh.local.v1.FetchPartRequest
+	(*FetchPartReply)(nil),       // 108: hypermesh.local.v1.FetchPartReply
+	(*AlmEdge)(nil),              // 109: hypermesh.local.v1.AlmEdge
+	(*AlmEdges)(nil),             // 110: hypermesh.local.v1.AlmEdges
+	(*AlmFilter)(nil),            // 111: hypermesh.local.v1.AlmFilter
+	(*AlmNeighboursRequest)(nil), // 112: hypermesh.local.v1.AlmNeighboursRequest
+	(*AlmPathRequest)(nil),       // 113: hypermesh.local.v1.AlmPathRequest
+	(*AlmPath)(nil),              // 114: hypermesh.local.v1.AlmPath
+	(*AlmPaths)(nil),             // 115: hypermesh.local.v1.AlmPaths
+	(*AlmRankRequest)(nil),       // 116: hypermesh.local.v1.AlmRankRequest
+	(*AlmRanked)(nil),            // 117: hypermesh.local.v1.AlmRanked
+	(*AlmRanking)(nil),           // 118: hypermesh.local.v1.AlmRanking
+	(*AlmAssociatesRequest)(nil), // 119: hypermesh.local.v1.AlmAssociatesRequest
+	(*AlmAssociate)(nil),         // 120: hypermesh.local.v1.AlmAssociate
+	(*AlmAssociates)(nil),        // 121: hypermesh.local.v1.AlmAssociates
+	(*AlmGroup)(nil),             // 122: hypermesh.local.v1.AlmGroup
+	(*AlmPredictRequest)(nil),    // 123: hypermesh.local.v1.AlmPredictRequest
+	(*AlmPrediction)(nil),        // 124: hypermesh.local.v1.AlmPrediction
+	(*AlmPredictions)(nil),       // 125: hypermesh.local.v1.AlmPredictions
+	(*AlmPool)(nil),              // 126: hypermesh.local.v1.AlmPool
+	(*AlmPools)(nil),             // 127: hypermesh.local.v1.AlmPools
+	(*AlmStats)(nil),             // 128: hypermesh.local.v1.AlmStats
+	(*DsrInsertRequest)(nil),     // 129: hypermesh.local.v1.DsrInsertRequest
+	(*DsrInsertReply)(nil),       // 130: hypermesh.local.v1.DsrInsertReply
+	(*DsrRemoveRequest)(nil),     // 131: hypermesh.local.v1.DsrRemoveRequest
+	(*DsrSimilarRequest)(nil),    // 132: hypermesh.local.v1.DsrSimilarRequest
+	(*DsrMatch)(nil),             // 133: hypermesh.local.v1.DsrMatch
+	(*DsrMatches)(nil),           // 134: hypermesh.local.v1.DsrMatches
+	(*DsrExplainRequest)(nil),    // 135: hypermesh.local.v1.DsrExplainRequest
+	(*DsrSpike)(nil),             // 136: hypermesh.local.v1.DsrSpike
+	(*DsrExplanation)(nil),       // 137: hypermesh.local.v1.DsrExplanation
+	(*DsrNoveltyRequest)(nil),    // 138: hypermesh.local.v1.DsrNoveltyRequest
+	(*DsrNovelty)(nil),           // 139: hypermesh.local.v1.DsrNovelty
+	(*DsrPool)(nil),              // 140: hypermesh.local.v1.DsrPool
+	(*DsrStats)(nil),             // 141: hypermesh.local.v1.DsrStats
+	(*CpeObserveRequest)(nil),    // 142: hypermesh.local.v1.CpeObserveRequest
+	(*CpeOutcome)(nil),           // 143: hypermesh.local.v1.CpeOutcome
+	(*CpeObserved)(nil),          // 144: hypermesh.local.v1.CpeObserved
+	(*CpePredictRequest)(nil),    // 145: hypermesh.local.v1.CpePredictRequest
+	(*CpeItem)(nil),              // 146: hypermesh.local.v1.CpeItem
+	(*CpeWait)(nil),              // 147: hypermesh.local.v1.CpeWait
+	(*CpePrediction)(nil),        // 148: hypermesh.local.v1.CpePrediction
+	(*CpeSampleRequest)(nil),     // 149: hypermesh.local.v1.CpeSampleRequest
+	(*CpeChange)(nil),            // 150: hypermesh.local.v1.CpeChange
+	(*CpeSampled)(nil),           // 151: hypermesh.local.v1.CpeSampled
+	(*CpeForecastRequest)(nil),   // 152: hypermesh.local.v1.CpeForecastRequest
+	(*CpeHorizon)(nil),           // 153: hypermesh.local.v1.CpeHorizon
+	(*CpeForecast)(nil),          // 154: hypermesh.local.v1.CpeForecast
+	(*CpeExplainRequest)(nil),    // 155: hypermesh.local.v1.CpeExplainRequest
+	(*CpeVote)(nil),              // 156: hypermesh.local.v1.CpeVote
+	(*CpeEvidence)(nil),          // 157: hypermesh.local.v1.CpeEvidence
+	(*CpeExplanation)(nil),       // 158: hypermesh.local.v1.CpeExplanation
+	(*CpeForgetRequest)(nil),     // 159: hypermesh.local.v1.CpeForgetRequest
+	(*CpeStatsRequest)(nil),      // 160: hypermesh.local.v1.CpeStatsRequest
+	(*CpePool)(nil),              // 161: hypermesh.local.v1.CpePool
+	(*CpeScores)(nil),            // 162: hypermesh.local.v1.CpeScores
+	(*CpeStats)(nil),             // 163: hypermesh.local.v1.CpeStats
 }
 var file_local_proto_depIdxs = []int32{
 	1,   // 0: hypermesh.local.v1.PeerList.peers:type_name -> hypermesh.local.v1.Peer
@@ -9031,53 +12260,85 @@ var file_local_proto_depIdxs = []int32{
 	13,  // 3: hypermesh.local.v1.GetReply.providers:type_name -> hypermesh.local.v1.ProviderBytes
 	12,  // 4: hypermesh.local.v1.Job.progress:type_name -> hypermesh.local.v1.Progress
 	32,  // 5: hypermesh.local.v1.SchedulerStatus.jobs:type_name -> hypermesh.local.v1.Job
-	37,  // 6: hypermesh.local.v1.PoolStatus.breakers:type_name -> hypermesh.local.v1.BreakerStatus
-	35,  // 7: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
-	38,  // 8: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
-	36,  // 9: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
-	35,  // 10: hypermesh.local.v1.ProcessReport.components:type_name -> hypermesh.local.v1.ComponentStatus
-	38,  // 11: hypermesh.local.v1.ProcessReport.layers:type_name -> hypermesh.local.v1.LayerStatus
-	36,  // 12: hypermesh.local.v1.ProcessReport.pools:type_name -> hypermesh.local.v1.PoolStatus
-	45,  // 13: hypermesh.local.v1.ReadReply.blocks:type_name -> hypermesh.local.v1.ReadBlock
-	12,  // 14: hypermesh.local.v1.ReceiveEvent.progress:type_name -> hypermesh.local.v1.Progress
-	40,  // 15: hypermesh.local.v1.ReceiveReply.refused:type_name -> hypermesh.local.v1.Refusal
-	40,  // 16: hypermesh.local.v1.WantedReply.refused:type_name -> hypermesh.local.v1.Refusal
-	51,  // 17: hypermesh.local.v1.WantedReply.blocks:type_name -> hypermesh.local.v1.WantedBlock
-	53,  // 18: hypermesh.local.v1.AcceptRequest.blocks:type_name -> hypermesh.local.v1.ArrivedBlock
-	40,  // 19: hypermesh.local.v1.AcceptReply.refused:type_name -> hypermesh.local.v1.Refusal
-	40,  // 20: hypermesh.local.v1.ConnectedReply.refused:type_name -> hypermesh.local.v1.Refusal
-	58,  // 21: hypermesh.local.v1.ConnectedReply.links:type_name -> hypermesh.local.v1.Link
-	40,  // 22: hypermesh.local.v1.Fetched.refused:type_name -> hypermesh.local.v1.Refusal
-	13,  // 23: hypermesh.local.v1.Fetched.providers:type_name -> hypermesh.local.v1.ProviderBytes
-	40,  // 24: hypermesh.local.v1.FetchPartReply.refused:type_name -> hypermesh.local.v1.Refusal
-	66,  // 25: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
-	68,  // 26: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	68,  // 27: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	66,  // 28: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
-	71,  // 29: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
-	74,  // 30: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
-	68,  // 31: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
-	77,  // 32: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
-	81,  // 33: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
-	83,  // 34: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
-	90,  // 35: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
-	93,  // 36: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
-	93,  // 37: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
-	97,  // 38: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
-	100, // 39: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
-	103, // 40: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
-	104, // 41: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
-	107, // 42: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
-	110, // 43: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
-	113, // 44: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
-	114, // 45: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
-	118, // 46: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
-	119, // 47: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
-	48,  // [48:48] is the sub-list for method output_type
-	48,  // [48:48] is the sub-list for method input_type
-	48,  // [48:48] is the sub-list for extension type_name
-	48,  // [48:48] is the sub-list for extension extendee
-	0,   // [0:48] is the sub-list for field type_name
+	35,  // 6: hypermesh.local.v1.ConsensusStatus.counted:type_name -> hypermesh.local.v1.Counted
+	38,  // 7: hypermesh.local.v1.Action.set_name:type_name -> hypermesh.local.v1.SetNameAction
+	39,  // 8: hypermesh.local.v1.Action.delete_name:type_name -> hypermesh.local.v1.DeleteNameAction
+	40,  // 9: hypermesh.local.v1.Action.delegate:type_name -> hypermesh.local.v1.DelegateAction
+	41,  // 10: hypermesh.local.v1.Action.admit:type_name -> hypermesh.local.v1.AdmitAction
+	42,  // 11: hypermesh.local.v1.Action.describe:type_name -> hypermesh.local.v1.DescribeAction
+	43,  // 12: hypermesh.local.v1.Action.pin:type_name -> hypermesh.local.v1.PinAction
+	44,  // 13: hypermesh.local.v1.Action.accuse:type_name -> hypermesh.local.v1.AccuseAction
+	45,  // 14: hypermesh.local.v1.Action.set_parameter:type_name -> hypermesh.local.v1.ParameterAction
+	36,  // 15: hypermesh.local.v1.SetNameAction.expect:type_name -> hypermesh.local.v1.Expect
+	36,  // 16: hypermesh.local.v1.DeleteNameAction.expect:type_name -> hypermesh.local.v1.Expect
+	37,  // 17: hypermesh.local.v1.SubmitRequest.action:type_name -> hypermesh.local.v1.Action
+	48,  // 18: hypermesh.local.v1.SubmitReply.outcome:type_name -> hypermesh.local.v1.Outcome
+	50,  // 19: hypermesh.local.v1.NameList.names:type_name -> hypermesh.local.v1.NameEntry
+	53,  // 20: hypermesh.local.v1.MemberList.members:type_name -> hypermesh.local.v1.Member
+	54,  // 21: hypermesh.local.v1.MemberList.motions:type_name -> hypermesh.local.v1.Motion
+	55,  // 22: hypermesh.local.v1.MemberList.delegations:type_name -> hypermesh.local.v1.Delegation
+	56,  // 23: hypermesh.local.v1.MemberList.parameters:type_name -> hypermesh.local.v1.Parameter
+	57,  // 24: hypermesh.local.v1.MemberList.pins:type_name -> hypermesh.local.v1.PinnedRoot
+	62,  // 25: hypermesh.local.v1.DecidedBlock.transactions:type_name -> hypermesh.local.v1.DecidedTransaction
+	37,  // 26: hypermesh.local.v1.DecidedTransaction.action:type_name -> hypermesh.local.v1.Action
+	48,  // 27: hypermesh.local.v1.DecidedTransaction.outcome:type_name -> hypermesh.local.v1.Outcome
+	37,  // 28: hypermesh.local.v1.NameChange.action:type_name -> hypermesh.local.v1.Action
+	48,  // 29: hypermesh.local.v1.NameChange.outcome:type_name -> hypermesh.local.v1.Outcome
+	64,  // 30: hypermesh.local.v1.NameHistory.changes:type_name -> hypermesh.local.v1.NameChange
+	67,  // 31: hypermesh.local.v1.EvidenceList.evidence:type_name -> hypermesh.local.v1.SeenEvidence
+	70,  // 32: hypermesh.local.v1.HeardEvent.heard:type_name -> hypermesh.local.v1.Heard
+	71,  // 33: hypermesh.local.v1.HeardEvent.peers:type_name -> hypermesh.local.v1.PeersChanged
+	72,  // 34: hypermesh.local.v1.PeersChanged.connected:type_name -> hypermesh.local.v1.ConnectedPeer
+	73,  // 35: hypermesh.local.v1.PeersChanged.invited:type_name -> hypermesh.local.v1.InvitedPeer
+	75,  // 36: hypermesh.local.v1.TellRequest.tells:type_name -> hypermesh.local.v1.Tell
+	77,  // 37: hypermesh.local.v1.OrderedMembers.members:type_name -> hypermesh.local.v1.OrderedMember
+	80,  // 38: hypermesh.local.v1.PoolStatus.breakers:type_name -> hypermesh.local.v1.BreakerStatus
+	78,  // 39: hypermesh.local.v1.NodeStatus.components:type_name -> hypermesh.local.v1.ComponentStatus
+	81,  // 40: hypermesh.local.v1.NodeStatus.layers:type_name -> hypermesh.local.v1.LayerStatus
+	79,  // 41: hypermesh.local.v1.NodeStatus.pools:type_name -> hypermesh.local.v1.PoolStatus
+	78,  // 42: hypermesh.local.v1.ProcessReport.components:type_name -> hypermesh.local.v1.ComponentStatus
+	81,  // 43: hypermesh.local.v1.ProcessReport.layers:type_name -> hypermesh.local.v1.LayerStatus
+	79,  // 44: hypermesh.local.v1.ProcessReport.pools:type_name -> hypermesh.local.v1.PoolStatus
+	88,  // 45: hypermesh.local.v1.ReadReply.blocks:type_name -> hypermesh.local.v1.ReadBlock
+	12,  // 46: hypermesh.local.v1.ReceiveEvent.progress:type_name -> hypermesh.local.v1.Progress
+	83,  // 47: hypermesh.local.v1.ReceiveReply.refused:type_name -> hypermesh.local.v1.Refusal
+	83,  // 48: hypermesh.local.v1.WantedReply.refused:type_name -> hypermesh.local.v1.Refusal
+	94,  // 49: hypermesh.local.v1.WantedReply.blocks:type_name -> hypermesh.local.v1.WantedBlock
+	96,  // 50: hypermesh.local.v1.AcceptRequest.blocks:type_name -> hypermesh.local.v1.ArrivedBlock
+	83,  // 51: hypermesh.local.v1.AcceptReply.refused:type_name -> hypermesh.local.v1.Refusal
+	83,  // 52: hypermesh.local.v1.ConnectedReply.refused:type_name -> hypermesh.local.v1.Refusal
+	101, // 53: hypermesh.local.v1.ConnectedReply.links:type_name -> hypermesh.local.v1.Link
+	83,  // 54: hypermesh.local.v1.Fetched.refused:type_name -> hypermesh.local.v1.Refusal
+	13,  // 55: hypermesh.local.v1.Fetched.providers:type_name -> hypermesh.local.v1.ProviderBytes
+	83,  // 56: hypermesh.local.v1.FetchPartReply.refused:type_name -> hypermesh.local.v1.Refusal
+	109, // 57: hypermesh.local.v1.AlmEdges.edges:type_name -> hypermesh.local.v1.AlmEdge
+	111, // 58: hypermesh.local.v1.AlmNeighboursRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	111, // 59: hypermesh.local.v1.AlmPathRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	109, // 60: hypermesh.local.v1.AlmPath.links:type_name -> hypermesh.local.v1.AlmEdge
+	114, // 61: hypermesh.local.v1.AlmPaths.paths:type_name -> hypermesh.local.v1.AlmPath
+	117, // 62: hypermesh.local.v1.AlmRanking.ranked:type_name -> hypermesh.local.v1.AlmRanked
+	111, // 63: hypermesh.local.v1.AlmAssociatesRequest.filter:type_name -> hypermesh.local.v1.AlmFilter
+	120, // 64: hypermesh.local.v1.AlmAssociates.list:type_name -> hypermesh.local.v1.AlmAssociate
+	124, // 65: hypermesh.local.v1.AlmPredictions.list:type_name -> hypermesh.local.v1.AlmPrediction
+	126, // 66: hypermesh.local.v1.AlmPools.pools:type_name -> hypermesh.local.v1.AlmPool
+	133, // 67: hypermesh.local.v1.DsrMatches.matches:type_name -> hypermesh.local.v1.DsrMatch
+	136, // 68: hypermesh.local.v1.DsrExplanation.fired:type_name -> hypermesh.local.v1.DsrSpike
+	136, // 69: hypermesh.local.v1.DsrExplanation.entry_fired:type_name -> hypermesh.local.v1.DsrSpike
+	140, // 70: hypermesh.local.v1.DsrStats.pools:type_name -> hypermesh.local.v1.DsrPool
+	143, // 71: hypermesh.local.v1.CpeObserved.outcomes:type_name -> hypermesh.local.v1.CpeOutcome
+	146, // 72: hypermesh.local.v1.CpePrediction.items:type_name -> hypermesh.local.v1.CpeItem
+	147, // 73: hypermesh.local.v1.CpePrediction.wait:type_name -> hypermesh.local.v1.CpeWait
+	150, // 74: hypermesh.local.v1.CpeSampled.change:type_name -> hypermesh.local.v1.CpeChange
+	153, // 75: hypermesh.local.v1.CpeForecast.horizons:type_name -> hypermesh.local.v1.CpeHorizon
+	156, // 76: hypermesh.local.v1.CpeExplanation.votes:type_name -> hypermesh.local.v1.CpeVote
+	157, // 77: hypermesh.local.v1.CpeExplanation.evidence:type_name -> hypermesh.local.v1.CpeEvidence
+	161, // 78: hypermesh.local.v1.CpeStats.pools:type_name -> hypermesh.local.v1.CpePool
+	162, // 79: hypermesh.local.v1.CpeStats.scores:type_name -> hypermesh.local.v1.CpeScores
+	80,  // [80:80] is the sub-list for method output_type
+	80,  // [80:80] is the sub-list for method input_type
+	80,  // [80:80] is the sub-list for extension type_name
+	80,  // [80:80] is the sub-list for extension extendee
+	0,   // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_local_proto_init() }
@@ -9091,7 +12352,7 @@ func file_local_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_local_proto_rawDesc), len(file_local_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   121,
+			NumMessages:   164,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

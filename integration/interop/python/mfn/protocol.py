@@ -146,6 +146,12 @@ class TransportMethod(IntEnum):
     FETCH = 9
     #: ProcessReport of the process that serves this socket.
     REPORT = 10
+    #: What peers tell, and what the consensus component has to know of them: HeardEvents until the call ends. One at a time.
+    HEAR = 11
+    #: TellRequest: tells peers. Never waits for them; what does not fit is dropped.
+    TELL = 12
+    #: OrderedMembers: who belongs by what is decided, who no longer does, and the mesh.
+    ORDER = 13
 
 
 class StateMethod(IntEnum):
@@ -203,10 +209,30 @@ class SchedulerMethod(IntEnum):
 class ConsensusMethod(IntEnum):
     """Methods of the consensus service."""
 
-    #: ConsensusStatus.
+    #: ConsensusStatus: the mesh, its height, its voters, what waits.
     STATUS = 1
     #: ProcessReport of the process that serves this socket.
     REPORT = 2
+    #: SubmitRequest: signs an action by this node and has it ordered; SubmitReply once it is decided.
+    SUBMIT = 3
+    #: NameRequest; NameEntry of the last decided height.
+    NAME = 4
+    #: NamesRequest; NameList: names below a prefix, in order, and where to go on.
+    NAMES = 5
+    #: MemberList: who belongs to the mesh, delegations, motions under way.
+    MEMBERS = 6
+    #: LogRequest; one DecidedBlock per event, then nothing.
+    LOG = 7
+    #: SubscribeRequest; a DecidedBlock per event, from a height on, until the call ends.
+    SUBSCRIBE = 8
+    #: HistoryRequest; NameHistory: the changes of a name, the last first.
+    HISTORY = 9
+    #: EvidenceList: proofs against voters that this node has seen, and what was decided on them.
+    EVIDENCE = 10
+    #: NameRequest; a NameProof in bytes, which verifies without this node.
+    PROOF = 11
+    #: JoinRequest: redeems an invitation and takes part in its issuer's mesh from then on; JoinReply.
+    JOIN = 12
 
 
 class MetricsMethod(IntEnum):

@@ -7,8 +7,8 @@ use hypermesh_node::units::{format_duration, format_size};
 use mfn_wire::{Service, method, pb};
 use serde_json::{Value, json};
 
-use super::Context;
-use crate::args::{Cat, Fsck, Gc, Get, Ls, Put, RootArg, RootPath, Target};
+use super::{Context, order};
+use crate::args::{Cat, Content, Fsck, Gc, Get, Ls, Put, RootArg, RootPath, Target};
 use crate::connect::Step;
 use crate::error::CliError;
 use crate::output::{ago, json_bytes, printable, table};
@@ -73,10 +73,24 @@ pub(crate) async fn put(context: &Context, arguments: Put) -> Result<(), CliErro
                 "skipped": reply.skipped.iter().map(|path| printable(path)).collect::<Vec<_>>(),
             })
         },
-    )
+    )?;
+    match arguments.name {
+        Some(name) => {
+            let any = pb::Expect {
+                kind: "any".into(),
+                root: String::new(),
+            };
+            order::set_name(context, name, reply.root, any).await
+        }
+        None => Ok(()),
+    }
 }
 
 pub(crate) async fn get(context: &Context, arguments: Get) -> Result<(), CliError> {
+    let root = match &arguments.content {
+        Content::Root(root) => root.to_string(),
+        Content::Name(name) => order::look_up(context, name).await?.root,
+    };
     let destination = match &arguments.destination {
         Some(path) => {
             let path = absolute(path)?;
@@ -91,7 +105,7 @@ pub(crate) async fn get(context: &Context, arguments: Get) -> Result<(), CliErro
         None => Vec::new(),
     };
     let request = pb::GetRequest {
-        root: arguments.root.to_string(),
+        root: root.clone(),
         destination,
         pin: arguments.pin,
         providers: arguments
@@ -115,9 +129,7 @@ pub(crate) async fn get(context: &Context, arguments: Get) -> Result<(), CliErro
         .await?;
     context.out.remark(&summary(&reply));
     if context.out.json {
-        return context
-            .out
-            .result(String::new, || get_json(&arguments, &reply));
+        return context.out.result(String::new, || get_json(&root, &reply));
     }
     Ok(())
 }
@@ -156,9 +168,9 @@ fn summary(reply: &pb::GetReply) -> String {
     text
 }
 
-fn get_json(arguments: &Get, reply: &pb::GetReply) -> Value {
+fn get_json(root: &str, reply: &pb::GetReply) -> Value {
     json!({
-        "root": arguments.root.to_string(),
+        "root": root,
         "files": reply.files,
         "directories": reply.directories,
         "symlinks": reply.symlinks,

@@ -5,6 +5,7 @@ pub(crate) mod ipc;
 pub(crate) mod local;
 pub(crate) mod mem;
 pub(crate) mod network;
+pub(crate) mod order;
 pub(crate) mod sim;
 pub(crate) mod status;
 
@@ -79,6 +80,11 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Invite(arguments) => network::invite(context, arguments).await,
         Command::Join(arguments) => network::join(context, arguments).await,
         Command::Forget(arguments) => network::forget(context, &arguments).await,
+        Command::Name(arguments) => order::name(context, arguments).await,
+        Command::Members(arguments) => order::members(context, arguments).await,
+        Command::Log(arguments) => order::log(context, arguments).await,
+        Command::Proof(arguments) => order::proof(context, arguments).await,
+        Command::Evidence(arguments) => order::evidence(context, arguments).await,
         Command::Status => status::status(context).await,
         Command::Mem(arguments) => mem::mem(context, arguments).await,
         Command::Ipc(arguments) => ipc::ipc(context, arguments).await,

@@ -153,10 +153,11 @@ pub(crate) async fn invite(context: &Context, arguments: Invite) -> Result<(), C
 pub(crate) async fn join(context: &Context, arguments: Join) -> Result<(), CliError> {
     let request = pb::JoinRequest {
         text: arguments.invitation.trim().to_string(),
+        abandon: arguments.abandon,
     };
-    let transport = context.client(Service::Transport).await?;
+    let consensus = context.client(Service::Consensus).await?;
     let reply: pb::JoinReply = context
-        .ask(&transport, method::transport::JOIN, &request)
+        .ask(&consensus, method::consensus::JOIN, &request)
         .await?;
     context.out.remark(&format!(
         "joined; the inviter introduced {} more",

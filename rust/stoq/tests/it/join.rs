@@ -13,7 +13,7 @@ fn invite(from: &TestNode, seed: u32, expires: u64, nonce: u8) -> Invitation {
     Invitation::sign(&key(seed), vec![from.address()], expires, [nonce; 16]).unwrap()
 }
 
-fn refusal(result: Result<Vec<stoq_proto::MemberRecord>, StoqError>) -> String {
+fn refusal(result: Result<stoq::Joined, StoqError>) -> String {
     match result {
         Err(StoqError::Refused { status: 12, text }) => text,
         other => panic!("not refused: {other:?}"),
@@ -93,11 +93,13 @@ async fn a_new_member_is_introduced_to_the_others() {
         .lock()
         .unwrap()
         .insert(bob.id(), vec![bob.address()]);
-    let records = carol
+    let joined = carol
         .endpoint
         .join(&invite(&alice, 1, 2_000, 7), &[carol.address()])
         .await
         .unwrap();
+    assert_eq!(joined.mesh[..], *b"a mesh");
+    let records = joined.records;
     assert_eq!(records.len(), 1);
     assert_eq!(
         (records[0].subject, records[0].issuer),

@@ -11,4 +11,5 @@ mod mesh;
 mod provider;
 mod raw;
 mod rogue;
+mod tell;
 mod transfer;

@@ -11,9 +11,10 @@ use ed25519_dalek::SigningKey;
 use hypermesh_id::{BlockId, NodeId};
 use stoq::{
     Admission, BlockSink, BlockSource, Delta, DeltaBlock, Endpoint, EndpointConfig, Fetch,
-    FetchError, FetchReport, Limits, Refusal, Sent, SinkError, StoredBlock, Wanted, Wants,
+    FetchError, FetchReport, Limits, Refusal, Sent, SinkError, StoredBlock, Told, Wanted, Wants,
 };
 use stoq_proto::{BlockRef, Invitation, MemberRecord};
+use tokio::sync::mpsc;
 
 use crate::raw::key;
 
@@ -53,6 +54,9 @@ impl Admission for Members {
             .unwrap()
             .insert(*joiner, addresses.to_vec());
         Ok(())
+    }
+    fn mesh(&self) -> Bytes {
+        Bytes::from_static(b"a mesh")
     }
     fn records(&self) -> Vec<MemberRecord> {
         let issuer = self.issuer.lock().unwrap();
@@ -256,12 +260,16 @@ pub(crate) struct TestNode {
     pub(crate) endpoint: Endpoint,
     pub(crate) members: Arc<Members>,
     pub(crate) store: Arc<Memory>,
+    /// What it is told.
+    pub(crate) told: tokio::sync::Mutex<mpsc::UnboundedReceiver<Told>>,
 }
 
 pub(crate) fn start_with(seed: u32, store: Arc<Memory>, limits: Limits) -> TestNode {
     let members = Arc::new(Members::default());
     *members.issuer.lock().unwrap() = Some(key(seed));
+    let (hearing, told) = mpsc::unbounded_channel();
     let config = EndpointConfig {
+        hearing: Some(hearing),
         listen: vec!["[::1]:0".parse().unwrap()],
         limits,
         ..EndpointConfig::new(key(seed))
@@ -272,6 +280,7 @@ pub(crate) fn start_with(seed: u32, store: Arc<Memory>, limits: Limits) -> TestN
         endpoint,
         members,
         store,
+        told: tokio::sync::Mutex::new(told),
     }
 }
 

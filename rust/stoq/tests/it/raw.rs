@@ -144,7 +144,7 @@ pub(crate) async fn dial(seed: u32, to: SocketAddr) -> (quinn::Endpoint, quinn::
 
 /// Listens with that key, and speaks what is newest.
 pub(crate) fn listen(seed: u32) -> quinn::Endpoint {
-    listen_speaking(seed, &[b"stoq/1.1", b"stoq/1"])
+    listen_speaking(seed, &[b"stoq/1.2", b"stoq/1.1", b"stoq/1"])
 }
 
 pub(crate) fn listen_speaking(seed: u32, protocols: &[&[u8]]) -> quinn::Endpoint {
