@@ -475,6 +475,11 @@ mod tests {
             },
             Message::Joined {
                 records: vec![record.clone(); 3],
+                mesh: Bytes::from_static(b"mesh"),
+            },
+            Message::Joined {
+                records: vec![record.clone()],
+                mesh: Bytes::new(),
             },
             Message::Peers {
                 records: vec![record],
