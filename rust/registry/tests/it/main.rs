@@ -2,6 +2,8 @@
 
 mod attacks;
 mod mesh;
+mod model;
 mod proofs;
+mod random;
 
 pub(crate) use mesh::*;
