@@ -5,5 +5,6 @@ mod mesh;
 mod model;
 mod proofs;
 mod random;
+mod vectors;
 
 pub(crate) use mesh::*;
