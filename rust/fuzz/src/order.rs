@@ -100,6 +100,7 @@ pub(crate) fn log(data: &[u8]) -> Depth {
 pub(crate) fn unsealed(_: &mut Vec<u8>) {}
 
 /// The checksum of the first record.
+#[expect(clippy::ptr_arg, reason = "all repairs have one type")]
 pub(crate) fn sealed_log(data: &mut Vec<u8>) {
     let Some((length, rest)) = data.split_first_chunk::<4>() else {
         return;
@@ -119,15 +120,13 @@ fn vectors(kind: &str) -> Vec<Vec<u8>> {
             .map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok())
             .collect()
     };
-    let mut fields = VECTORS.lines().map(|line| line.split(' '));
-    let mut seeds = Vec::new();
-    for fields in &mut fields {
-        let mut fields = fields;
-        if fields.next() == Some(kind) {
-            seeds.extend(fields.next().and_then(unhex));
-        }
-    }
-    seeds
+    VECTORS
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            (fields.next()? == kind).then(|| unhex(fields.next()?))?
+        })
+        .collect()
 }
 
 pub(crate) fn transactions() -> Vec<Vec<u8>> {
