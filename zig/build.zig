@@ -51,11 +51,13 @@ pub fn build(b: *std.Build) void {
     const programs = b.step("daemon", "ifrd, and the programs that ask it");
     programs.dependOn(&b.addInstallArtifact(daemon, .{}).step);
 
-    const client = b.createModule(.{ .root_source_file = b.path("src/ifr_client.zig"), .target = target, .optimize = optimize });
-    for ([_][2][]const u8{
-        .{ "ifr-example", "examples/ifrd.zig" },
-        .{ "ifr-bench", "examples/bench.zig" },
+    for ([_][3][]const u8{
+        .{ "ifr-example", "examples/ifrd.zig", "ifr_client" },
+        .{ "ifr-flow-example", "examples/flow.zig", "flow_client" },
+        .{ "ifr-bench", "examples/bench.zig", "ifr_client" },
     }) |program| {
+        const root = b.path(b.fmt("src/{s}.zig", .{program[2]}));
+        const client = b.createModule(.{ .root_source_file = root, .target = target, .optimize = optimize });
         const example = b.addExecutable(.{
             .name = program[0],
             .root_module = b.createModule(.{
@@ -63,7 +65,7 @@ pub fn build(b: *std.Build) void {
                 .target = target,
                 .optimize = optimize,
                 .strip = true,
-                .imports = &.{.{ .name = "ifr_client", .module = client }},
+                .imports = &.{.{ .name = program[2], .module = client }},
             }),
         });
         programs.dependOn(&b.addInstallArtifact(example, .{}).step);

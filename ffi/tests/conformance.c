@@ -11,6 +11,7 @@
 #include "mfn/client.h"
 #include "mfn/protocol.h"
 #include "mfn/wire.h"
+#include "records.h"
 
 #define CALLS_MAX 4096
 #define LINE_BYTES_MAX (40 << 20)
@@ -40,6 +41,8 @@ static size_t calls_count;
 /* One of the two, or neither. */
 static struct mfn_client *client;
 static struct mfn_pool *pool;
+/* To ifrd, or none. */
+static struct mfn_pool *flows;
 
 static int nibble(char letter) {
     return letter >= 'a' ? letter - 'a' + 10 : letter - '0';
@@ -195,8 +198,10 @@ static void hang_up(void) {
     calls_count = 0;
     mfn_client_close(client);
     mfn_pool_close(pool);
+    mfn_pool_close(flows);
     client = NULL;
     pool = NULL;
+    flows = NULL;
 }
 
 static void vectors(const char *path) {
@@ -228,10 +233,24 @@ static void vectors(const char *path) {
     printf("vectors %d %d\n", good, bad);
 }
 
+static void records(char **words, size_t count) {
+    if (strcmp(words[1], "vectors") == 0 && count == 3) {
+        records_vectors(words[2]);
+        return;
+    }
+    const struct mfn_ifr_flow_client asked = {flows, PATIENCE_MS};
+    int32_t status = records_obey(&asked, words[1], words + 2, count - 2);
+    if (status != MFN_OK) {
+        char text[256] = "";
+        mfn_last_error(text, sizeof text, NULL);
+        printf("failed %d %s\n", status, text);
+    }
+}
+
 static void obey(char *line) {
-    char *words[8] = {NULL};
+    char *words[16] = {NULL};
     size_t count = 0;
-    for (char *word = strtok(line, " \n"); word && count < 8; word = strtok(NULL, " \n")) {
+    for (char *word = strtok(line, " \n"); word && count < 16; word = strtok(NULL, " \n")) {
         words[count++] = word;
     }
     if (count == 0) {
@@ -260,6 +279,12 @@ static void obey(char *line) {
         item(find(words[1]), 1);
     } else if (strcmp(words[0], "cancel") == 0 && count == 2) {
         cancel(find(words[1]));
+    } else if (strcmp(words[0], "flows") == 0 && count == 2) {
+        hang_up();
+        int32_t status = mfn_pool_new(words[1], MFN_SERVICE_IFR, 2, 5000, &flows);
+        printf(status == MFN_OK ? "ok\n" : "failed %d\n", status);
+    } else if (strcmp(words[0], "records") == 0 && count > 2) {
+        records(words, count);
     } else if (strcmp(words[0], "close") == 0) {
         hang_up();
         puts("ok");

@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const local = @import("local");
+const records = @import("records.zig");
 const protocol = local.protocol;
 const sys = local.sys;
 const wire = local.wire;
@@ -31,6 +32,7 @@ const State = struct {
     door: Door = .none,
     calls: std.StringHashMapUnmanaged(Call) = .empty,
     out: std.ArrayList(u8) = .empty,
+    flows: ?local.flows.FlowClient = null,
 
     /// Where calls go.
     const Door = union(enum) { none, client: local.Client, pool: local.Pool };
@@ -45,7 +47,7 @@ const State = struct {
     fn obey(state: *State, line: []const u8) !void {
         var words = std.mem.tokenizeScalar(u8, line, ' ');
         const name = words.next() orelse return error.NoCommand;
-        const Command = enum { vectors, connect, pool, start, item, wait, cancel, close };
+        const Command = enum { vectors, connect, pool, flows, records, start, item, wait, cancel, close };
         switch (std.meta.stringToEnum(Command, name) orelse return error.NoSuchCommand) {
             .vectors => try state.vectors(words.next().?),
             .connect => try state.connect(words.next().?, try number(u64, words.next())),
@@ -54,6 +56,12 @@ const State = struct {
                 state.door = .{ .pool = try local.Pool.init(gpa, words.next().?, .{ .service = .state }) };
                 try state.say("ok", .{});
             },
+            .flows => {
+                if (state.flows) |*before| before.deinit();
+                state.flows = try .init(gpa, words.next().?, .{});
+                try state.say("ok", .{});
+            },
+            .records => try records.obey(gpa, &state.out, if (state.flows) |*client| client else null, &words),
             .start => {
                 const tag = try gpa.dupe(u8, words.next().?);
                 const body = try unhex(words.buffer, &words);

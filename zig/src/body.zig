@@ -237,6 +237,13 @@ pub const Stats = struct {
     /// Keys that get and get_many looked up, and how many of them were here.
     looked: u64,
     found: u64,
+    /// Of all pools of records together.
+    pools: u64,
+    records: u64,
+    pools_bytes: u64,
+    pools_bytes_max: u64,
+    evictions: u64,
+    expirations: u64,
 
     pub const body_bytes = 8 * std.meta.fields(Stats).len;
 

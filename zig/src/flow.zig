@@ -80,6 +80,9 @@ pub const FlowRecord = extern struct {
     }
 };
 
+/// A time that does not come.
+pub const never = std.math.maxInt(u64);
+
 /// Layers behind this one.
 pub const Layer = enum(u32) { none = 0, similarity = 2, association = 3, prediction = 4 };
 
@@ -128,11 +131,63 @@ const Pool = struct {
     /// Evicting keeps to so many, so that the table fits the budget however it is just split.
     records_max: u64,
     hand: Hand = .{},
+    /// No record is due before that; a record is due when it may be swept out.
+    due_ns: u64 = never,
+    sweep: Sweep = .{},
     evictions: u64 = 0,
     expirations: u64 = 0,
 
     const Table = tables.Table(FlowRecord);
     const Hand = struct { index: usize = 0, number: u32 = 0 };
+    /// Where a sweep over all records is, as a hash, since segments split under it; and when the first of those that it left
+    /// is due.
+    const Sweep = struct { hash: u64 = 0, due_ns: u64 = never };
+
+    /// When a record may be swept out. A pool that evicts makes room when it must, so it keeps what has expired as a hint for
+    /// as long as it lived: its confidence is a half by then. What a pool that refuses keeps is refused to others.
+    fn dueOf(pool: *const Pool, record: *const FlowRecord) u64 {
+        if (record.expires_ns == 0) return never;
+        return if (pool.evicts) record.expires_ns +| (record.expires_ns -| record.updated_ns) else record.expires_ns;
+    }
+
+    fn note(pool: *Pool, record: *const FlowRecord) void {
+        const due_ns = pool.dueOf(record);
+        pool.due_ns = @min(pool.due_ns, due_ns);
+        pool.sweep.due_ns = @min(pool.sweep.due_ns, due_ns);
+    }
+
+    /// Sweeps one segment, or as much of it as `gone` has room for.
+    fn sweepSegment(pool: *Pool, flows: *Flows, now_ns: u64) void {
+        var number: u32 = 0;
+        while (true) {
+            const directory = pool.table.newest.raw;
+            const window = directory.windows[directory.indexOf(pool.sweep.hash)];
+            if (number >= window.live) break;
+            const record = Table.Segment.at(window, number);
+            const due_ns = pool.dueOf(record);
+            if (due_ns > now_ns) {
+                pool.sweep.due_ns = @min(pool.sweep.due_ns, due_ns);
+                number += 1;
+                continue;
+            }
+            // The same segment again, next time.
+            if (flows.gone_count == Flows.gone_max) return;
+            // The last record of the segment comes to this place.
+            pool.take(flows, record, now_ns);
+        }
+        const directory = pool.table.newest.raw;
+        const index = directory.indexOf(pool.sweep.hash);
+        const span = directory.spanOf(directory.windows[index].depth);
+        const next = std.mem.alignBackward(usize, index, span) + span;
+        if (next < directory.windows.len) {
+            // The directory goes by the first bits, and has two places at least, since there is a next one.
+            const bits: u32 = std.math.log2_int(usize, directory.windows.len);
+            pool.sweep.hash = @as(u64, next) << @intCast(64 - bits);
+            return;
+        }
+        pool.due_ns = pool.sweep.due_ns;
+        pool.sweep = .{};
+    }
 
     /// The next entry in the order of the hash, from the end on to the beginning.
     fn advance(pool: *Pool) ?*FlowRecord {
@@ -279,13 +334,17 @@ pub const Flows = struct {
             var old = entry.*;
             new.heat = @max(old.heat, record.priority);
             pool.table.replace(hash, entry, &new);
+            pool.note(&new);
             old.heat = 0;
             return old;
         }
         new.heat = record.priority;
         if (pool.evicts and pool.table.live.raw >= pool.records_max) _ = pool.evict(flows, now_ns);
         for (0..constants.eviction_tries_max) |_| {
-            if (pool.table.add(&pool.budget, &flows.seeds, hash, &new)) |_| return null else |err| switch (err) {
+            if (pool.table.add(&pool.budget, &flows.seeds, hash, &new)) |_| {
+                pool.note(&new);
+                return null;
+            } else |err| switch (err) {
                 error.Limit => if (!pool.evicts) return err,
                 error.OutOfMemory => return err,
             }
@@ -330,6 +389,21 @@ pub const Flows = struct {
             pool.take(flows, record, now_ns);
         }
         return pool.expirations - before;
+    }
+
+    /// When the first record of the pool of a slot may be swept out, or before; `never` without any.
+    pub fn dueNs(flows: *const Flows, slot: usize) u64 {
+        return (flows.pools[slot] orelse return never).due_ns;
+    }
+
+    /// Takes a step of the sweep over the pool of a slot, if one is due: one segment, and at most `gone_max` records. Gives
+    /// how many went; they are in `gone`.
+    pub fn sweep(flows: *Flows, slot: usize, now_ns: u64) u64 {
+        flows.gone_count = 0;
+        const pool = flows.pools[slot] orelse return 0;
+        if (pool.due_ns > now_ns) return 0;
+        pool.sweepSegment(flows, now_ns);
+        return flows.gone_count;
     }
 
     /// Whether a pool has as many records as fit however its table is split; a refusing pool may take a few more.

@@ -2,6 +2,7 @@
 //! same bodies.
 
 const std = @import("std");
+const answers = @import("flow_answer.zig");
 const bodies = @import("body.zig");
 const flow = @import("flow.zig");
 const protocol = @import("gen/protocol.zig");
@@ -74,7 +75,7 @@ pub fn encodeRecord(record: *const FlowRecord, body: *[record_bytes]u8) void {
     @memset(body[77..80], 0);
 }
 
-fn decodeRecord(body: *const [record_bytes]u8) Error!FlowRecord {
+pub fn decodeRecord(body: *const [record_bytes]u8) Error!FlowRecord {
     if (!std.mem.allEqual(u8, body[77..80], 0)) return error.BadBody;
     var record: FlowRecord = std.mem.zeroes(FlowRecord);
     record.key = body[0..32].*;
@@ -308,19 +309,54 @@ test "the vectors of all languages" {
             var record: [300]u8 = undefined;
             const found = try std.fmt.bufPrint(&text, "{d} {d} {s}", .{ put.pool_id, put.ttl_ns, try recordText(&put.record, &record) });
             try testing.expectEqualStrings(case.fields, found);
-        } else {
-            const decision: flow.RoutingDecision = .{
-                .outcome = read(u32, bytes[0..4], .little),
-                .next_layer = read(u32, bytes[4..8], .little),
-                .confidence = @bitCast(read(u32, bytes[8..12], .little)),
-                .record = try decodeRecord(bytes[16..][0..record_bytes]),
+        } else if (std.mem.eql(u8, body, "decision")) {
+            const decision = answers.decodeDecision(bytes) catch |err| {
+                try expectRefused(err, case.status);
+                continue;
             };
             var again: [decision_bytes]u8 = undefined;
             encodeDecision(&decision, &again);
             try testing.expectEqualSlices(u8, bytes, &again);
-        }
+        } else if (std.mem.eql(u8, body, "record")) {
+            const found = answers.decodeRecord(bytes) catch |err| {
+                try expectRefused(err, case.status);
+                continue;
+            };
+            var again: [record_bytes]u8 = undefined;
+            encodeRecord(&found.?, &again);
+            try testing.expectEqualSlices(u8, bytes, &again);
+        } else if (std.mem.eql(u8, body, "pool_stats")) {
+            const found = answers.decodeStats(bytes) catch |err| {
+                try expectRefused(err, case.status);
+                continue;
+            };
+            try testing.expectEqualSlices(u8, bytes[0..stats_bytes], &encodeStats(found));
+        } else if (std.mem.eql(u8, body, "expired")) {
+            const found = answers.decodeExpired(bytes) catch |err| {
+                try expectRefused(err, case.status);
+                continue;
+            };
+            try testing.expectEqualStrings(case.fields, try std.fmt.bufPrint(&text, "{d} {d}", .{ found.looked, found.expired }));
+        } else if (std.mem.eql(u8, body, "flow_key")) {
+            const one = try Key.decode(bytes);
+            try testing.expectEqualStrings(case.fields, try std.fmt.bufPrint(&text, "{d} {x}", .{ one.pool_id, one.key }));
+        } else if (std.mem.eql(u8, body, "flow_route")) {
+            const one = try Route.decode(bytes);
+            try testing.expectEqualSlices(u8, bytes, &answers.encodeRoute(one.pool_id, one.kind, one.key));
+            try testing.expectEqualStrings(case.fields, try std.fmt.bufPrint(&text, "{d} {d} {x}", .{ one.pool_id, one.kind, one.key }));
+        } else if (std.mem.eql(u8, body, "expire")) {
+            const one = try Expire.decode(bytes);
+            try testing.expectEqualSlices(u8, bytes, &answers.encodeExpire(one.pool_id, one.looks));
+            try testing.expectEqualStrings(case.fields, try std.fmt.bufPrint(&text, "{d} {d}", .{ one.pool_id, one.looks }));
+        } else if (std.mem.eql(u8, body, "learn")) {
+            const one = try Learn.decode(bytes);
+            try testing.expectEqualSlices(u8, bytes, &answers.encodeLearn(one.kind, one.layer, one.found));
+            const found = .{ one.kind, @intFromEnum(one.layer), @intFromBool(one.found) };
+            try testing.expectEqualStrings(case.fields, try std.fmt.bufPrint(&text, "{d} {d} {d}", found));
+        } else return error.UnknownBody;
+        try testing.expectEqual(0, case.status);
     }
-    try testing.expectEqual(12, seen);
+    try testing.expectEqual(37, seen);
 }
 
 fn expectRefused(err: anyerror, status: i32) !void {

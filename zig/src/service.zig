@@ -3,6 +3,7 @@
 
 const std = @import("std");
 const bodies = @import("body.zig");
+const changing = @import("snapshot_changes.zig");
 const connections = @import("ipc/connection.zig");
 const flow_bodies = @import("flow_body.zig");
 const flowing = @import("flow.zig");
@@ -35,6 +36,9 @@ pub const Service = struct {
     /// Keys that get and get_many looked up, and how many of them were here.
     looked: u64 = 0,
     found: u64 = 0,
+    /// The pool that is swept next, and when, by the monotonic clock.
+    swept: usize = 0,
+    sweep_ns: u64 = flowing.never,
     /// Of the change that the call under way has made.
     ticket: ?connections.Ticket = null,
 
@@ -72,12 +76,12 @@ pub const Service = struct {
             method.flow_expire => service.flowExpire(request.body, reply),
             method.flow_route => service.flowRoute(request.body, reply),
             method.flow_learn => service.flowLearn(request.body, reply),
+            method.pools => service.allPools(reply),
             else => error.NoMethod,
         };
     }
 
-    /// Bytes before the body of a change: its method and two zeros.
-    const change_head_bytes = 4;
+    const change_head_bytes = changing.head_bytes;
 
     fn reserve(service: *Service, body: []const u8) Error!void {
         return service.journal.reserve(change_head_bytes + body.len);
@@ -93,6 +97,7 @@ pub const Service = struct {
 
     fn stats(service: *Service, reply: *Reply) Error!void {
         const table = service.ifr.stats();
+        const held = service.heldByPools();
         const socket: connections.Stats = if (service.socket) |counted| counted.* else .{};
         const body = try reply.body(.fixed, bodies.Stats.body_bytes);
         (bodies.Stats{
@@ -113,6 +118,12 @@ pub const Service = struct {
             .syncs = service.journal.syncs,
             .looked = service.looked,
             .found = service.found,
+            .pools = service.pools,
+            .records = service.records,
+            .pools_bytes = held.bytes,
+            .pools_bytes_max = held.bytes_max,
+            .evictions = held.evictions,
+            .expirations = held.expirations,
         }).write(body[0..bodies.Stats.body_bytes]);
     }
 
@@ -319,6 +330,32 @@ pub const Service = struct {
         (try reply.body(.fixed, flow_bodies.stats_bytes))[0..flow_bodies.stats_bytes].* = flow_bodies.encodeStats(held);
     }
 
+    /// What all pools hold together.
+    fn heldByPools(service: *const Service) flowing.PoolStats {
+        var all = std.mem.zeroes(flowing.PoolStats);
+        for (0..root.constants.pools_max) |slot| {
+            const about = service.flows.poolAt(slot) orelse continue;
+            const held = service.flows.stats(about.id) catch continue;
+            inline for (std.meta.fields(flowing.PoolStats)) |field| @field(all, field.name) +|= @field(held, field.name);
+        }
+        return all;
+    }
+
+    fn allPools(service: *Service, reply: *Reply) Error!void {
+        const entry_bytes = flow_bodies.Pool.bytes + flow_bodies.stats_bytes;
+        const memory = try reply.body(.fixed, 8 + service.pools * entry_bytes);
+        std.mem.writeInt(u32, memory[0..4], service.pools, .little);
+        std.mem.writeInt(u32, memory[4..8], entry_bytes, .little);
+        var rest = memory[8..];
+        for (0..root.constants.pools_max) |slot| {
+            const about = service.flows.poolAt(slot) orelse continue;
+            const pool: flow_bodies.Pool = .{ .pool_id = about.id, .evicts = about.evicts, .bytes_max = about.bytes_max };
+            rest[0..flow_bodies.Pool.bytes].* = pool.encode();
+            rest[flow_bodies.Pool.bytes..][0..flow_bodies.stats_bytes].* = flow_bodies.encodeStats(try service.flows.stats(about.id));
+            rest = rest[entry_bytes..];
+        }
+    }
+
     fn replyRecord(reply: *Reply, record: ?flowing.FlowRecord) Error!void {
         if (record) |*found| {
             flow_bodies.encodeRecord(found, (try reply.body(.fixed, flow_bodies.record_bytes))[0..flow_bodies.record_bytes]);
@@ -498,7 +535,7 @@ pub const Service = struct {
 
     /// Writes all entries, in the copy of the process.
     fn writeAll(service: *Service, writer: *journaling.SnapshotWriter) sys.Error!void {
-        var batch: SnapshotBatch = .{ .writer = writer, .kind = .digest };
+        var batch: changing.Batch = .{ .writer = writer, .kind = .digest };
         var digests = service.ifr.iterate();
         while (digests.next()) |entry| try batch.add(&entry.value, &entry.key);
         try batch.flush();
@@ -511,7 +548,7 @@ pub const Service = struct {
 
     /// The pools, each before its records, and what was learned.
     fn writePools(service: *Service, writer: *journaling.SnapshotWriter) sys.Error!void {
-        var changes: SnapshotChanges = .{ .writer = writer };
+        var changes: changing.Changes = .{ .writer = writer };
         for (0..root.constants.pools_max) |slot| {
             const about = service.flows.poolAt(slot) orelse continue;
             const pool: flow_bodies.Pool = .{ .pool_id = about.id, .evicts = about.evicts, .bytes_max = about.bytes_max };
@@ -544,7 +581,50 @@ pub const Service = struct {
         return service.journal.isReady();
     }
 
+    /// When there is something to do without a request, by the monotonic clock.
+    pub fn timerNs(service: *const Service) u64 {
+        return service.sweep_ns;
+    }
+
+    /// Takes a bounded step in sweeping out what has expired, if it is time, and says when the next one is.
+    fn sweep(service: *Service) void {
+        const now_ns = sys.wallNs();
+        var due_ns: u64 = flowing.never;
+        for (0..root.constants.pools_max) |slot| due_ns = @min(due_ns, service.flows.dueNs(slot));
+        const until_due = due_ns -| now_ns;
+        const clock_ns = sys.monotonicNs();
+        if (due_ns == flowing.never) {
+            service.sweep_ns = flowing.never;
+            return;
+        }
+        if (until_due > 0) {
+            // The machine's clock may be set: it is looked at again.
+            service.sweep_ns = clock_ns + @min(@max(until_due, sweep_pause_ns), sweep_look_ns);
+            return;
+        }
+        if (service.sweep_ns != flowing.never and clock_ns < service.sweep_ns) return;
+        service.sweep_ns = clock_ns + sweep_pause_ns;
+        if (!service.journal.isReady()) return;
+        service.journal.reserve(change_head_bytes + 8 + gone_bytes_max) catch {
+            service.sweep_ns = clock_ns + sweep_look_ns;
+            return;
+        };
+        for (0..root.constants.pools_max) |_| {
+            service.swept = (service.swept + 1) % root.constants.pools_max;
+            if (service.flows.dueNs(service.swept) <= now_ns) break;
+        }
+        const about = service.flows.poolAt(service.swept) orelse return;
+        const gone_now = service.flows.sweep(service.swept, now_ns);
+        service.records -= gone_now;
+        if (gone_now > 0) service.wentFrom(about.id);
+    }
+
+    /// Between two steps, so that sweeping a full pool leaves the thread to requests; and the longest wait for a step.
+    const sweep_pause_ns = std.time.ns_per_ms;
+    const sweep_look_ns = 10 * std.time.ns_per_s;
+
     pub fn endTurn(service: *Service) void {
+        service.sweep();
         service.journal.commit();
         if (!service.journal.wantsSnapshot(service.liveBytes())) return;
         // It says itself why it could not; the next turn tries again, so the log must grow first.
@@ -588,69 +668,5 @@ pub const Service = struct {
             error.NoSnapshot => .{ .status = .io, .text = "no snapshot could be written; see the log lines of ifrd" },
             error.FrameTooLarge => .{ .status = .frame_too_large, .text = "the answer is too long; ask for less at once" },
         };
-    }
-};
-
-/// Entries on their way into a snapshot, as changes of put_many.
-const SnapshotBatch = struct {
-    writer: *journaling.SnapshotWriter,
-    kind: bodies.KeyKind,
-    count: u32 = 0,
-    filled: usize = head_bytes,
-
-    const head_bytes = 4 + Service.change_head_bytes + bodies.batch_head_bytes;
-
-    fn add(batch: *SnapshotBatch, value: *const root.Value, key: []const u8) sys.Error!void {
-        const entry_bytes = value.len + 4 + key.len;
-        if (batch.count == bodies.batch_keys_max or batch.writer.room.len - batch.filled < entry_bytes) try batch.flush();
-        batch.put(value);
-        if (batch.kind == .bytes) {
-            var length: [4]u8 = undefined;
-            std.mem.writeInt(u32, &length, @intCast(key.len), .little);
-            batch.put(&length);
-        }
-        batch.put(key);
-        batch.count += 1;
-    }
-
-    fn put(batch: *SnapshotBatch, bytes: []const u8) void {
-        @memcpy(batch.writer.room[batch.filled..][0..bytes.len], bytes);
-        batch.filled += bytes.len;
-    }
-
-    fn flush(batch: *SnapshotBatch) sys.Error!void {
-        if (batch.count == 0) return;
-        const room = batch.writer.room;
-        std.mem.writeInt(u32, room[0..4], @intCast(batch.filled - 4), .little);
-        @memset(room[4..8], 0);
-        std.mem.writeInt(u16, room[4..6], method.put_many, .little);
-        bodies.writeBatchHead(room[8..][0..bodies.batch_head_bytes], batch.kind, batch.count);
-        try batch.writer.record(room[0..batch.filled]);
-        batch.count = 0;
-        batch.filled = head_bytes;
-    }
-};
-
-/// Changes on their way into a snapshot, many in one record.
-const SnapshotChanges = struct {
-    writer: *journaling.SnapshotWriter,
-    filled: usize = 0,
-
-    const head_bytes = 4 + Service.change_head_bytes;
-
-    fn add(changes: *SnapshotChanges, number: u16, body: []const u8) sys.Error!void {
-        if (changes.writer.room.len - changes.filled < head_bytes + body.len) try changes.flush();
-        const room = changes.writer.room[changes.filled..];
-        std.mem.writeInt(u32, room[0..4], @intCast(Service.change_head_bytes + body.len), .little);
-        std.mem.writeInt(u16, room[4..6], number, .little);
-        @memset(room[6..8], 0);
-        @memcpy(room[head_bytes..][0..body.len], body);
-        changes.filled += head_bytes + body.len;
-    }
-
-    fn flush(changes: *SnapshotChanges) sys.Error!void {
-        if (changes.filled == 0) return;
-        try changes.writer.record(changes.writer.room[0..changes.filled]);
-        changes.filled = 0;
     }
 };

@@ -16,6 +16,7 @@ test {
     _ = @import("journal/format.zig");
     _ = @import("journal.zig");
     _ = @import("flow_body.zig");
+    _ = @import("flow_answer.zig");
     _ = @import("service.zig");
     _ = @import("ipc/log.zig");
     _ = @import("testing/vectors.zig");

@@ -143,6 +143,7 @@
 #define MFN_METHOD_IFR_FLOW_EXPIRE 16u /* IfrExpire: takes out what has expired; IfrDone. */
 #define MFN_METHOD_IFR_FLOW_ROUTE 17u /* IfrRoute; IfrDecision: the record, or where to ask next. */
 #define MFN_METHOD_IFR_FLOW_LEARN 18u /* IfrLearn: whether a layer that was asked had an answer. */
+#define MFN_METHOD_IFR_POOLS 19u /* IfrPools: every pool of records, its budget and what it holds. */
 
 /* Methods of the dsr service. */
 #define MFN_METHOD_DSR_STATS 1u /* DsrStats. */

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"hypermesh.dev/hypermesh/internal/ifr"
 	"hypermesh.dev/hypermesh/internal/ipc"
 	"hypermesh.dev/hypermesh/internal/protocol"
 )
@@ -32,6 +33,7 @@ func main() {
 type client struct {
 	door  door
 	calls map[string]*call
+	flows *ifr.Client
 }
 
 // door is where calls go: a connection, or a pool of them.
@@ -68,6 +70,11 @@ func (c *client) do(words []string) string {
 	case "cancel":
 		c.calls[words[1]].cancel()
 		return "ok"
+	case "flows":
+		c.flows = ifr.New(ifr.Options{Path: words[1], Software: software})
+		return "ok"
+	case "records":
+		return c.records(words[1], words[2:])
 	case "close":
 		c.door.Close()
 		return "ok"

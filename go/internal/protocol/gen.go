@@ -308,6 +308,8 @@ const (
 	MethodIFRFlowRoute uint16 = 17
 	// MethodIFRFlowLearn IfrLearn: whether a layer that was asked had an answer.
 	MethodIFRFlowLearn uint16 = 18
+	// MethodIFRPools IfrPools: every pool of records, its budget and what it holds.
+	MethodIFRPools uint16 = 19
 )
 
 // Methods of the dsr service.

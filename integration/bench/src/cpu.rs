@@ -27,6 +27,21 @@ pub(crate) fn spent(process: u32) -> io::Result<f64> {
         .ok_or_else(|| io::Error::other("/proc/PID/schedstat is not what it was"))
 }
 
+/// Seconds that all threads of a process have run, those that ended included; in hundredths.
+pub(crate) fn all_threads(process: u32) -> io::Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The program's name is in brackets and may hold anything.
+    let after_name = text.rsplit_once(") ").map(|(_, rest)| rest);
+    let ticks = after_name.and_then(|rest| {
+        let mut fields = rest.split(' ').skip(11);
+        let (user, system) = (fields.next()?, fields.next()?);
+        Some(user.parse::<f64>().ok()? + system.parse::<f64>().ok()?)
+    });
+    ticks
+        .map(|ticks| ticks / 100.0)
+        .ok_or_else(|| io::Error::other("/proc/PID/stat is not what it was"))
+}
+
 /// Processor time of the calling thread, in seconds.
 pub(crate) fn thread_time() -> f64 {
     seconds(rustix::time::ClockId::ThreadCPUTime)

@@ -11,6 +11,7 @@ mod allocations;
 mod alm;
 mod ask;
 mod blocks;
+mod consensus;
 mod corpus;
 mod cpe;
 mod cpu;
@@ -40,7 +41,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -84,6 +85,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
+        "consensus" => consensus::run(&mut ctx)?,
         "dsr" => dsr::run(&mut ctx)?,
         "versions" => versions::run(&mut ctx)?,
         "dsr-bytes" => similarity::run(&mut ctx)?,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import records
 import wire
 from pool import Pool, PooledCall
 
@@ -45,6 +46,7 @@ def vectors(path: str) -> str:
 class State:
     def __init__(self) -> None:
         self.client: wire.Client | Pool | None = None
+        self.flows: records.Flows | None = None
         self.calls: dict[str, wire.Call | PooledCall | wire.WireError] = {}
 
     def obey(self, words: list[str]) -> str:
@@ -77,6 +79,13 @@ class State:
             case ["cancel", tag]:
                 self.client.cancel(self.calls[tag])
                 return "ok"
+            case ["flows", path]:
+                self.flows = records.Flows(path)
+                return "ok"
+            case ["records", "vectors", path]:
+                return records.vectors(path)
+            case ["records", verb, *rest]:
+                return self.flows.obey(verb, rest)
             case ["close"]:
                 self.client.close()
                 return "ok"

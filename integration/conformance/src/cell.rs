@@ -180,7 +180,7 @@ fn try_run(setup: &Setup<'_>, section: &Section) -> Done {
     let connects_itself = section.steps.first().is_some_and(|step| {
         matches!(
             step.words.first().map(String::as_str),
-            Some("connect" | "pool" | "vectors")
+            Some("connect" | "pool" | "vectors" | "flows")
         )
     });
     if !connects_itself {
@@ -201,7 +201,9 @@ fn try_run(setup: &Setup<'_>, section: &Section) -> Done {
     }
     cell.client.finish()?;
     // Its socket is gone with it, whatever became of the process.
-    if let Ok(mut raw) = Raw::greet(&server_socket(setup)) {
+    if !section.of_ifrd
+        && let Ok(mut raw) = Raw::greet(&server_socket(setup))
+    {
         let _ = raw.call(8, &[], 0);
     }
     match cell.referee.problems().first() {
@@ -220,6 +222,16 @@ fn start_server(setup: &Setup<'_>) -> Done<Process> {
         .append(true)
         .open(setup.place.join("server.log"))?;
     let mut command = setup.server.command();
+    if setup.server.language == "ifrd" {
+        command.arg("--dir").arg(setup.place.join("ifr"));
+        command.args([
+            "--durability",
+            "none",
+            "--pools-bytes-max",
+            "4M",
+            "--socket",
+        ]);
+    }
     command.arg(server_socket(setup)).stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(log);
     let mut server = Process(command.spawn()?);
@@ -260,6 +272,8 @@ impl Cell<'_> {
                 self.connect(expected, step.expected.get(1).map(String::as_str))
             }
             "pool" => self.tell(&format!("pool {}", self.socket()), "ok"),
+            "flows" => self.tell(&format!("flows {}", self.socket()), "ok"),
+            "records" => self.records(step),
             "start" => self.start(word(1)?, word(2)?, word(3)?, step),
             "wait" => {
                 let answer = self.client.ask(&format!("wait {}", word(1)?))?;
@@ -356,6 +370,21 @@ impl Cell<'_> {
             return Ok(());
         }
         Err(format!("{answer}; {expected} were there").into())
+    }
+
+    /// A command about records of ifrd, and the client's answer.
+    fn records(&mut self, step: &Step) -> Done {
+        let words = step.words.get(1..).unwrap_or_default();
+        let mut line = script::records(words)?;
+        if words == ["vectors"] {
+            let path = self.setup.client_vectors.with_file_name("ifr_flows.txt");
+            line = format!("{line} {}", path.display());
+        }
+        let answer = self.client.ask(&line)?;
+        if script::records_agree(&answer, &step.expected)? {
+            return Ok(());
+        }
+        Err(format!("the client said {answer}").into())
     }
 
     fn connect(&mut self, expected: &str, word: Option<&str>) -> Done {

@@ -157,15 +157,20 @@ impl Fleet {
                 .map(Path::to_path_buf)
                 .zip(there.files().map(Path::to_path_buf))
                 .collect();
-            let vectors = Path::new("integration/vectors/wire.txt");
-            files.push((
-                places.root.join(vectors),
-                Path::new(INSIDE).join("tree").join(vectors),
-            ));
+            let vectors =
+                ["wire.txt", "ifr_flows.txt"].map(|name| format!("integration/vectors/{name}"));
+            let mut beside = vectors.to_vec();
             if language == "python" {
-                let module = Path::new("integration/conformance/python/wire.py");
-                let to = Path::new(INSIDE).join("tree").join(module);
-                files.push((places.root.join(module), to));
+                for directory in [
+                    "integration/conformance/python",
+                    "integration/interop/python/mfn",
+                ] {
+                    beside.extend(modules(&places.root, directory)?);
+                }
+            }
+            for file in beside {
+                let to = Path::new(INSIDE).join("tree").join(&file);
+                files.push((places.root.join(&file), to));
             }
             let image = image(&self.engine, &format!("{side}-{language}"), places, &files)?;
             let container = self.start(
@@ -177,6 +182,19 @@ impl Fleet {
         }
         Ok(inside)
     }
+}
+
+/// The Python modules of a directory, from the root.
+fn modules(root: &Path, directory: &str) -> Result<Vec<String>, String> {
+    let place = root.join(directory);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&place).map_err(at(&place))? {
+        let name = entry.map_err(at(&place))?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(".py")) {
+            found.push(format!("{directory}/{name}"));
+        }
+    }
+    Ok(found)
 }
 
 /// Where the vectors are in an image.
@@ -287,7 +305,7 @@ fn build(
 pub(crate) fn base(engine: &Engine, places: &Places) -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut files = python()?;
-    let sides = [places.servers(), places.clients()].concat();
+    let sides = [places.servers(), places.ifrd(), places.clients()].concat();
     let programs = sides.iter().flat_map(Program::files).map(Path::to_path_buf);
     let nodes = ["hypermesh", "almd", "conformance"].map(|name| places.built.join(name));
     let mut libraries = BTreeSet::new();

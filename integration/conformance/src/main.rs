@@ -90,7 +90,8 @@ fn place() -> Result<tempfile::TempDir, String> {
 
 fn run(names: &[String]) -> Result<bool, String> {
     let (places, place) = (places()?, place()?);
-    let (clients, servers) = (places.clients(), places.servers());
+    let servers = [places.servers(), places.ifrd()].concat();
+    let clients = places.clients();
     check_built(&clients, &servers)?;
     let vectors = places.vectors();
     let at = (place.path(), vectors.as_path());
@@ -99,13 +100,15 @@ fn run(names: &[String]) -> Result<bool, String> {
 
 fn run_in_containers(engine: &Engine, names: &[String]) -> Result<bool, String> {
     let (places, place) = (places()?, place()?);
-    check_built(&places.clients(), &places.servers())?;
+    let servers = [places.servers(), places.ifrd()].concat();
+    check_built(&places.clients(), &servers)?;
     containers::base(engine, &places)?;
     let mut passed = true;
     let is_mesh = names.iter().any(|name| name == "mesh");
     if !is_mesh {
         let mut fleet = Fleet::new(engine, place.path());
-        let servers = fleet.programs("server", &places, Places::servers)?;
+        let all = |places: &Places| [places.servers(), places.ifrd()].concat();
+        let servers = fleet.programs("server", &places, all)?;
         let clients = fleet.programs("client", &places, Places::clients)?;
         let vectors = containers::vectors();
         let at = (place.path(), vectors.as_path());
@@ -163,7 +166,9 @@ fn matrix(
     let mut cells = Vec::new();
     for client in clients {
         for server in servers {
-            let all = sections.iter().map(|section| Cell {
+            let of_ifrd = server.language == "ifrd";
+            let sections = sections.iter().filter(|one| one.of_ifrd == of_ifrd);
+            let all = sections.map(|section| Cell {
                 client,
                 server,
                 section,

@@ -71,6 +71,11 @@ impl Places {
         ]
     }
 
+    /// The daemon of layer 1, for sections about its records.
+    pub(crate) fn ifrd(&self) -> Vec<Program> {
+        vec![Program::new("ifrd", &[&self.built.join("ifrd")])]
+    }
+
     pub(crate) fn clients(&self) -> Vec<Program> {
         vec![
             Program::new("rust", &[&self.built.join("conformance-client")]),
@@ -93,7 +98,7 @@ impl Places {
         ]
     }
 
-    /// The golden vectors.
+    /// The golden vectors; those of records are beside them.
     pub(crate) fn vectors(&self) -> PathBuf {
         self.root.join("integration/vectors/wire.txt")
     }

@@ -46,6 +46,8 @@ pub(crate) struct Step {
 pub(crate) struct Section {
     pub(crate) name: String,
     pub(crate) profile: Profile,
+    /// The server is `ifrd`; else one of the languages' servers.
+    pub(crate) of_ifrd: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -59,13 +61,18 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Section>, String> {
         match words.next() {
             None => {}
             Some("section") => {
-                let wrong = || format!("line {line_number}: section NAME wire=VERSION");
+                let wrong = || format!("line {line_number}: section NAME wire=VERSION [ifrd]");
                 let name = words.next().ok_or_else(wrong)?;
                 let wire = words.next().and_then(|word| word.strip_prefix("wire="));
                 let profile = PROFILES.iter().find(|(name, _)| Some(*name) == wire);
                 sections.push(Section {
                     name: name.to_owned(),
                     profile: profile.ok_or_else(wrong)?.1,
+                    of_ifrd: match words.next() {
+                        None => false,
+                        Some("ifrd") => true,
+                        Some(_) => return Err(wrong()),
+                    },
                     steps: Vec::new(),
                 });
             }
@@ -136,6 +143,49 @@ pub(crate) fn body(word: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// The words of a command about records, `key:N` as the 64 digits of a key that begins with N.
+pub(crate) fn records(words: &[String]) -> Result<String, String> {
+    let mut line = String::from("records");
+    for word in words {
+        line.push(' ');
+        match word.strip_prefix("key:") {
+            None => line.push_str(word),
+            Some(first) => {
+                let first: u8 = first.parse().map_err(|_| format!("{word}: no key"))?;
+                let digits = (0..32u8).map(|at| format!("{:02x}", first.wrapping_add(at * 7)));
+                line.extend(digits);
+            }
+        }
+    }
+    Ok(line)
+}
+
+/// Whether an answer about records is the expected one. `*` stands for any word, the name of a status behind `failed`, or
+/// last behind `filled`, for its number; behind a failure stands the daemon's own text.
+pub(crate) fn records_agree(answer: &str, expected: &[String]) -> Result<bool, String> {
+    let expected = records(expected)?;
+    let expected: Vec<&str> = expected.split(' ').skip(1).collect();
+    let mut answer: Vec<&str> = answer.split_whitespace().collect();
+    if answer.first() == Some(&"failed") {
+        answer.truncate(2);
+    }
+    if answer.len() != expected.len() {
+        return Ok(false);
+    }
+    for (found, wanted) in answer.iter().zip(&expected) {
+        let is_name = wanted.starts_with(|letter: char| letter.is_ascii_uppercase());
+        let agrees = if is_name {
+            *found == status(wanted)?.0.to_string()
+        } else {
+            *wanted == "*" || found == wanted
+        };
+        if !agrees {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// The status of a name, such as `DEADLINE`.
 pub(crate) fn status(name: &str) -> Result<Status, String> {
     let all = (-255..=0).map(Status);
@@ -162,6 +212,14 @@ mod tests {
         assert_eq!(step.expected, ["OK", "hello"]);
         assert_eq!(body("u32:7,ab").expect("it is a body"), b"\x07\0\0\0ab");
         assert_eq!(status("DEADLINE"), Ok(Status::DEADLINE));
+        let agree = |answer, expected: &str| {
+            let expected: Vec<String> = expected.split(' ').map(str::to_owned).collect();
+            records_agree(answer, &expected)
+        };
+        assert_eq!(agree("failed -9 too late", "failed DEADLINE"), Ok(true));
+        assert_eq!(agree("stats 1 7", "stats 1 *"), Ok(true));
+        assert_eq!(agree("stats 2 7", "stats 1 *"), Ok(false));
+        assert_eq!(agree("stats 1", "stats 1 *"), Ok(false));
         assert!(parse("call 1 -").is_err() && parse("section one wire=7").is_err());
     }
 }

@@ -186,6 +186,12 @@ impl IfrClient {
         )?)
     }
 
+    /// Every pool of records and what it holds, in no order.
+    pub fn pools(&self) -> Result<Vec<(Pool, PoolStats)>, IfrError> {
+        let reply = self.call(method::ifr::POOLS, Vec::new())?;
+        Ok(ifr::decode_pools(&reply)?)
+    }
+
     /// Sets the record of a digest and answers the one that it replaced. It lives for `ttl` from now on; `None`: until its
     /// `expires_ns`.
     pub fn flow_put(
@@ -238,7 +244,8 @@ impl IfrClient {
     pub fn flow_expire(&self, pool_id: u32, looks: u32) -> Result<u32, IfrError> {
         let mut body = Vec::with_capacity(8);
         ifr::encode_expire(pool_id, looks, &mut body);
-        Ok(Done::decode(&self.call(method::ifr::FLOW_EXPIRE, body)?)?.replaced)
+        let reply = self.call(method::ifr::FLOW_EXPIRE, body)?;
+        Ok(ifr::decode_expired(&reply)?.1)
     }
 
     /// What to do about a key of some kind: use the record that is here, or ask a layer.
@@ -272,7 +279,8 @@ impl IfrClient {
         self.call(method, body)
     }
 
-    fn call(&self, method: u16, body: Vec<u8>) -> Result<Bytes, IfrError> {
+    /// Asks any method with a body of one's own making (`mfn_wire::ifr`).
+    pub fn call(&self, method: u16, body: Vec<u8>) -> Result<Bytes, IfrError> {
         let request = Request::new(ContentType::Fixed, body);
         let request = match self.options.call_timeout {
             Some(timeout) => request.within(timeout),

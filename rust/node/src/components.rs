@@ -8,17 +8,18 @@ use ed25519_dalek::SigningKey;
 use hypermesh_id::NodeId;
 use mfn_wire::Service;
 use stoq::{Endpoint, EndpointConfig, Limits};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::adviser::{Adviser, TELL_EVERY, Together};
 use crate::component::{Component, Host, Parts};
 use crate::config::Config;
 use crate::consensus::ConsensusService;
 use crate::dir::NodeDir;
-use crate::doors::{Fetches, Intakes, Network, Receives};
+use crate::doors::{Fetches, Gossip, Intakes, Network, Receives};
 use crate::exact::Exact;
 use crate::fetch::Fetcher;
 use crate::foresight::Foresight;
+use crate::gossip::{self, OrderedView};
 use crate::http;
 use crate::membership::Membership;
 use crate::memory::Layers;
@@ -31,6 +32,9 @@ use crate::scheduler::SchedulerService;
 use crate::state::StateService;
 use crate::transport::{TransportService, advertised};
 
+/// The transport, as the scheduler and consensus ask it.
+pub(crate) type TransportDoors = (Arc<dyn Network>, Arc<dyn Gossip>);
+
 /// The endpoint, and the task that dials whom the node gets to know. The only component that has the node's key.
 pub(crate) fn transport(
     host: &Host,
@@ -38,17 +42,20 @@ pub(crate) fn transport(
     (me, key): (NodeId, Arc<SigningKey>),
     book: Arc<PeerBook>,
     state: Arc<dyn Intakes>,
-) -> Result<(Component, Endpoint, Arc<dyn Network>), NodeError> {
+) -> Result<(Component, Endpoint, TransportDoors), NodeError> {
     let (config, process) = (config.clone(), Arc::clone(&host.process));
-    let (component, (endpoint, network)) = host.start(Service::Transport, move || async move {
+    let (component, (endpoint, doors)) = host.start(Service::Transport, move || async move {
         let membership = Membership {
             me,
             key: Arc::clone(&key),
             book,
+            ordered: OrderedView::default(),
             changed: watch::channel(()).0,
         };
+        let (hearing, told) = mpsc::unbounded_channel();
         let endpoint = Endpoint::bind(
             EndpointConfig {
+                hearing: Some(hearing),
                 listen: config.listen.clone(),
                 software: concat!("hypermesh/", env!("CARGO_PKG_VERSION")).into(),
                 limits: Limits {
@@ -67,12 +74,20 @@ pub(crate) fn transport(
             endpoint: endpoint.clone(),
             state,
         });
+        let gossip = Arc::new(gossip::Direct::new(
+            me,
+            endpoint.clone(),
+            membership.clone(),
+            advertised.clone(),
+            told,
+        ));
         let following = membership.clone().follow(endpoint.clone());
         let service = TransportService {
             me,
             key,
             endpoint: endpoint.clone(),
             network: Arc::clone(&network),
+            gossip: Arc::clone(&gossip),
             membership,
             advertised,
         };
@@ -82,9 +97,10 @@ pub(crate) fn transport(
             beside: Box::pin(following),
             closing: Box::pin(async move { closing.close().await }),
         };
-        Ok((parts, (endpoint, network as Arc<dyn Network>)))
+        let doors: TransportDoors = (network, gossip);
+        Ok((parts, (endpoint, doors)))
     })?;
-    Ok((component, endpoint, network))
+    Ok((component, endpoint, doors))
 }
 
 /// Jobs, and the adviser with its daemon.
@@ -161,9 +177,19 @@ pub(crate) fn state(
     Ok(component)
 }
 
-pub(crate) fn consensus(host: &Host) -> Result<Component, NodeError> {
-    let (component, ()) = host.start(Service::Consensus, || async {
-        Ok((Parts::only(Arc::new(ConsensusService)), ()))
+/// What the mesh has decided. Whoever signs has the key, so this component does.
+pub(crate) fn consensus(
+    host: &Host,
+    dir: &NodeDir,
+    (me, key): (NodeId, Arc<SigningKey>),
+    gossip: Arc<dyn Gossip>,
+) -> Result<Component, NodeError> {
+    let directory = dir.consensus();
+    let (component, ()) = host.start(Service::Consensus, move || async move {
+        let service = ConsensusService::open(me, key, directory, gossip).await;
+        let mut parts = Parts::only(Arc::new(service.clone()));
+        parts.beside = Box::pin(service.keep());
+        Ok((parts, ()))
     })?;
     Ok(component)
 }

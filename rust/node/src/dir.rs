@@ -109,6 +109,9 @@ impl NodeDir {
     pub fn memory(&self) -> PathBuf {
         self.path.join("memory")
     }
+    pub fn consensus(&self) -> PathBuf {
+        self.path.join("consensus")
+    }
     pub fn peers(&self) -> PathBuf {
         self.path.join("peers")
     }

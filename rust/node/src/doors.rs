@@ -5,18 +5,20 @@
 //! socket ([`crate::remote`]), whose methods lead to that same object. So the components are the same code in both shapes.
 //!
 //! The arrows: transport asks state (for blocks that others want, and where fetched ones go), the scheduler asks both,
-//! and state asks the scheduler for what is missing. Blocks go from transport to state and never through the scheduler.
+//! and state asks the scheduler for what is missing; consensus tells and hears through the transport. Blocks go from transport to state and never through the scheduler.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hypermesh_blocks::ExtractReport;
 use hypermesh_id::{BlockId, NodeId, Root};
 use mfn_local::{BoxFuture, Failure};
 use mfn_wire::pb;
-use stoq::{BlockSink, BlockSource, FetchReport, Wants};
-use tokio::sync::{oneshot, watch};
+use stoq::{BlockSink, BlockSource, Class, FetchReport, Told, Wants};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adviser::Link;
 
@@ -91,6 +93,94 @@ pub(crate) trait Network: Send + Sync {
         providers: Vec<NodeId>,
         observe: Arc<dyn Fn(&FetchReport) + Send + Sync>,
     ) -> BoxFuture<Result<FetchReport, Failure>>;
+}
+
+/// The transport, as consensus asks it.
+pub(crate) trait Gossip: Send + Sync {
+    /// Tells peers. Never waits: what does not fit is dropped and counted.
+    fn tell(&self, tells: Vec<Tell>);
+    /// What peers tell from now on, and who they are. A newer call ends an older one.
+    fn hear(&self) -> BoxFuture<Result<mpsc::Receiver<Heard>, Failure>>;
+    /// Who belongs to the mesh by what is decided.
+    fn order(&self, ordered: Ordered) -> BoxFuture<Result<(), Failure>>;
+    /// Redeems an invitation.
+    fn join(&self, text: String) -> BoxFuture<Result<Joined, Failure>>;
+}
+
+/// Something to tell: to some peers, or to all that are connected when none is named.
+#[derive(Clone, Debug)]
+pub(crate) struct Tell {
+    pub(crate) to: Vec<NodeId>,
+    pub(crate) class: Class,
+    pub(crate) content: Bytes,
+}
+
+/// What is heard.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Told(Word),
+    Peers(Peers),
+}
+
+/// What a peer told. Until it is dropped it counts against what may be heard of that peer.
+#[derive(Debug)]
+pub(crate) struct Word {
+    pub(crate) from: NodeId,
+    pub(crate) class: Class,
+    pub(crate) content: Bytes,
+    /// In the transport's process. Held, never looked at.
+    _told: Option<Told>,
+}
+
+impl From<Told> for Word {
+    fn from(told: Told) -> Self {
+        Self {
+            from: told.from,
+            class: told.class,
+            content: told.content.clone(),
+            _told: Some(told),
+        }
+    }
+}
+
+impl Word {
+    /// What came another way than by this process's transport.
+    pub(crate) fn of(from: NodeId, class: Class, content: Bytes) -> Self {
+        Self {
+            from,
+            class,
+            content,
+            _told: None,
+        }
+    }
+}
+
+/// Who there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peers {
+    pub(crate) connected: Vec<NodeId>,
+    /// Who redeemed an invitation of this node, and where it is reached.
+    pub(crate) invited: Vec<(NodeId, Vec<SocketAddr>)>,
+    /// Where this node is reached.
+    pub(crate) own: Vec<SocketAddr>,
+}
+
+/// Who belongs to the mesh by what is decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ordered {
+    pub(crate) members: Vec<(NodeId, Vec<SocketAddr>)>,
+    pub(crate) removed: Vec<NodeId>,
+    /// What the mesh was founded with: told to those who join.
+    pub(crate) genesis: Bytes,
+}
+
+/// What the issuer of an invitation answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    pub(crate) issuer: NodeId,
+    pub(crate) introduced: u32,
+    /// Of its mesh; empty when it runs an older version.
+    pub(crate) genesis: Bytes,
 }
 
 /// The scheduler, as state asks it.

@@ -35,7 +35,13 @@ pub fn check_level(text: &str) -> Result<(), String> {
 /// When the level is not one, or logs already go somewhere.
 pub fn init(format: LogFormat, level: &str) -> Result<(), String> {
     check_level(level)?;
-    let filter = EnvFilter::new(level);
+    // The agreement core tells each of its steps; whoever names it hears them.
+    let quiet = if level.contains(CORE) {
+        level.to_owned()
+    } else {
+        format!("{level},{CORE}=warn")
+    };
+    let filter = EnvFilter::new(quiet);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -48,6 +54,9 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), String> {
     };
     result.map_err(|error| error.to_string())
 }
+
+/// What the agreement core calls itself.
+const CORE: &str = "arc_malachitebft_core_consensus";
 
 #[cfg(test)]
 mod tests {

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use hypermesh_id::NodeId;
 use stoq::{Admission, Endpoint, Refusal};
 use stoq_proto::{Invitation, MemberRecord};
 use tokio::sync::watch;
 
+use crate::doors::Ordered;
+use crate::gossip::OrderedView;
 use crate::peers::{KnownPeer, PeerBook, PeersError, Source};
 
 /// The peer book as the transport sees it.
@@ -19,7 +22,9 @@ pub(crate) struct Membership {
     pub(crate) me: NodeId,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) book: Arc<PeerBook>,
-    /// Rings when the book has changed.
+    /// Who belongs by what the mesh has decided.
+    pub(crate) ordered: OrderedView,
+    /// Rings when the book, or what is decided, has changed.
     pub(crate) changed: watch::Sender<()>,
 }
 
@@ -49,6 +54,24 @@ impl Membership {
         Ok(new)
     }
 
+    /// Takes over what is decided about members. Answers who is to be let go: those that were removed. Waits for the disk.
+    pub(crate) fn ordered_is(&self, ordered: Ordered) -> Vec<NodeId> {
+        let removed = ordered.removed.clone();
+        self.ordered.set(ordered);
+        for node in &removed {
+            // So that it is refused also while consensus does not run, and others' introductions do not bring it back.
+            match self.book.forget(node, unix_seconds()) {
+                Ok(()) => tracing::info!(%node, "the mesh removed a member"),
+                Err(PeersError::Unknown) => {}
+                Err(error) => {
+                    tracing::warn!(%node, %error, "a removed member stays in the peer book")
+                }
+            }
+        }
+        self.changed.send_replace(());
+        removed
+    }
+
     /// Forgets a peer and lets go of it.
     pub(crate) fn forget(&self, node: &NodeId) -> Result<(), PeersError> {
         self.book.forget(node, unix_seconds())?;
@@ -62,12 +85,21 @@ impl Membership {
         let mut changes = self.changed.subscribe();
         let mut kept: BTreeMap<NodeId, Vec<SocketAddr>> = BTreeMap::new();
         loop {
-            let listed: BTreeMap<NodeId, Vec<SocketAddr>> = self
-                .book
-                .all()
-                .into_iter()
-                .map(|peer| (peer.node, peer.addresses))
-                .collect();
+            // What is decided of a member goes before what this node heard of it.
+            let mut listed = self.ordered.members();
+            listed.remove(&self.me);
+            for peer in self.book.all() {
+                match self.ordered.says(&peer.node) {
+                    Some(false) => {}
+                    Some(true) => {
+                        let addresses = listed.entry(peer.node).or_default();
+                        let more = peer.addresses.into_iter();
+                        let news: Vec<_> = more.filter(|one| !addresses.contains(one)).collect();
+                        addresses.extend(news);
+                    }
+                    None => drop(listed.insert(peer.node, peer.addresses)),
+                }
+            }
             for gone in kept.keys().filter(|node| !listed.contains_key(node)) {
                 endpoint.remove_peer(gone);
             }
@@ -85,7 +117,12 @@ impl Membership {
 
 impl Admission for Membership {
     fn is_member(&self, node: &NodeId) -> bool {
-        self.book.is_member(node)
+        let decided = self.ordered.says(node);
+        decided.unwrap_or_else(|| self.book.is_member(node))
+    }
+
+    fn mesh(&self) -> Bytes {
+        self.ordered.genesis()
     }
 
     fn redeem(

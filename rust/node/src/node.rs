@@ -95,12 +95,22 @@ impl Node {
         let own = (dir, config);
         let receiver = Receiver::new(store, config.transfer_deltas);
         let state = Arc::new(receiver.clone());
-        let (transport, endpoint, network) =
-            components::transport(&host, config, (id, key), book, Arc::clone(&state) as _)?;
+        let (transport, endpoint, (network, gossip)) = components::transport(
+            &host,
+            config,
+            (id, Arc::clone(&key)),
+            book,
+            Arc::clone(&state) as _,
+        )?;
         let (scheduler, fetcher, adviser) = components::scheduler(&host, own, id, state, network)?;
         let together = adviser.together();
         let state = components::state(&host, own, receiver, Arc::new(fetcher), together)?;
-        let mut components = vec![transport, scheduler, state, components::consensus(&host)?];
+        let mut components = vec![
+            transport,
+            scheduler,
+            state,
+            components::consensus(&host, dir, (id, key), gossip)?,
+        ];
         let layers = Layers::open(dir, config);
         components.extend(components::layers(&host, &layers)?);
         let alone = (Vec::new(), None);

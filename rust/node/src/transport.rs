@@ -8,14 +8,14 @@ use ed25519_dalek::SigningKey;
 use hypermesh_id::NodeId;
 use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
 use mfn_wire::{Status, method, pb};
-use stoq::{Endpoint, StoqError};
+use stoq::Endpoint;
 use stoq_proto::Invitation;
 
 use crate::address::parse_socket_address;
 use crate::answer::{Answer, boxed, invalid, parse_node};
+use crate::gossip::{self, kept};
 use crate::membership::{Membership, unix_seconds};
 use crate::network::Direct;
-use crate::peers::{KnownPeer, PeersError, Source};
 use crate::remote;
 use crate::units::format_duration;
 
@@ -28,6 +28,7 @@ pub(crate) struct TransportService {
     pub(crate) key: Arc<SigningKey>,
     pub(crate) endpoint: Endpoint,
     pub(crate) network: Arc<Direct>,
+    pub(crate) gossip: Arc<gossip::Direct>,
     pub(crate) membership: Membership,
     /// Where others reach this node.
     pub(crate) advertised: Vec<SocketAddr>,
@@ -44,6 +45,9 @@ impl Handler for TransportService {
                 method::transport::INVITE => this.invite(&call),
                 method::transport::JOIN => this.join(call).await,
                 method::transport::FORGET => this.forget(&call).await,
+                method::transport::HEAR | method::transport::TELL | method::transport::ORDER => {
+                    remote::gossip::serve(&*this.gossip, call).await
+                }
                 _ => remote::serve::transport(&this.network, call).await,
             }
         })
@@ -180,69 +184,18 @@ impl TransportService {
 
     async fn join(&self, call: Call) -> Answer {
         let request: pb::JoinRequest = call.decode()?;
-        let invitation: Invitation = request.text.trim().parse().map_err(invalid)?;
-        if invitation.issuer == self.me {
-            return Err(invalid(
-                "this node wrote the invitation itself: run join on the other machine",
-            ));
-        }
         let cancelled = call.cancelled();
         let joined = tokio::select! {
-            joined = self.endpoint.join(&invitation, &self.advertised) => joined,
+            joined = self.gossip.redeem(&request.text) => joined?,
             () = cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
         };
-        let joined = joined.map_err(|error| {
-            let status = match &error {
-                StoqError::Refused { .. } => Status::DENIED,
-                _ => Status::UNREACHABLE,
-            };
-            Failure::new(status, error.to_string())
-        })?;
-        let issuer = invitation.issuer;
-        let inviter = KnownPeer {
-            node: issuer,
-            addresses: invitation.addresses,
-            source: Source::Inviter,
-            introduced_by: None,
-        };
-        let others: Vec<KnownPeer> = joined
-            .records
-            .into_iter()
-            .filter(|record| record.issuer == issuer && record.subject != self.me)
-            .map(|record| KnownPeer {
-                node: record.subject,
-                addresses: record.addresses,
-                source: Source::Introduced,
-                introduced_by: Some(issuer),
-            })
-            .collect();
-        let introduced = u32::try_from(others.len()).unwrap_or(u32::MAX);
-        let membership = self.membership.clone();
-        let learned = tokio::task::spawn_blocking(move || {
-            membership.learn(std::iter::once(inviter).chain(others))
-        });
-        kept(learned.await)?;
         Ok(Reply::message(&pb::JoinReply {
-            node_id: issuer.to_string(),
-            introduced,
-            genesis: joined.mesh.to_vec(),
+            node_id: joined.issuer.to_string(),
+            introduced: joined.introduced,
+            genesis: joined.genesis.to_vec(),
             ..Default::default()
         }))
     }
-}
-
-/// What became of a change of the peer book that was made off the component's thread.
-fn kept<T>(changed: Result<Result<T, PeersError>, tokio::task::JoinError>) -> Result<T, Failure> {
-    let changed = changed.map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
-    changed.map_err(|error| {
-        let status = match &error {
-            PeersError::Unknown => Status::NOT_FOUND,
-            PeersError::Configured => Status::CONFLICT,
-            PeersError::TooManyPeers(_) | PeersError::TooManySpent => Status::LIMIT,
-            _ => Status::IO,
-        };
-        Failure::new(status, error.to_string())
-    })
 }
 
 /// Addresses at which others reach a node that listens on these: an unspecified one stands for the machine's own.

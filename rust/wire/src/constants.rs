@@ -447,6 +447,8 @@ pub mod method {
         pub const FLOW_ROUTE: u16 = 17;
         /// IfrLearn: whether a layer that was asked had an answer.
         pub const FLOW_LEARN: u16 = 18;
+        /// IfrPools: every pool of records, its budget and what it holds.
+        pub const POOLS: u16 = 19;
     }
 
     /// Methods of the dsr service.
@@ -592,6 +594,7 @@ pub mod method {
             (super::Service::Ifr, 16) => "flow_expire",
             (super::Service::Ifr, 17) => "flow_route",
             (super::Service::Ifr, 18) => "flow_learn",
+            (super::Service::Ifr, 19) => "pools",
             (super::Service::Dsr, 1) => "stats",
             (super::Service::Dsr, 2) => "insert",
             (super::Service::Dsr, 3) => "remove",
@@ -1235,6 +1238,15 @@ pub mod method {
             method: 18,
             name: "flow_learn",
             text: "IfrLearn: whether a layer that was asked had an answer.",
+            request: "",
+            event: "",
+            reply: "",
+        },
+        Description {
+            service: super::Service::Ifr,
+            method: 19,
+            name: "pools",
+            text: "IfrPools: every pool of records, its budget and what it holds.",
             request: "",
             event: "",
             reply: "",

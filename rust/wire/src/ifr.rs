@@ -8,7 +8,8 @@ mod flow;
 
 pub use flow::{
     FlowRecord, Layer, PRIORITY_MAX, Pool, PoolStats, RECORD_BYTES, RoutingDecision,
-    decode_flow_put, encode_expire, encode_flow_put, encode_learn, encode_route,
+    decode_expired, decode_flow_put, decode_pools, encode_expire, encode_flow_put, encode_learn,
+    encode_route,
 };
 
 use alloc::vec::Vec;
@@ -422,6 +423,13 @@ pub struct Stats {
     /// Keys that get and get_many looked up, and how many of them were here; both 0 from a daemon that does not say.
     pub looked: u64,
     pub found: u64,
+    /// Of all pools of records together: how many, what they hold, their budgets, and what they lost since the daemon started.
+    pub pools: u64,
+    pub records: u64,
+    pub pools_bytes: u64,
+    pub pools_bytes_max: u64,
+    pub evictions: u64,
+    pub expirations: u64,
 }
 
 impl Stats {
@@ -448,7 +456,16 @@ impl Stats {
         ] {
             *field = take_u64(&mut rest)?;
         }
-        for field in [&mut stats.looked, &mut stats.found] {
+        for field in [
+            &mut stats.looked,
+            &mut stats.found,
+            &mut stats.pools,
+            &mut stats.records,
+            &mut stats.pools_bytes,
+            &mut stats.pools_bytes_max,
+            &mut stats.evictions,
+            &mut stats.expirations,
+        ] {
             *field = take_u64(&mut rest).unwrap_or_default();
         }
         Ok(stats)

@@ -897,8 +897,8 @@ pub struct Heard {
     pub from: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint32, tag = "2")]
     pub class: u32,
-    #[prost(bytes = "vec", tag = "3")]
-    pub content: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub content: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeersChanged {
@@ -932,8 +932,8 @@ pub struct Tell {
     pub to: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(uint32, tag = "2")]
     pub class: u32,
-    #[prost(bytes = "vec", tag = "3")]
-    pub content: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub content: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OrderedMembers {

@@ -114,9 +114,12 @@ fn read(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), BodyError
                 syncs,
                 looked,
                 found,
+                pools,
+                expirations,
                 ..
             } = Stats::decode(bytes)?;
             assert_eq!((looked, found), (16, 17 << 4));
+            assert_eq!((pools, expirations), (18 << 8, 23 << 28));
             // As a daemon of before these two says it.
             let before = Stats::decode(&bytes[..15 * 8])?;
             assert_eq!((before.syncs, before.looked, before.found), (syncs, 0, 0));
@@ -156,7 +159,13 @@ fn all_vectors_agree() {
 
 /// A flow body in words, and encoded again if it is a request.
 fn read_flow(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), BodyError> {
-    use mfn_wire::ifr::{FlowRecord, Pool, RoutingDecision, decode_flow_put, encode_flow_put};
+    use mfn_wire::ifr::{
+        FlowRecord, Layer, Pool, PoolStats, RoutingDecision, decode_expired, decode_flow_put,
+        encode_expire, encode_flow_put, encode_learn, encode_route,
+    };
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let number =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let words = |record: &FlowRecord| {
         let FlowRecord {
             key,
@@ -189,6 +198,52 @@ fn read_flow(body: &str, bytes: &[u8]) -> Result<(String, Option<Vec<u8>>), Body
             let text = format!("{pool_id} {ttl_ns} {}", words(&record));
             (text, Some(again))
         }
+        "flow_key" => {
+            let (pool_id, key) = mfn_wire::ifr::decode_key(bytes)?;
+            encode_key(pool_id, key, &mut again);
+            (format!("{pool_id} {}", hex(key.bytes())), Some(again))
+        }
+        "expire" => {
+            let numbers = [number(bytes, 0), number(bytes, 4)];
+            encode_expire(numbers[0], numbers[1], &mut again);
+            (format!("{} {}", numbers[0], numbers[1]), Some(again))
+        }
+        "flow_route" => {
+            let (pool_id, kind) = (number(bytes, 0), number(bytes, 4) as u16);
+            let key: [u8; 32] = bytes[8..].try_into().unwrap();
+            encode_route(pool_id, kind, &key, &mut again);
+            (format!("{pool_id} {kind} {}", hex(&key)), Some(again))
+        }
+        "learn" => {
+            let kind = number(bytes, 0) as u16;
+            let layer = if bytes[2] == 4 {
+                Layer::Prediction
+            } else {
+                Layer::Similarity
+            };
+            encode_learn(kind, layer, bytes[3] == 1, &mut again);
+            (format!("{kind} {} {}", bytes[2], bytes[3]), Some(again))
+        }
+        "record" => {
+            let record = FlowRecord::decode_answer(bytes)?.ok_or(BodyError::Layout)?;
+            record.encode(&mut again);
+            (words(&record), Some(again))
+        }
+        "pool_stats" => {
+            let stats = PoolStats::decode(bytes)?;
+            let numbers = [
+                stats.records,
+                stats.bytes,
+                stats.bytes_max,
+                stats.evictions,
+                stats.expirations,
+            ];
+            (numbers.map(|number| number.to_string()).join(" "), None)
+        }
+        "expired" => {
+            let (looked, expired) = decode_expired(bytes)?;
+            (format!("{looked} {expired}"), None)
+        }
         _ => {
             let (head, record) = match RoutingDecision::decode(bytes)? {
                 RoutingDecision::FoundExact(record) => ((0, 0, 1.0_f32), record),
@@ -215,7 +270,7 @@ fn all_flow_vectors_agree() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../integration/vectors/ifr/flows.json");
     let vectors: Vec<Value> =
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert!(vectors.len() >= 12);
+    assert!(vectors.len() >= 37);
     for vector in &vectors {
         let text = |name: &str| vector[name].as_str().unwrap();
         let named = format!("{} {}", text("body"), text("name"));
@@ -233,6 +288,42 @@ fn all_flow_vectors_agree() {
             ),
         }
     }
+}
+
+#[test]
+fn pools_are_read_as_they_are_laid_out() {
+    use mfn_wire::ifr::{Pool, PoolStats, decode_pools};
+    let pool = Pool {
+        pool_id: 7,
+        refuses: true,
+        bytes_max: 1 << 20,
+    };
+    let stats = PoolStats {
+        records: 1,
+        bytes: 2,
+        bytes_max: 1 << 20,
+        evictions: 4,
+        expirations: 5,
+    };
+    // 56 bytes of today, and 64 of a later version.
+    for entry_bytes in [56_u32, 64] {
+        let mut body = [2_u32.to_le_bytes(), entry_bytes.to_le_bytes()].concat();
+        for _ in 0..2 {
+            let end = body.len() + entry_bytes as usize;
+            pool.encode(&mut body);
+            for number in [1_u64, 2, 1 << 20, 4, 5] {
+                body.extend(number.to_le_bytes());
+            }
+            body.resize(end, 9);
+        }
+        assert_eq!(decode_pools(&body), Ok(vec![(pool, stats); 2]));
+        for length in 0..body.len() {
+            assert_eq!(decode_pools(&body[..length]), Err(BodyError::Layout));
+        }
+    }
+    assert_eq!(decode_pools(&[0, 0, 0, 0, 56, 0, 0, 0]), Ok(Vec::new()));
+    assert_eq!(decode_pools(&[255; 8]), Err(BodyError::Layout));
+    assert_eq!(decode_pools(&[0; 8]), Err(BodyError::Layout));
 }
 
 #[test]

@@ -25,6 +25,7 @@ const ARGUMENTS: &[(&str, &[&str])] = &[("ffi/tests/wire.c", &["integration/vect
 /// are run by `integration/tests`.
 const NEED_A_NODE: &[&str] = &[
     "ffi/examples/alm_socket.c",
+    "ffi/examples/ifr_flow.c",
     "ffi/examples/ifrd.c",
     "ffi/examples/list.c",
     "ffi/examples/peers.c",

@@ -275,6 +275,8 @@ pub const method = struct {
         pub const flow_route: u16 = 17;
         /// IfrLearn: whether a layer that was asked had an answer.
         pub const flow_learn: u16 = 18;
+        /// IfrPools: every pool of records, its budget and what it holds.
+        pub const pools: u16 = 19;
     };
 
     /// Methods of the dsr service.

@@ -5,6 +5,7 @@
 //!   `endTurn(*Handler) void`                   after all frames of a turn, before the wait,
 //!   `released(*Handler, Gate) Released`        how far the answers of a gate may go out,
 //!   `woken(*Handler, Fd) void`                 a descriptor given to `watch` is readable,
+//!   `timerNs(*const Handler) u64`              when it wants a turn without a request, if it has that,
 //!   `isBroken(*const Handler) bool`            it cannot go on; the server ends with `Broken`,
 //! and, if some of its answers are streams,
 //!   `resumed(*Handler) bool`                   whether streams that had nothing may have something since the last time.
@@ -129,7 +130,8 @@ pub fn Server(comptime Handler: type) type {
             var events: [events_per_turn]sys.Poller.Event = undefined;
             while (!self.isDrained()) {
                 const now = sys.monotonicNs();
-                const timer = @min(self.timer_ns, self.drain_ns, self.accept_again_ns);
+                const own: u64 = if (@hasDecl(Handler, "timerNs")) self.handler.timerNs() else never;
+                const timer = @min(self.timer_ns, self.drain_ns, self.accept_again_ns, own);
                 const wait: ?u64 = if (timer == never) null else timer -| now;
                 // After the others of the turn: a place that was left just now is free then.
                 var to_accept = false;

@@ -157,3 +157,56 @@ test "what makes no sense is refused" {
     try testing.expectError(error.NoPool, flows.dropPool(5));
     try testing.expectEqual(null, flows.get(5, &recordOf(1, 0, 0).key, 0));
 }
+
+test "a sweep takes out what is due in bounded steps, beside puts that split segments, and sleeps until the next is" {
+    const seed = 65;
+    var random = std.Random.DefaultPrng.init(seed);
+    errdefer std.debug.print("seed {d}\n", .{seed});
+    for ([_]bool{ false, true }) |evicts| {
+        var flows = make();
+        defer flows.deinit();
+        try flows.addPool(1, .{ .bytes_max = 64 << 20, .evicts = evicts });
+        var next: u64 = 0;
+        var now: u64 = 1_000;
+        var swept: u64 = 0;
+        for (0..200) |_| {
+            // Puts between the steps, of records that live for a while or for ever.
+            for (0..random.random().uintLessThan(u64, 200)) |_| {
+                next += 1;
+                var record = recordOf(next, 3, if (next % 4 == 0) 0 else now + random.random().uintLessThan(u64, 4_000));
+                record.updated_ns = now;
+                try testing.expectEqual(null, try flows.put(1, &record, now));
+            }
+            now += random.random().uintLessThan(u64, 300);
+            const gone = flows.sweep(0, now);
+            try testing.expect(gone <= Flows.gone_max);
+            swept += gone;
+        }
+        // As many steps as it takes, with the clock at rest: nothing that is due stays, all else does.
+        for (0..10_000) |_| {
+            if (flows.dueNs(0) > now) break;
+            swept += flows.sweep(0, now);
+        }
+        var earliest: u64 = flow.never;
+        var held: u64 = 0;
+        var records = flows.iterate(0).?;
+        while (records.next()) |record| : (held += 1) {
+            if (record.expires_ns == 0) continue;
+            const life = if (evicts) record.expires_ns - record.updated_ns else 0;
+            try testing.expect(record.expires_ns + life > now);
+            earliest = @min(earliest, record.expires_ns + life);
+        }
+        const stats = try flows.stats(1);
+        try testing.expectEqual(next - swept, held);
+        try testing.expectEqual(swept, stats.expirations);
+        try testing.expectEqual(0, stats.evictions);
+        try testing.expect(swept > 1_000 and flows.dueNs(0) <= earliest);
+        // One more circle and the bound is exact; once nothing can expire there is nothing to wait for.
+        now = earliest;
+        while (flows.dueNs(0) <= now) _ = flows.sweep(0, now);
+        now = flow.never - 1;
+        while (flows.dueNs(0) <= now) _ = flows.sweep(0, now);
+        try testing.expectEqual(flow.never, flows.dueNs(0));
+        try testing.expectEqual(next / 4, (try flows.stats(1)).records);
+    }
+}

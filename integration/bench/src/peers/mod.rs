@@ -4,6 +4,7 @@ pub(crate) mod bare;
 pub(crate) mod borg;
 #[cfg(feature = "http-peers")]
 pub(crate) mod http;
+pub(crate) mod order;
 pub(crate) mod quic;
 pub(crate) mod redis;
 pub(crate) mod restic;

@@ -2,6 +2,9 @@
 //! ../../README.md has them.
 #![forbid(unsafe_code)]
 
+#[path = "client/records.rs"]
+mod records;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, Write as _};
@@ -37,6 +40,7 @@ enum Call {
 struct State {
     door: Option<Door>,
     calls: HashMap<String, Call>,
+    flows: Option<mfn_ifr_client::IfrClient>,
 }
 
 /// Commands, one a line, until the input ends.
@@ -169,6 +173,18 @@ impl State {
                 // The cancel goes out with the connection's next turn.
                 tokio::task::yield_now().await;
                 Ok("ok".into())
+            }
+            ["flows", path] => {
+                let options = mfn_ifr_client::Options::default();
+                self.flows = Some(mfn_ifr_client::IfrClient::connect(
+                    Path::new(path),
+                    options,
+                )?);
+                Ok("ok".into())
+            }
+            ["records", "vectors", path] => records::vectors(path),
+            ["records", verb, ref words @ ..] => {
+                records::obey(self.flows.as_ref().ok_or("not connected")?, verb, words)
             }
             ["close"] => {
                 self.door = None;

@@ -15,12 +15,14 @@ from .cpe import Cpe, CpeExplanation, CpePoolStats, Horizon, Prediction, Sampled
 from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
 from .dsr_pools import DsrApplied, DsrPools, DsrPoolStats
 from .ifr import Ifr, IfrStats
+from .ifr_client import BodyError, FlowPoolStats, FlowRecord, IfrClient, Layer, Outcome, RoutingDecision
 from .library import LibraryError, MfnError
 from .protocol import ContentType, Service, Status
 
 __all__ = [
     "Alm",
     "Associate",
+    "BodyError",
     "Client",
     "ContentType",
     "Cpe",
@@ -33,18 +35,24 @@ __all__ = [
     "DsrPoolStats",
     "DsrPools",
     "DsrStats",
+    "FlowPoolStats",
+    "FlowRecord",
     "Horizon",
     "Ifr",
+    "IfrClient",
     "IfrStats",
+    "Layer",
     "LibraryError",
     "Link",
     "Match",
     "MfnError",
+    "Outcome",
     "Path",
     "Pool",
     "Precision",
     "Prediction",
     "Reply",
+    "RoutingDecision",
     "Sampled",
     "Scores",
     "Service",

@@ -123,6 +123,15 @@ class ContentType(IntEnum):
     TEXT = 4
 
 
+class IfrKey(IntEnum):
+    """What a key of the ifr service is."""
+
+    #: 32 bytes that are evenly spread, such as a BLAKE3 hash.
+    DIGEST = 1
+    #: Bytes of any form and length up to the limit.
+    BYTES = 2
+
+
 class TransportMethod(IntEnum):
     """Methods of the transport service."""
 
@@ -283,6 +292,8 @@ class IfrMethod(IntEnum):
     FLOW_ROUTE = 17
     #: IfrLearn: whether a layer that was asked had an answer.
     FLOW_LEARN = 18
+    #: IfrPools: every pool of records, its budget and what it holds.
+    POOLS = 19
 
 
 class DsrMethod(IntEnum):

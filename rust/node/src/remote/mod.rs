@@ -7,6 +7,7 @@
 //! A refusal that says something of the mesh or of the disk, such as that nobody has a block, stands in the reply: the
 //! breaker of its method opens when the component fails, and not when the answer is no.
 
+pub(crate) mod gossip;
 mod messages;
 mod scheduler;
 pub(crate) mod serve;

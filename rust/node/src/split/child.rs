@@ -22,6 +22,7 @@ use crate::metrics::Other;
 use crate::node::{NodeError, raise_descriptors};
 use crate::peers::PeerBook;
 use crate::receive::Receiver;
+use crate::remote::gossip::RemoteGossip;
 use crate::remote::{Remote, socket};
 use crate::report::{Held, Process};
 use crate::{components, identity, store};
@@ -185,7 +186,12 @@ fn start(
             all.push(components::metrics(host, own, about, layers, others)?);
             all
         }
-        _ => vec![components::consensus(host)?],
+        _ => {
+            let gossip = Arc::new(RemoteGossip::new(doors.to(Service::Transport)));
+            let key = Arc::new(identity::load(&dir.identity())?);
+            let id = identity::node_id(&key);
+            vec![components::consensus(host, dir, (id, key), gossip)?]
+        }
     };
     let pools = doors.pools.into_inner();
     host.process

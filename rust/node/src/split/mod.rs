@@ -4,7 +4,7 @@
 //!   stops them in order.
 //! - [`run_component`]: one such process: the same component code as in one process, with doors to the others' sockets.
 //!
-//! Only the transport's process reads the node's key. A child ends when its standard input does, in order; when its
+//! Whoever signs reads the node's key: the transport's process, for handshakes, and that of consensus, for votes. A child ends when its standard input does, in order; when its
 //! parent is gone, the kernel ends it at once.
 
 mod child;

@@ -87,6 +87,24 @@ impl PoolStats {
     }
 }
 
+/// Reads an `IfrPools`: every pool, in no order, and what it holds. What a later version appends to each is skipped.
+pub fn decode_pools(body: &[u8]) -> Result<Vec<(Pool, PoolStats)>, BodyError> {
+    let mut rest = body;
+    let (count, entry_bytes) = (take_u32(&mut rest)? as usize, take_u32(&mut rest)? as usize);
+    if entry_bytes < POOL_ENTRY_BYTES || Some(rest.len()) != count.checked_mul(entry_bytes) {
+        return Err(BodyError::Layout);
+    }
+    let entries = rest.chunks_exact(entry_bytes);
+    let entries = entries.map(|entry| {
+        let (pool, stats) = entry.split_at(POOL_BYTES);
+        Ok((Pool::decode(pool)?, PoolStats::decode(stats)?))
+    });
+    entries.collect()
+}
+
+const POOL_BYTES: usize = 16;
+const POOL_ENTRY_BYTES: usize = POOL_BYTES + 40;
+
 /// An `IfrRecord`: what is known of a digest. Times are nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowRecord {
@@ -188,6 +206,18 @@ pub fn encode_route(pool_id: u32, kind: u16, key: &[u8; DIGEST_BYTES], out: &mut
 pub fn encode_expire(pool_id: u32, looks: u32, out: &mut Vec<u8>) {
     out.extend(pool_id.to_le_bytes());
     out.extend(looks.to_le_bytes());
+}
+
+/// Reads the answer to flow_expire: how many records were looked at, and how many of them taken out.
+pub fn decode_expired(body: &[u8]) -> Result<(u32, u32), BodyError> {
+    let mut rest = body;
+    let (looked, expired) = (take_u32(&mut rest)?, take_u32(&mut rest)?);
+    take_zeros(&mut rest, 8)?;
+    end(rest)?;
+    if expired > looked {
+        return Err(BodyError::Layout);
+    }
+    Ok((looked, expired))
 }
 
 /// A layer behind this one.

@@ -173,7 +173,7 @@ fn valid_answers() -> Vec<Case> {
             format!("{done} {replaced} {status}"),
         ));
     }
-    let numbers: Vec<u64> = (1..=17)
+    let numbers: Vec<u64> = (1..=23)
         .map(|number: u64| number.rotate_left(4 * number as u32))
         .collect();
     let bytes = numbers
@@ -318,7 +318,7 @@ fn flows(bad_body: i32) -> Vec<Case> {
     let words = record_words(7);
     let mut cold = record(7);
     cold[77] = 1;
-    vec![
+    let mut cases = vec![
         valid("evicting", "pool", pool(0, 1 << 20), "7 0 1048576".into()),
         valid(
             "refusing",
@@ -365,6 +365,106 @@ fn flows(bad_body: i32) -> Vec<Case> {
             decision(2, 4, 0.5, &[0; 80]),
             format!("2 4 1056964608 {} 0 0 0 0 0 0 0 0", hex(&[0; 32])),
         ),
+        wrong("outcome_3", "decision", decision(3, 4, 0.5, &[0; 80])),
+        wrong("layer_1", "decision", decision(2, 1, 0.5, &[0; 80])),
+        wrong(
+            "exact_with_layer",
+            "decision",
+            decision(0, 2, 1.0, &record(7)),
+        ),
+        wrong(
+            "no_number",
+            "decision",
+            decision(1, 3, f32::NAN, &record(7)),
+        ),
+        wrong(
+            "more_than_sure",
+            "decision",
+            decision(1, 3, 1.5, &record(7)),
+        ),
+        wrong(
+            "route_with_record",
+            "decision",
+            decision(2, 4, 0.5, &record(7)),
+        ),
+        wrong("priority_8", "decision", decision(0, 0, 1.0, &record(8))),
+        wrong("cut", "decision", decision(0, 0, 1.0, &record(7)[..79])),
+    ];
+    cases.extend(more_of_flows(&valid, &wrong));
+    cases
+}
+
+/// Requests about one record, and what is answered to them and to pool_stats.
+fn more_of_flows(
+    valid: &impl Fn(&'static str, &'static str, Vec<u8>, String) -> Case,
+    wrong: &impl Fn(&'static str, &'static str, Vec<u8>) -> Case,
+) -> Vec<Case> {
+    let key = hex(&digest(9));
+    let numbers = |numbers: &[u32]| -> Vec<u8> {
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+        bytes.collect()
+    };
+    let stats: Vec<u64> = (1..6).map(|number| (number << 40) + number).collect();
+    let stats_words = joined(&stats, u64::to_string).replace(',', " ");
+    let stats: Vec<u8> = stats
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
+    let mut warm = record(7);
+    warm[77] = 1;
+    vec![
+        valid(
+            "of_a_pool",
+            "flow_key",
+            [head(7, DIGEST), digest(9)].concat(),
+            format!("7 {key}"),
+        ),
+        valid("looks", "expire", numbers(&[7, 4_096]), "7 4096".into()),
+        valid(
+            "of_a_kind",
+            "flow_route",
+            [numbers(&[7, 261]), digest(9)].concat(),
+            format!("7 261 {key}"),
+        ),
+        valid(
+            "found",
+            "learn",
+            vec![5, 1, 4, 1, 0, 0, 0, 0],
+            "261 4 1".into(),
+        ),
+        valid(
+            "not_found",
+            "learn",
+            vec![5, 1, 2, 0, 0, 0, 0, 0],
+            "261 2 0".into(),
+        ),
+        valid("found", "record", record(7), record_words(7)),
+        wrong("priority_8", "record", record(8)),
+        wrong("heat", "record", warm),
+        wrong("cut", "record", record(7)[..79].to_vec()),
+        wrong("bytes_follow", "record", [record(7), vec![0]].concat()),
+        valid(
+            "of_a_pool",
+            "pool_stats",
+            stats.clone(),
+            stats_words.clone(),
+        ),
+        valid(
+            "of_a_later_version",
+            "pool_stats",
+            [stats.clone(), vec![9; 8]].concat(),
+            stats_words,
+        ),
+        wrong("cut", "pool_stats", stats[..39].to_vec()),
+        valid(
+            "some",
+            "expired",
+            numbers(&[4_096, 3, 0, 0]),
+            "4096 3".into(),
+        ),
+        wrong("more_than_looked_at", "expired", numbers(&[2, 3, 0, 0])),
+        wrong("no_zeros", "expired", numbers(&[4, 3, 0, 1])),
+        wrong("cut", "expired", numbers(&[4, 3, 0, 0])[..15].to_vec()),
     ]
 }
 

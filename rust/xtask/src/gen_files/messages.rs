@@ -25,6 +25,8 @@ pub(crate) fn files(root: &Path) -> Files {
     config.bytes([
         ".hypermesh.local.v1.ReadBlock.body",
         ".hypermesh.local.v1.ArrivedBlock.body",
+        ".hypermesh.local.v1.Heard.content",
+        ".hypermesh.local.v1.Tell.content",
     ]);
     let generated = config.generate(
         compiler

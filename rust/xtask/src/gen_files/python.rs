@@ -44,6 +44,12 @@ pub(crate) fn file(constants: &Constants) -> Generated {
         "What a body is.",
         &constants.content_types,
     );
+    enumeration(
+        &mut out,
+        "IfrKey",
+        "What a key of the ifr service is.",
+        &constants.ifr_keys,
+    );
     for (service, methods) in &constants.methods {
         enumeration(
             &mut out,

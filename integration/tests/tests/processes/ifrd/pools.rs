@@ -17,6 +17,7 @@ const FLOW_REMOVE: u16 = 15;
 const FLOW_EXPIRE: u16 = 16;
 const FLOW_ROUTE: u16 = 17;
 const FLOW_LEARN: u16 = 18;
+const POOLS: u16 = 19;
 
 const INVALID_ARGUMENT: i32 = -1;
 const NOT_FOUND: i32 = -2;
@@ -116,8 +117,8 @@ fn records_live_expire_and_lead_on() -> Outcome {
 
     // A life in the past is over; one of a day is not.
     let mut past = record(2, 20, 0);
-    past[48..56].copy_from_slice(&(before - 3_000_000_000).to_le_bytes());
-    past[56..64].copy_from_slice(&(before - 1_000_000_000).to_le_bytes());
+    past[48..56].copy_from_slice(&(before - 300_000_000_000).to_le_bytes());
+    past[56..64].copy_from_slice(&(before - 100_000_000_000).to_le_bytes());
     client.ok(FLOW_PUT, &flow_put(1, 0, &past))?;
     client.ok(
         FLOW_PUT,
@@ -153,6 +154,58 @@ fn records_live_expire_and_lead_on() -> Outcome {
     // The table goes its own way.
     assert_eq!(client.ok(PUT, &put_body(&key(1), &[4; 16]))?, NOTHING);
     refused(&client.call(GET, &key_of(2, 1))?, NOT_FOUND);
+    Ok(())
+}
+
+#[test]
+fn what_has_expired_goes_by_itself_and_stays_away() -> Outcome {
+    let mut ifrd = Ifrd::start(&["--durability", "none"])?;
+    let mut client = ifrd.client()?;
+    client.ok(POOL_ADD, &pool(1, true, 8 << 20))?;
+    client.ok(POOL_ADD, &pool(2, false, 8 << 20))?;
+    let soon = 30_000_000;
+    for number in 0..5_000 {
+        client.ok(FLOW_PUT, &flow_put(1, soon, &record(number, 1, 0)))?;
+        client.ok(FLOW_PUT, &flow_put(2, soon, &record(number, 1, 0)))?;
+    }
+    client.ok(FLOW_PUT, &flow_put(1, 0, &record(10_000, 1, 0)))?;
+    // What expired a minute after it was written, a minute ago and less, is a hint still.
+    let mut hint = record(10_000, 1, 0);
+    hint[48..56].copy_from_slice(&(now_ns() - 3_600_000_000_000).to_le_bytes());
+    hint[56..64].copy_from_slice(&(now_ns() - 60_000_000_000).to_le_bytes());
+    client.ok(FLOW_PUT, &flow_put(2, 0, &hint))?;
+    let swept = |client: &mut Client| -> hypermesh_testkit::Result<Option<()>> {
+        for pool_id in [1, 2] {
+            let stats = client.ok(POOL_STATS, &pool(pool_id, false, 0))?;
+            if (word(&stats, 0), word(&stats, 32)) != (1, 5_000) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    };
+    hypermesh_testkit::until("the sweep", super::WAIT, || swept(&mut client))?;
+    assert_eq!(outcome(&client.ok(FLOW_ROUTE, &route(2, 10_000))?).0, 1);
+    let stats = client.ok(super::STATS, &[])?;
+    let all: Vec<u64> = (17..23).map(|at| word(&stats, 8 * at)).collect();
+    let [pools, records, bytes, bytes_max, evictions, expirations] = all[..] else {
+        return Err(format!("{all:?}"));
+    };
+    assert_eq!((pools, records, bytes_max), (2, 2, 16 << 20));
+    assert_eq!((evictions, expirations), (0, 10_000));
+    let each = client.ok(POOLS, &[])?;
+    assert_eq!((each.len(), word(&each, 0)), (8 + 2 * 56, (56 << 32) | 2));
+    assert_eq!(each[8..24], pool(1, true, 8 << 20));
+    assert_eq!(each[64..80], pool(2, false, 8 << 20));
+    assert_eq!(word(&each, 24), 1);
+    assert_eq!(word(&each, 32) + word(&each, 88), bytes);
+    // The log says what went.
+    ifrd.kill();
+    ifrd.begin()?;
+    let mut client = ifrd.client()?;
+    for pool_id in [1, 2] {
+        let stats = client.ok(POOL_STATS, &pool(pool_id, false, 0))?;
+        assert_eq!((word(&stats, 0), word(&stats, 32)), (1, 0));
+    }
     Ok(())
 }
 
@@ -245,14 +298,31 @@ fn records_survive_kills_and_what_was_evicted_stays_away() -> Outcome {
                 }
             }
         }
+        // A read tells of changes that the log does not have yet: only without any of those are the counts the same.
+        let is_settled = round % 2 == 0;
+        while is_settled && !sent.len().is_multiple_of(256) {
+            match client.read()? {
+                Some(Frame {
+                    kind: REPLY, id, ..
+                }) => {
+                    acknowledge(&mut told, &sent, id);
+                    if id == sent.len() as u64 {
+                        break;
+                    }
+                }
+                other => return Err(format!("seed {seed}, round {round}: {other:?}")),
+            }
+        }
         let held = word(&client.ok(POOL_STATS, &pool(POOL, false, 0))?, 0);
         ifrd.kill();
         ifrd.begin()
             .map_err(|error| format!("seed {seed}, round {round}: {error}"))?;
         client = ifrd.client()?;
         let stats = client.ok(POOL_STATS, &pool(POOL, false, 0))?;
-        // Without syncs the kernel has all that was answered, and the answer to the stats came last.
-        assert_eq!(word(&stats, 0), held, "seed {seed}, round {round}");
+        let here = word(&stats, 0);
+        // Without syncs the kernel has all that was answered.
+        let is_right = here == held || (!is_settled && (held - 256..held).contains(&here));
+        assert!(is_right, "seed {seed}, round {round}: {here} of {held}");
         check(&mut client, POOL, &mut told)
             .map_err(|e| format!("seed {seed}, round {round}: {e}"))?;
         let (_, layer, _) = outcome(&client.ok(FLOW_ROUTE, &route(POOL, KEYS + 1))?);

@@ -360,3 +360,38 @@ fn examples_put_and_get() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn examples_of_records_say_the_same() -> Outcome {
+    let ifrd = Ifrd::start(&[])?;
+    let built = ifrd.program.parent().unwrap();
+    for program in [
+        "examples/ifrd",
+        "records",
+        "ifr-flow-example",
+        "ffi/ffi-examples-ifr_flow",
+    ] {
+        let path = built.join(program);
+        if !path.is_file() {
+            crate::could_not(&format!(
+                "{program} is not built: ./make test-ffi, build-go and build-zig build them"
+            ))?;
+            continue;
+        }
+        let output = Command::new(&path)
+            .arg(ifrd.socket())
+            .output()
+            .map_err(|error| error.to_string())?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(output.status.success(), "{program}: {text}");
+        for line in [
+            "record: 4096 bytes",
+            "no record: ask ",
+            "1 record in 8388608 bytes at most",
+        ] {
+            assert!(text.contains(line), "{program}: {text}");
+        }
+    }
+    Ok(())
+}

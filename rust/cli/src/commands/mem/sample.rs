@@ -32,6 +32,8 @@ pub(super) struct Watch {
 pub(super) struct Sample {
     pub(super) at: Instant,
     pub(super) layers: [LayerSample; 4],
+    /// Pools of records of ifr, by number.
+    pub(super) pools: Vec<(ifr::Pool, ifr::PoolStats)>,
     pub(super) node_bytes: u64,
 }
 
@@ -93,8 +95,25 @@ impl Watch {
         Ok(Sample {
             at: Instant::now(),
             layers,
+            pools: self.pools().await,
             node_bytes: status.resident_bytes,
         })
+    }
+
+    /// The pools of records; none when ifr does not answer, or is too old to list them.
+    async fn pools(&mut self) -> Vec<(ifr::Pool, ifr::PoolStats)> {
+        let at = LayerId::Ifr.index();
+        let Some(client) = self.layers.get(at).and_then(Option::as_ref) else {
+            return Vec::new();
+        };
+        let request = mfn_local::Request::empty().within(ANSWER_TIMEOUT);
+        self.own[at] += 1;
+        let Ok(reply) = client.call(method::ifr::POOLS, request).await else {
+            return Vec::new();
+        };
+        let mut pools = ifr::decode_pools(&reply.body).unwrap_or_default();
+        pools.sort_by_key(|(pool, _)| pool.pool_id);
+        pools
     }
 
     async fn layer(
@@ -287,15 +306,27 @@ impl Sample {
         text
     }
 
-    /// Of layers that do not serve: why.
+    /// Of layers that do not serve: why. And what the pools of records hold.
     pub(super) fn remarks(&self) -> Vec<String> {
         let layers = LayerId::ALL.into_iter().zip(&self.layers);
+        let pools = self.pools.iter().map(|(pool, held)| {
+            format!(
+                "ifr, pool {}: {} records in {} of {}, {} evicted, {} expired",
+                pool.pool_id,
+                held.records,
+                format_size(held.bytes),
+                format_size(held.bytes_max),
+                held.evictions,
+                held.expirations
+            )
+        });
         layers
             .filter(|(_, one)| one.state != "in use")
             .map(|(layer, one)| {
                 let why = printable(one.detail.as_bytes());
                 format!("{} is {}: {why}", layer.name(), one.state)
             })
+            .chain(pools)
             .collect()
     }
 
@@ -311,7 +342,18 @@ impl Sample {
                 "round_trip_ns": one.round_trip.map(|took| took.as_nanos() as u64),
             })
         });
-        json!({ "layers": layers, "node_resident_bytes": self.node_bytes })
+        let pools: Vec<Value> = self
+            .pools
+            .iter()
+            .map(|(pool, held)| {
+                json!({
+                    "layer": "ifr", "pool": pool.pool_id, "refuses": pool.refuses, "entries": held.records,
+                    "bytes": held.bytes, "bytes_max": held.bytes_max, "evictions": held.evictions,
+                    "expired": held.expirations,
+                })
+            })
+            .collect();
+        json!({ "layers": layers, "pools": pools, "node_resident_bytes": self.node_bytes })
     }
 }
 
@@ -344,6 +386,7 @@ mod tests {
         Sample {
             at,
             layers: [(); 4].map(|()| layer.clone()),
+            pools: Vec::new(),
             node_bytes: 0,
         }
     }
@@ -371,5 +414,17 @@ mod tests {
         };
         assert_eq!(one.remarks(), ["cpe is absent: switched off"]);
         assert!(one.text(None).ends_with("cpe is absent: switched off"));
+        let held = ifr::PoolStats {
+            records: 3,
+            bytes: 1 << 20,
+            bytes_max: 8 << 20,
+            evictions: 4,
+            expirations: 5,
+        };
+        one.pools = vec![(ifr::Pool::named(7), held)];
+        let text = one.text(None);
+        let line = "ifr, pool 7: 3 records in 1.0 MiB of 8.0 MiB, 4 evicted, 5 expired";
+        assert!(text.ends_with(line), "{text}");
+        assert_eq!(one.json(None)["pools"][0]["expired"], 5);
     }
 }

@@ -199,6 +199,7 @@ mod tests {
         Sample {
             at,
             layers,
+            pools: Vec::new(),
             node_bytes: 1 << 20,
         }
     }

@@ -1,0 +1,244 @@
+//! Order: four nodes that agree, beside CometBFT, which agrees as we do, and etcd, which survives crashes and no lie.
+//!
+//! All are processes on this machine, on loopback, and put what they acknowledge on the disk. One after the other in each
+//! round, since they would share the processors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hypermesh_testkit::{Mesh, Node};
+use mfn_local::{Client, ConnectOptions};
+use mfn_wire::{Service, method, pb};
+use tokio::task::JoinSet;
+
+use crate::cpu;
+use crate::peers::order::{self, Load, Outcome};
+use crate::record::{BenchError, Ctx, Must, Samples};
+
+const VOTERS: usize = 4;
+/// A transaction of ours with a name of 255 bytes has so many; the peers get as many.
+const TRANSACTION_BYTES: usize = 404;
+/// How long a transaction may take before the run fails.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
+    let (rounds, seconds, singles) = if ctx.quick { (1, 2, 10) } else { (3, 10, 200) };
+    let load = Load {
+        seconds,
+        bytes: TRANSACTION_BYTES,
+        in_flight: 8_192,
+        singles,
+    };
+    // One transaction under way for each node: no height is empty, and none waits for another.
+    let trickle = Load {
+        in_flight: VOTERS,
+        singles: 0,
+        ..load
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut samples = [const { Vec::new() }; 3];
+    let (mut heights, mut work) = (Samples::default(), Samples::default());
+    for _ in 0..rounds {
+        let mut mesh = Mesh::new().map_err(BenchError::new)?;
+        let nodes = found(&mut mesh).map_err(BenchError::new)?;
+        samples[0].push(runtime.block_on(drive(&nodes, load))?);
+        let pids: Vec<u32> = nodes.iter().filter_map(Node::pid).collect();
+        let before = spent(&pids)?;
+        let quiet = runtime.block_on(drive(&nodes, trickle))?;
+        work.push((spent(&pids)? - before) / quiet.heights as f64 / VOTERS as f64 * 1e6);
+        heights.push(quiet.heights as f64 / quiet.seconds);
+        drop((nodes, mesh));
+        let place = tempfile::tempdir()?;
+        samples[1].push(order::comet(place.path())?.drive(load)?);
+        let place = tempfile::tempdir()?;
+        samples[2].push(order::etcd(place.path())?.drive(load)?);
+    }
+    let [ours, comet, etcd] = samples;
+    let of = |outcomes: &[Outcome], value: &dyn Fn(&Outcome) -> f64| {
+        Samples(outcomes.iter().map(value).collect())
+    };
+    let rate = |outcomes| of(outcomes, &Outcome::per_second);
+    let note = "four processes, 8,192 transactions of 404 bytes under way, each signed by its author, whose signature three others verify; CometBFT's kvstore checks no signatures";
+    ctx.row(
+        "transactions",
+        "1/s",
+        &rate(&ours),
+        Some(("CometBFT", &rate(&comet))),
+        Must::RatioAtLeast(2.0),
+        note,
+    )?;
+    let note = "three members of etcd, which orders without signatures and trusts every member";
+    ctx.row(
+        "transactions, beside crash faults only",
+        "1/s",
+        &rate(&ours),
+        Some(("etcd", &rate(&etcd))),
+        Must::Report,
+        note,
+    )?;
+    let note = "one transaction under way at each of four nodes; a height is three messages and three syncs of a log";
+    ctx.row("heights", "1/s", &heights, None, Must::AtLeast(200.0), note)?;
+    let each = |outcome: &Outcome| outcome.heights as f64 / outcome.seconds;
+    let note = "while the 8,192 are under way";
+    ctx.row(
+        "heights at full load",
+        "1/s",
+        &of(&ours, &each),
+        Some(("CometBFT", &of(&comet, &each))),
+        Must::Report,
+        note,
+    )?;
+    let note =
+        "processor time of a node for a height of up to four transactions, all of its threads";
+    ctx.row(
+        "work for a height and a node",
+        "µs",
+        &work,
+        None,
+        Must::Report,
+        note,
+    )?;
+    for (percent, metric) in [(50, "commit, median"), (99, "commit, 99th of 100")] {
+        let at = |outcome: &Outcome| outcome.latency(percent) / 1e3;
+        let note = "one at a time, from the client's request to its answer that it is decided";
+        ctx.row(
+            metric,
+            "ms",
+            &of(&ours, &at),
+            Some(("CometBFT", &of(&comet, &at))),
+            Must::Report,
+            note,
+        )?;
+        let metric = format!("{metric}, beside crash faults only");
+        ctx.row(
+            &metric,
+            "ms",
+            &of(&ours, &at),
+            Some(("etcd", &of(&etcd, &at))),
+            Must::Report,
+            note,
+        )?;
+    }
+    Ok(())
+}
+
+/// Four nodes that vote.
+fn found(mesh: &mut Mesh) -> Result<Vec<Node>, String> {
+    let mut nodes = vec![mesh.node("n0")?];
+    for number in 1..VOTERS {
+        let node = mesh.node(&format!("n{number}"))?;
+        node.join(&nodes[0])?;
+        // Each voter so far has to say so.
+        for voter in &nodes {
+            voter.ok(&["members", "promote", node.id()])?;
+        }
+        nodes.push(node);
+    }
+    let all: Vec<&Node> = nodes.iter().collect();
+    for node in &nodes {
+        let others: Vec<&Node> = all
+            .iter()
+            .copied()
+            .filter(|other| other.id() != node.id())
+            .collect();
+        node.wait_connected(&others)?;
+    }
+    Ok(nodes)
+}
+
+fn spent(pids: &[u32]) -> Result<f64, BenchError> {
+    let mut all = 0.0;
+    for pid in pids {
+        all += cpu::all_threads(*pid)?;
+    }
+    Ok(all)
+}
+
+async fn drive(nodes: &[Node], load: Load) -> Result<Outcome, BenchError> {
+    let mut clients = Vec::new();
+    for node in nodes {
+        let socket = node.sockets().join(Service::Consensus.socket_name());
+        let client = Client::connect(&socket, Service::Consensus, ConnectOptions::default()).await;
+        clients.push(Arc::new(client?));
+    }
+    let name = Arc::new(AtomicU64::new(0));
+    let mut latencies = Vec::new();
+    for _ in 0..load.singles {
+        let began = Instant::now();
+        submit(&clients[0], &name).await?;
+        latencies.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    latencies.sort_by(f64::total_cmp);
+    let first = height(&clients[0]).await?;
+    let began = Instant::now();
+    let until = began + Duration::from_secs(load.seconds);
+    let mut callers = JoinSet::new();
+    for caller in 0..load.in_flight {
+        let (client, name) = (
+            Arc::clone(&clients[caller % clients.len()]),
+            Arc::clone(&name),
+        );
+        callers.spawn(async move {
+            let mut committed = 0u64;
+            while Instant::now() < until {
+                submit(&client, &name).await?;
+                // What is decided later than that is not counted.
+                committed += u64::from(Instant::now() < until);
+            }
+            Ok::<u64, BenchError>(committed)
+        });
+    }
+    let mut committed = 0;
+    let mut last = first;
+    while let Some(count) = callers.join_next().await {
+        if last == first {
+            last = height(&clients[0]).await?;
+        }
+        committed += count??;
+    }
+    Ok(Outcome {
+        committed,
+        seconds: load.seconds as f64,
+        heights: last - first,
+        latencies,
+    })
+}
+
+async fn height(client: &Client) -> Result<u64, BenchError> {
+    let status: pb::ConsensusStatus = client
+        .ask(method::consensus::STATUS, &(), ANSWER_TIMEOUT)
+        .await?;
+    Ok(status.decided_height)
+}
+
+/// A new name of 255 bytes, decided.
+async fn submit(client: &Client, names: &AtomicU64) -> Result<(), BenchError> {
+    let number = names.fetch_add(1, Ordering::Relaxed);
+    let root = hypermesh_id::Root(hypermesh_id::BlockId([7; 32])).to_string();
+    let change = pb::SetNameAction {
+        name: format!("{number:0>255}"),
+        root,
+        expect: Some(pb::Expect {
+            kind: "absent".into(),
+            root: String::new(),
+        }),
+    };
+    let request = pb::SubmitRequest {
+        action: Some(pb::Action {
+            set_name: Some(change),
+            ..pb::Action::default()
+        }),
+        within_heights: 0,
+    };
+    let reply: pb::SubmitReply = client
+        .ask(method::consensus::SUBMIT, &request, ANSWER_TIMEOUT)
+        .await?;
+    let outcome = reply.outcome.unwrap_or_default();
+    match outcome.accepted {
+        true => Ok(()),
+        false => Err(BenchError::new(outcome.text)),
+    }
+}

@@ -1,0 +1,311 @@
+//! The ledger of the mesh as this node runs it: who waits for what, what is told, and what is to be found later.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use hypermesh_consensus::{Decided, Evidence, Height, Key, Machine, Sign, VERSION, Voters};
+use hypermesh_id::NodeId;
+use hypermesh_registry::{
+    Action, LIFETIME, Ledger, NameProof, Outcome, Rejected, State, TRANSACTION_BYTES_MAX, Tip,
+    Transaction, TransactionId, next_sequence,
+};
+use stoq::Class;
+use tokio::sync::{oneshot, watch};
+
+use super::driver::{Applied, Orders};
+use crate::doors::Tell;
+
+/// The kind of a message that carries transactions; those of the agreement are below.
+const TRANSACTIONS: u8 = 64;
+/// Bytes of transactions that are told in one message.
+const TOLD_BYTES: usize = 256 << 10;
+const HEADER_BYTES: usize = 2 + 32;
+/// After which what waits here is told again: a peer may have been away.
+const TELL_AGAIN: Duration = Duration::from_secs(2);
+/// Heights in which a transaction may be decided when nobody says otherwise.
+const HEIGHTS: u64 = 1_024;
+/// Submissions that wait for their decision, and proofs against voters that are kept.
+const WAITING_MAX: usize = 65_536;
+const EVIDENCE_MAX: usize = 1_024;
+
+/// Where a transaction was decided, and what the rules made of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) id: TransactionId,
+    pub(crate) height: u64,
+    pub(crate) place: u32,
+    pub(crate) outcome: Outcome,
+}
+
+/// Why a transaction has no verdict.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsubmitted {
+    #[error("{0}")]
+    Rejected(#[from] Rejected),
+    #[error(
+        "it can no longer be decided: its last height has passed, or a later one of this node was decided before it"
+    )]
+    Dropped,
+    #[error("too many submissions wait for their decision; try again later")]
+    Busy,
+}
+
+type Waiter = oneshot::Sender<Result<Verdict, Unsubmitted>>;
+
+/// What everyone may look at: the state after the last decided block.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) state: State,
+    pub(crate) tip: Tip,
+    pub(crate) waiting: usize,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) evidence: Arc<Vec<Evidence>>,
+}
+
+pub(crate) struct Chain {
+    ledger: Ledger,
+    key: Key,
+    waiters: HashMap<TransactionId, Waiter>,
+    /// Of this node, to be told at once.
+    fresh: Vec<Bytes>,
+    tells: VecDeque<Tell>,
+    told_at: Instant,
+    evidence: Arc<Vec<Evidence>>,
+    published: watch::Sender<Published>,
+}
+
+impl Chain {
+    pub(crate) fn new(ledger: Ledger, key: Key) -> Self {
+        let first = Published {
+            state: ledger.state().clone(),
+            tip: ledger.tip(),
+            waiting: 0,
+            waiting_bytes: 0,
+            evidence: Arc::default(),
+        };
+        Self {
+            ledger,
+            key,
+            waiters: HashMap::new(),
+            fresh: Vec::new(),
+            tells: VecDeque::new(),
+            told_at: Instant::now(),
+            evidence: Arc::default(),
+            published: watch::channel(first).0,
+        }
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Published> {
+        self.published.subscribe()
+    }
+
+    /// Applies a decision of the disk.
+    pub(crate) fn replay(&mut self, decided: &Decided) -> Result<Voters, String> {
+        let voters = self.ledger.replay(decided);
+        while self.ledger.poll_applied().is_some() {}
+        self.publish();
+        voters.map_err(|error| error.to_string())
+    }
+
+    /// Signs an action of this node and has it wait; the word on it comes to `waiter`.
+    pub(crate) fn submit(&mut self, action: Action, within: u64, waiter: Waiter) {
+        if self.waiters.len() >= WAITING_MAX {
+            // Who asked may be gone.
+            let _ = waiter.send(Err(Unsubmitted::Busy));
+            return;
+        }
+        let (state, me) = (self.ledger.state(), self.key.node());
+        let sequence = next_sequence(state, self.ledger.mempool(), &me);
+        let heights = match within {
+            0 => HEIGHTS,
+            some => some.min(LIFETIME - 1),
+        };
+        let until = self.ledger.next_height().0.saturating_add(heights - 1);
+        let mesh = self.ledger.mesh();
+        let transaction = Transaction::sign(&self.key, &mesh, sequence, until, action);
+        let bytes = transaction.to_bytes();
+        match self.ledger.submit(&bytes) {
+            Ok(id) => {
+                self.waiters.insert(id, waiter);
+                self.fresh.push(bytes);
+                self.publish();
+            }
+            Err(rejected) => drop(waiter.send(Err(rejected.into()))),
+        }
+    }
+
+    pub(crate) fn prove(&self, name: &hypermesh_registry::Name) -> Option<NameProof> {
+        self.ledger.prove_name(name)
+    }
+
+    fn publish(&self) {
+        let mempool = self.ledger.mempool();
+        let next = Published {
+            state: self.ledger.state().clone(),
+            tip: self.ledger.tip(),
+            waiting: mempool.len(),
+            waiting_bytes: mempool.bytes(),
+            evidence: Arc::clone(&self.evidence),
+        };
+        metrics::gauge!("hypermesh_order_waiting").set(next.waiting as f64);
+        metrics::gauge!("hypermesh_order_waiting_bytes").set(next.waiting_bytes as f64);
+        self.published.send_replace(next);
+    }
+
+    /// Version, kind, mesh, then each transaction's length and bytes.
+    fn tell(&mut self, transactions: &[Bytes]) {
+        let mut rest = transactions.iter().peekable();
+        while rest.peek().is_some() {
+            let mut content = vec![VERSION, TRANSACTIONS];
+            content.extend(self.ledger.mesh().0);
+            while let Some(next) = rest.peek()
+                && content.len() < TOLD_BYTES
+            {
+                content.extend((next.len() as u32).to_le_bytes());
+                content.extend(&next[..]);
+                rest.next();
+            }
+            self.tells.push_back(Tell {
+                to: Vec::new(),
+                class: Class::Gossip,
+                content: content.into(),
+            });
+        }
+    }
+}
+
+impl Machine for Chain {
+    fn has_work(&self) -> bool {
+        self.ledger.has_work()
+    }
+    fn propose(&mut self, height: Height) -> Bytes {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let millis = now.map_or(0, |now| now.as_millis());
+        self.ledger
+            .tell_time(u64::try_from(millis).unwrap_or(u64::MAX));
+        self.ledger.propose(height)
+    }
+    fn check(&self, height: Height, block: &[u8]) -> Result<(), String> {
+        self.ledger.check(height, block)
+    }
+    fn apply(&mut self, decided: &Decided) -> Voters {
+        self.ledger.apply(decided)
+    }
+}
+
+impl Orders for Chain {
+    fn applied(&mut self, height: Height) -> Applied {
+        let mut all = Applied::default();
+        let mut outcomes = Vec::new();
+        while let Some(applied) = self.ledger.poll_applied() {
+            for (place, ruled) in applied.ruled.iter().enumerate() {
+                let place = place as u32;
+                let outcome = ruled.outcome.to_bytes();
+                outcomes.push(outcome.len() as u8);
+                outcomes.extend(outcome);
+                let at = [height.0.to_be_bytes().as_slice(), &place.to_be_bytes()].concat();
+                if let Some(name) = name_of(&ruled.transaction.action) {
+                    all.finds
+                        .push(([&history_key(name)[..], &at].concat(), Vec::new()));
+                }
+                all.finds.push(([b"t", &ruled.id.0[..]].concat(), at));
+                if let Some(waiter) = self.waiters.remove(&ruled.id) {
+                    // Who asked may be gone.
+                    let _ = waiter.send(Ok(Verdict {
+                        id: ruled.id,
+                        height: height.0,
+                        place,
+                        outcome: ruled.outcome,
+                    }));
+                }
+            }
+            metrics::counter!("hypermesh_order_transactions").increment(applied.ruled.len() as u64);
+            for id in &applied.dropped {
+                if let Some(waiter) = self.waiters.remove(id) {
+                    let _ = waiter.send(Err(Unsubmitted::Dropped));
+                }
+            }
+        }
+        all.outcomes = outcomes.into();
+        self.publish();
+        all
+    }
+
+    fn heard(&mut self, _: NodeId, content: &[u8]) -> Result<(), &'static str> {
+        if content.get(1) != Some(&TRANSACTIONS) {
+            return Err("unknown_kind");
+        }
+        let mut rest = content.get(HEADER_BYTES..).unwrap_or_default();
+        let mut wrong = None;
+        while let [a, b, c, d, after @ ..] = rest {
+            let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
+            if length > TRANSACTION_BYTES_MAX || length > after.len() {
+                return Err("malformed");
+            }
+            let (one, others) = after.split_at(length);
+            rest = others;
+            match self.ledger.submit(one) {
+                // What was decided meanwhile comes late, and is no fault.
+                Ok(_) | Err(Rejected::Invalid(_) | Rejected::Taken(_)) => {}
+                Err(Rejected::Signature) => wrong = Some("transaction_forged"),
+                Err(Rejected::Malformed) => wrong = Some("transaction_malformed"),
+                Err(_) => wrong = Some("transaction_beyond_quota"),
+            }
+        }
+        self.publish();
+        match wrong {
+            None if rest.is_empty() => Ok(()),
+            None => Err("malformed"),
+            Some(kind) => Err(kind),
+        }
+    }
+
+    fn evidence(&mut self, evidence: Evidence) {
+        let mut all = (*self.evidence).clone();
+        if all.len() < EVIDENCE_MAX {
+            all.push(evidence);
+            self.evidence = Arc::new(all);
+            self.publish();
+        }
+    }
+
+    fn poll_tell(&mut self) -> Option<Tell> {
+        if !self.fresh.is_empty() {
+            let fresh = std::mem::take(&mut self.fresh);
+            self.tell(&fresh);
+        } else if self.tells.is_empty() && self.told_at.elapsed() > TELL_AGAIN {
+            self.told_at = Instant::now();
+            let mine = self.ledger.mempool().of(&self.key.node());
+            let waiting: Vec<Bytes> = mine.map(|one| one.bytes().clone()).collect();
+            self.tell(&waiting);
+        }
+        self.tells.pop_front()
+    }
+}
+
+/// The name that an action changes.
+fn name_of(action: &Action) -> Option<&str> {
+    match action {
+        Action::SetName { name, .. } | Action::DeleteName { name, .. } => Some(name.as_str()),
+        _ => None,
+    }
+}
+
+/// What the changes of a name are found by; height and place follow, most significant byte first.
+pub(crate) fn history_key(name: &str) -> Vec<u8> {
+    // No name has this byte.
+    [b"n", name.as_bytes(), &[0]].concat()
+}
+
+/// The outcomes of a block, as they are stored: length 1, bytes.
+pub(crate) fn outcomes(mut stored: &[u8]) -> Vec<Option<Outcome>> {
+    let mut all = Vec::new();
+    while let [length, rest @ ..] = stored {
+        let (one, others) = rest.split_at(usize::from(*length).min(rest.len()));
+        all.push(Outcome::from_bytes(one).ok());
+        stored = others;
+    }
+    all
+}

@@ -1,0 +1,437 @@
+//! What was decided, in `decided.redb`: blocks by height, what became of their transactions, and where to find things.
+//!
+//! The log has every decision before this does, so it is written beside the agreement: a thread takes all that waits and
+//! commits it at once. What is not committed yet is read from memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use hypermesh_consensus::{Decided, Height};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
+const FINDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("finds");
+const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
+/// Decisions that wait for the disk; agreement waits beyond that.
+const WAITING_MAX: usize = 256;
+/// Memory of the database.
+const CACHE_BYTES: usize = 16 << 20;
+/// Most results of one look.
+const FOUND_MAX: usize = 4_096;
+
+/// A store that cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum DecidedError {
+    #[error(
+        "{} cannot be used: {reason}; put back the disk's copy of the whole directory, or move it away: decisions are then fetched from the mesh once this node has joined again",
+        path.display()
+    )]
+    Unusable { path: PathBuf, reason: String },
+    #[error("{} is of another mesh than the genesis beside it", path.display())]
+    OtherMesh { path: PathBuf },
+    #[error("{}: the decision of height {height} is not there or not readable: {reason}", path.display())]
+    Block {
+        path: PathBuf,
+        height: u64,
+        reason: String,
+    },
+}
+
+/// A key by which something is found, and what it leads to.
+pub(crate) type Find = (Vec<u8>, Vec<u8>);
+
+/// One decided height, and what is to be found by it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) decided: Decided,
+    pub(crate) outcomes: Bytes,
+    /// Keys and what they lead to.
+    pub(crate) finds: Vec<Find>,
+}
+
+/// The decided blocks of a mesh. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct DecidedStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    database: Database,
+    waiting: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    stored: AtomicU64,
+    failed: Mutex<Option<DecidedError>>,
+}
+
+/// The end that adds to a store. Dropped, it waits until all is on the disk.
+pub(crate) struct Writer {
+    store: DecidedStore,
+    to: Option<SyncSender<Ask>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Ask {
+    More,
+    /// Answers when all that was given before is on the disk.
+    Sync(SyncSender<()>),
+}
+
+impl DecidedStore {
+    /// Opens the store of a mesh, or makes it.
+    ///
+    /// # Errors
+    /// When it is damaged or of another mesh.
+    pub(crate) fn open(directory: &Path, mesh: &[u8; 32]) -> Result<(Self, Writer), DecidedError> {
+        let path = directory.join("decided.redb");
+        let unusable = |reason: String| DecidedError::Unusable {
+            path: path.clone(),
+            reason,
+        };
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = builder
+            .create(&path)
+            .map_err(|error| unusable(error.to_string()))?;
+        private(&path).map_err(|error| unusable(error.to_string()))?;
+        let stored = first_look(&database, mesh)
+            .map_err(|error| unusable(error.to_string()))?
+            .ok_or_else(|| DecidedError::OtherMesh { path: path.clone() })?;
+        let store = Self {
+            shared: Arc::new(Shared {
+                path,
+                database,
+                waiting: Mutex::default(),
+                stored: AtomicU64::new(stored),
+                failed: Mutex::default(),
+            }),
+        };
+        let (to, asked) = sync_channel(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("order-store".into())
+            .spawn({
+                let store = store.clone();
+                move || store.write(&asked)
+            })
+            .map_err(|error| DecidedError::Unusable {
+                path: store.shared.path.clone(),
+                reason: error.to_string(),
+            })?;
+        let writer = Writer {
+            store: store.clone(),
+            to: Some(to),
+            thread: Some(thread),
+        };
+        Ok((store, writer))
+    }
+
+    /// The last height on the disk.
+    pub(crate) fn stored(&self) -> u64 {
+        self.shared.stored.load(Ordering::Acquire)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
+        self.shared
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing more can be written, if so.
+    pub(crate) fn failed(&self) -> Option<DecidedError> {
+        self.shared
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A decided block and what became of its transactions. Reads the disk.
+    ///
+    /// # Errors
+    /// When the disk's copy cannot be read.
+    pub(crate) fn block(&self, height: Height) -> Result<Option<(Decided, Bytes)>, DecidedError> {
+        if let Some(entry) = self.waiting().get(&height.0) {
+            return Ok(Some((entry.decided.clone(), entry.outcomes.clone())));
+        }
+        let wrong = |reason: String| DecidedError::Block {
+            path: self.shared.path.clone(),
+            height: height.0,
+            reason,
+        };
+        let read = || -> Result<_, redb::Error> {
+            let reading = self.shared.database.begin_read()?;
+            let block = reading.open_table(BLOCKS)?.get(height.0)?;
+            let outcomes = reading.open_table(OUTCOMES)?.get(height.0)?;
+            Ok(block.map(|block| {
+                let outcomes = outcomes.map(|all| Bytes::copy_from_slice(all.value()));
+                (block.value().to_vec(), outcomes.unwrap_or_default())
+            }))
+        };
+        let Some((block, outcomes)) = read().map_err(|error| wrong(error.to_string()))? else {
+            return Ok(None);
+        };
+        let decided = Decided::from_bytes(&block).map_err(|error| wrong(error.to_string()))?;
+        if decided.certificate.height != height
+            || hypermesh_consensus::BlockHash::of(&decided.body) != decided.certificate.block
+        {
+            return Err(wrong("the block is not the one that was decided".into()));
+        }
+        Ok(Some((decided, outcomes)))
+    }
+
+    /// What is found by keys that begin so, the last ones first, below a bound. Reads the disk.
+    ///
+    /// # Errors
+    /// When the disk's copy cannot be read.
+    pub(crate) fn find(
+        &self,
+        prefix: &[u8],
+        before: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Find>, DecidedError> {
+        let most = most.min(FOUND_MAX);
+        let end = before.map_or_else(|| past(prefix), <[u8]>::to_vec);
+        let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        for entry in self.waiting().values() {
+            for (key, value) in &entry.finds {
+                if key.starts_with(prefix) && *key < end {
+                    found.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        let read = || -> Result<Vec<Find>, redb::Error> {
+            let reading = self.shared.database.begin_read()?;
+            let table = reading.open_table(FINDS)?;
+            let range = table.range(prefix..&end[..])?;
+            let mut all = Vec::new();
+            for one in range.rev().take(most) {
+                let (key, value) = one?;
+                all.push((key.value().to_vec(), value.value().to_vec()));
+            }
+            Ok(all)
+        };
+        let stored = read().map_err(|error| DecidedError::Unusable {
+            path: self.shared.path.clone(),
+            reason: error.to_string(),
+        })?;
+        found.extend(stored);
+        Ok(found.into_iter().rev().take(most).collect())
+    }
+
+    /// The thread that writes.
+    fn write(&self, asked: &Receiver<Ask>) {
+        while let Ok(first) = asked.recv() {
+            let mut syncs = Vec::new();
+            for ask in std::iter::once(first).chain(asked.try_iter()) {
+                if let Ask::Sync(done) = ask {
+                    syncs.push(done);
+                }
+            }
+            let batch: Vec<Arc<Entry>> = self.waiting().values().cloned().collect();
+            if let Some(last) = batch.last() {
+                let last = last.decided.certificate.height.0;
+                if let Err(error) = commit(&self.shared.database, &batch) {
+                    tracing::error!(%error, "decisions cannot be stored");
+                    *self
+                        .shared
+                        .failed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner) = Some(DecidedError::Unusable {
+                        path: self.shared.path.clone(),
+                        reason: error.to_string(),
+                    });
+                    return;
+                }
+                metrics::histogram!("hypermesh_order_stored_heights").record(batch.len() as f64);
+                self.shared.stored.store(last, Ordering::Release);
+                let mut waiting = self.waiting();
+                *waiting = waiting.split_off(&(last + 1));
+            }
+            for done in syncs {
+                // Who asked may be gone.
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Adds a decision. Waits only when very many wait for the disk already.
+    ///
+    /// # Errors
+    /// When the disk took no more.
+    pub(crate) fn add(&self, entry: Entry) -> Result<(), DecidedError> {
+        let height = entry.decided.certificate.height.0;
+        self.store.waiting().insert(height, Arc::new(entry));
+        self.ask(Ask::More)
+    }
+
+    /// Waits until all is on the disk.
+    ///
+    /// # Errors
+    /// When it did not get there.
+    pub(crate) fn sync(&self) -> Result<(), DecidedError> {
+        let (done, wait) = sync_channel(1);
+        self.ask(Ask::Sync(done))?;
+        wait.recv().map_err(|_| self.why())
+    }
+
+    fn ask(&self, ask: Ask) -> Result<(), DecidedError> {
+        let sent = self.to.as_ref().map(|to| to.send(ask));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.why()),
+        }
+    }
+
+    fn why(&self) -> DecidedError {
+        self.store.failed().unwrap_or(DecidedError::Unusable {
+            path: self.store.shared.path.clone(),
+            reason: "its thread has ended".into(),
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.to.take());
+        if let Some(thread) = self.thread.take() {
+            // It has said why, if it failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+/// The last height, or none when the store is of another mesh.
+fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<u64>, redb::Error> {
+    let writing = database.begin_write()?;
+    let mut height = 0;
+    let mut is_ours = true;
+    {
+        let mut about = writing.open_table(ABOUT)?;
+        let known = about.get("mesh")?.map(|known| known.value().to_vec());
+        match known {
+            Some(known) => is_ours = known == mesh,
+            None => drop(about.insert("mesh", &mesh[..])?),
+        }
+        writing.open_table(OUTCOMES)?;
+        writing.open_table(FINDS)?;
+        let blocks = writing.open_table(BLOCKS)?;
+        if let Some((last, _)) = blocks.last()? {
+            height = last.value();
+        }
+    }
+    writing.commit()?;
+    Ok(is_ours.then_some(height))
+}
+
+fn commit(database: &Database, batch: &[Arc<Entry>]) -> Result<(), redb::Error> {
+    let writing = database.begin_write()?;
+    {
+        let mut blocks = writing.open_table(BLOCKS)?;
+        let mut outcomes = writing.open_table(OUTCOMES)?;
+        let mut finds = writing.open_table(FINDS)?;
+        for entry in batch {
+            let height = entry.decided.certificate.height.0;
+            blocks.insert(height, &entry.decided.to_bytes()[..])?;
+            outcomes.insert(height, &entry.outcomes[..])?;
+            for (key, value) in &entry.finds {
+                finds.insert(&key[..], &value[..])?;
+            }
+        }
+    }
+    writing.commit()?;
+    Ok(())
+}
+
+/// The first key after all that begin so.
+fn past(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    // Nothing of ours begins with all ones.
+    vec![u8::MAX; prefix.len() + 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hypermesh_consensus::{BlockHash, Certificate, Round};
+
+    fn entry(height: u64) -> Entry {
+        let body = Bytes::from(vec![height as u8; 100]);
+        Entry {
+            decided: Decided {
+                certificate: Certificate {
+                    height: Height(height),
+                    round: Round::ZERO,
+                    block: BlockHash::of(&body),
+                    signatures: Vec::new(),
+                },
+                body,
+            },
+            outcomes: Bytes::from_static(b"done"),
+            finds: vec![(
+                [b"name/", &height.to_be_bytes()[..]].concat(),
+                height.to_string().into_bytes(),
+            )],
+        }
+    }
+
+    #[test]
+    fn decisions_are_there_before_and_after_the_disk_has_them() {
+        let place = tempfile::tempdir().unwrap();
+        let (store, writer) = DecidedStore::open(place.path(), &[1; 32]).unwrap();
+        for height in 1..=100 {
+            writer.add(entry(height)).unwrap();
+            let (decided, outcomes) = store.block(Height(height)).unwrap().unwrap();
+            assert_eq!(
+                (decided, &outcomes[..]),
+                (entry(height).decided, &b"done"[..])
+            );
+        }
+        writer.sync().unwrap();
+        assert_eq!(store.stored(), 100);
+        let found = store.find(b"name/", None, 3).unwrap();
+        let values: Vec<&[u8]> = found.iter().map(|(_, value)| &value[..]).collect();
+        assert_eq!(values, [&b"100"[..], b"99", b"98"]);
+        let before = store.find(b"name/", Some(&found[2].0), 1).unwrap();
+        assert_eq!(before[0].1, b"97");
+        assert!(store.block(Height(101)).unwrap().is_none());
+        drop((writer, store));
+        let (store, _writer) = DecidedStore::open(place.path(), &[1; 32]).unwrap();
+        assert_eq!(store.stored(), 100);
+        assert_eq!(store.block(Height(7)).unwrap().unwrap().0, entry(7).decided);
+        drop((store, _writer));
+        let other = DecidedStore::open(place.path(), &[2; 32]).map(|_| ());
+        assert!(matches!(other, Err(DecidedError::OtherMesh { .. })));
+    }
+
+    #[test]
+    fn a_damaged_file_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("decided.redb");
+        std::fs::write(&path, vec![0x5a; 8192]).unwrap();
+        let error = DecidedStore::open(place.path(), &[1; 32]).map(|_| ());
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("decided.redb") && text.contains("put back"),
+            "{text}"
+        );
+    }
+}
