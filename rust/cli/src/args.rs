@@ -1,5 +1,6 @@
 //! What can be typed: subcommands, options, their help and examples.
 
+mod ipc;
 mod mem;
 mod order;
 mod sim;
@@ -15,13 +16,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use hypermesh_id::{NodeId, Root};
 use hypermesh_node::{LogFormat, PeerAddress};
 
+pub(crate) use ipc::{Ipc, IpcCall, IpcCommand, IpcTap};
 pub(crate) use mem::{
     Mem, MemAsk, MemCommand, MemContent, MemExplain, MemGet, MemKeyBytes, MemMode, MemPut,
     MemSimilar, MemTop,
 };
 pub(crate) use order::{
     Content, Evidence, EvidenceCommand, Log, Members, MembersCommand, Name, NameCommand,
-    NameDelegate, NameHistory, NameLs, NameSet, Proof,
+    NameDelegate, NameHistory, NameLs, NameSet, Proof, Verify,
 };
 pub(crate) use sim::Sim;
 
@@ -276,6 +278,21 @@ Example:
   hypermesh proof films/dune --output dune.hmproof")]
     Proof(Proof),
 
+    /// Check what a name means, or that it means nothing, from a proof in a file
+    #[command(after_help = "\
+Asks nobody and needs no node: it follows the voters of the mesh from its founder to the block that the proof is of, checks
+each signature, and the path from that block's state to the name. Exit status 1, and the reason, when anything is missing.
+
+What has to be known is the mesh's id: `hypermesh status --json` at a node that is trusted tells it. Without --mesh it is
+that of this node. Where there is neither, the founder whom the file names is trusted, and the mesh's id is printed for
+comparing it. A proof is of a moment: what the name means since, it cannot know.
+
+Examples:
+  hypermesh proof films/dune --output dune.hmproof
+  hypermesh verify dune.hmproof --mesh 5d41402abc4b2a76b9719d911017c592ae3f17b1c1b0d9e0a4c8f1c9b7d2e6f3
+  hypermesh verify dune.hmproof --json | jq -r .root")]
+    Verify(Verify),
+
     /// Show proofs against voters that said two things where they may say one
     #[command(after_help = "Examples:\n  hypermesh evidence ls\n  hypermesh evidence show hm1…")]
     Evidence(Evidence),
@@ -334,71 +351,6 @@ Examples:
   hypermesh completions bash > ~/.local/share/bash-completion/completions/hypermesh
   hypermesh completions zsh > \"${fpath[1]}/_hypermesh\"")]
     Completions(Completions),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Ipc {
-    #[command(subcommand)]
-    pub(crate) command: IpcCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IpcCommand {
-    /// List the sockets: who serves them, what they announce
-    Ls,
-    /// Call a method with JSON arguments; without a method, list those of the service
-    #[command(after_help = "\
-Arguments and answers are the messages of the local wire in protobuf's JSON: names as in the specification, bytes (such as
-paths) in base64. A streamed answer prints one object per event, then the reply.
-
-Examples:
-  hypermesh ipc call metrics status
-  hypermesh ipc call transport ping '{\"node_id\": \"hm1…\", \"count\": 3}'
-  hypermesh ipc call state list '{\"root\": \"hmr1…\", \"recursive\": true}'")]
-    Call(IpcCall),
-    /// Relay a service's socket and show every frame that passes, decoded
-    #[command(after_help = "\
-The node's own socket stays as it is: only what connects through the relay is seen. Point a program at the relay's path,
-such as `hypermesh ipc call --socket PATH`, or the C or Go client. Only this user can connect to it. Ctrl-C ends it.
-
-Examples:
-  hypermesh ipc tap state
-  hypermesh ipc tap alm --listen /run/user/1000/alm-tap.sock --json")]
-    Tap(IpcTap),
-    /// Show connections, pools, breakers and counters
-    Stats,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct IpcCall {
-    /// Name of the service, such as state
-    #[arg(value_name = "SERVICE")]
-    pub(crate) service: String,
-    /// Name or number of the method
-    #[arg(value_name = "METHOD")]
-    pub(crate) method: Option<String>,
-    /// The request as JSON
-    #[arg(value_name = "JSON")]
-    pub(crate) question: Option<String>,
-    /// Another socket than the node's, such as one of `ipc tap`
-    #[arg(long, value_name = "PATH")]
-    pub(crate) socket: Option<PathBuf>,
-    /// How long the answer may take, such as 500ms; the node stops then
-    #[arg(long, value_name = "DURATION", value_parser = hypermesh_node::units::parse_duration)]
-    pub(crate) deadline: Option<Duration>,
-    /// Mark the trace as sampled: the node's log shows it with whatever is logged during the call
-    #[arg(long)]
-    pub(crate) trace: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct IpcTap {
-    /// Name of the service, such as state
-    #[arg(value_name = "SERVICE")]
-    pub(crate) service: String,
-    /// Path of the relay [default: tap_SERVICE.sock beside the node's sockets]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) listen: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -128,7 +128,16 @@ impl Record {
             6 => Self::Block {
                 round: from.round()?,
                 valid_round: from.round()?,
-                valid: from.u8("a verdict")? == 1,
+                valid: match from.u8("a verdict")? {
+                    0 => false,
+                    1 => true,
+                    value => {
+                        return Err(DecodeError::Unknown {
+                            what: "a verdict",
+                            value: value.into(),
+                        });
+                    }
+                },
                 body: Bytes::copy_from_slice(from.counted(BLOCK_BYTES_MAX, "bytes of a block")?),
             },
             kind => {

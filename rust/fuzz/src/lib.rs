@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod mutate;
+mod order;
 mod seal;
 mod seeds;
 mod targets;
@@ -153,6 +154,48 @@ pub const TARGETS: &[Target] = &[
         run: targets::cpe_engine,
         seeds: seeds::cpe_changes,
         seal: seal::cpe_snapshot,
+    },
+    Target {
+        name: "order_transaction",
+        run: order::transaction,
+        seeds: order::transactions,
+        seal: order::unsealed,
+    },
+    Target {
+        name: "order_block",
+        run: order::block,
+        seeds: order::blocks,
+        seal: order::unsealed,
+    },
+    Target {
+        name: "order_proof",
+        run: order::proof,
+        seeds: order::proofs,
+        seal: order::unsealed,
+    },
+    Target {
+        name: "consensus_message",
+        run: order::message,
+        seeds: order::messages,
+        seal: order::unsealed,
+    },
+    Target {
+        name: "consensus_decided",
+        run: order::decided,
+        seeds: order::decisions,
+        seal: order::unsealed,
+    },
+    Target {
+        name: "consensus_evidence",
+        run: order::evidence,
+        seeds: order::proofs_of_blame,
+        seal: order::unsealed,
+    },
+    Target {
+        name: "consensus_log",
+        run: order::log,
+        seeds: order::logs,
+        seal: order::sealed_log,
     },
 ];
 

@@ -15,6 +15,8 @@ mod outcome;
 mod parameters;
 mod proof;
 mod rules;
+#[cfg(test)]
+mod rules_tests;
 mod snapshot;
 mod state;
 mod transaction;

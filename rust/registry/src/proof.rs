@@ -59,6 +59,8 @@ pub struct Proven {
     /// The height at which it was so, and the time of its block by its proposer's clock, in Unix milliseconds.
     pub height: u64,
     pub time: u64,
+    /// Who voted on that height, ascending.
+    pub voters: Vec<NodeId>,
 }
 
 /// Why a proof proves nothing.
@@ -189,6 +191,13 @@ pub fn follow(genesis: &Genesis, links: &[Link]) -> Result<(u64, Voters), ProofE
     Ok(at)
 }
 
+fn sorted(voters: &Voters) -> Vec<NodeId> {
+    // Kept in the order in which they propose.
+    let mut nodes: Vec<NodeId> = voters.nodes().collect();
+    nodes.sort_unstable();
+    nodes
+}
+
 impl NameProof {
     /// Believes nobody: follows the voters from the founder of this mesh to the last block, and its root to the name.
     ///
@@ -215,6 +224,7 @@ impl NameProof {
             named: self.named.clone(),
             height,
             time: head.time,
+            voters: sorted(&voters),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use hypermesh_id::{NodeId, Root};
+use hypermesh_id::{BlockId, NodeId, Root};
 
 use super::{Invite, Join};
 
@@ -190,6 +190,16 @@ pub(crate) struct Proof {
     /// Where to write it; must not exist yet [default: NAME.hmproof, with '-' for each '/']
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// What `hypermesh proof` wrote
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The mesh that it has to be of, 64 hex digits [default: that of the node's directory, if there is one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) mesh: Option<BlockId>,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, CliError> {
     if let Command::Sim(arguments) = &cli.command {
         return sim::sim(out, &global, arguments);
     }
+    if let Command::Verify(arguments) = &cli.command {
+        order::verify(out, &global, arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let path = match &global.dir {
         Some(path) => path.clone(),
         None => NodeDir::default_path(|name| std::env::var_os(name))?,
@@ -94,6 +98,7 @@ async fn ask(context: &Context, command: Command) -> Result<(), CliError> {
         | Command::Component(_)
         | Command::Doctor
         | Command::Sim(_)
+        | Command::Verify(_)
         | Command::Completions(_) => Err(CliError::failed("this command does not ask a node")),
     }
 }

@@ -196,7 +196,7 @@ fn the_last_voter_stays() {
     );
 }
 
-fn double_vote(mesh: MeshId, number: u8, height: u64) -> Evidence {
+pub(crate) fn double_vote(mesh: MeshId, number: u8, height: u64) -> Evidence {
     let vote = |block: u8| {
         let statement = Vote {
             phase: VoteType::Precommit,

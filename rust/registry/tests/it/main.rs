@@ -7,6 +7,9 @@
 
 mod attacks;
 mod mesh;
+mod model;
 mod proofs;
+mod random;
+mod vectors;
 
 pub(crate) use mesh::*;

@@ -3,6 +3,7 @@
 mod blocks;
 mod members;
 mod names;
+mod verify;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,7 @@ use crate::error::CliError;
 pub(crate) use blocks::{evidence, log, proof};
 pub(crate) use members::members;
 pub(crate) use names::{look_up, name, set_name};
+pub(crate) use verify::verify;
 
 /// Has an action ordered, waits for what comes of it, and says so.
 async fn decide(context: &Context, action: pb::Action) -> Result<(), CliError> {

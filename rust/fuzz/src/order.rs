@@ -1,0 +1,248 @@
+//! What voters tell, keep and order: decoders, what each promises, and encodings to start from. Signatures are looked at after
+//! decoding, so that nothing but an enclosed genesis guards what is inside.
+
+use hypermesh_consensus::{
+    BlockHash, Certificate, Decided, DecodeError, Evidence, Height, MeshId, Message, NilOrVal,
+    Record, Round, Sig, Signed, Signer, Vote, VoteType,
+};
+use hypermesh_id::NodeId;
+use hypermesh_registry::{NameProof, ProofError, Transaction, read_block};
+
+use crate::Depth::{self, Accepted, Entered, Refused};
+
+const MESH: MeshId = MeshId([7; 32]);
+
+/// Of the wrong length, or wrong inside.
+fn depth(error: &DecodeError) -> Depth {
+    match error {
+        DecodeError::Short(_) | DecodeError::Long(_) => Refused,
+        _ => Entered,
+    }
+}
+
+/// What decoded is written as it came.
+fn same(data: &[u8], again: &[u8]) -> Depth {
+    assert!(again == data, "what decodes has two forms");
+    Accepted
+}
+
+pub(crate) fn transaction(data: &[u8]) -> Depth {
+    match Transaction::from_bytes(data) {
+        Ok(transaction) => same(data, &transaction.to_bytes()),
+        Err(error) => depth(&error),
+    }
+}
+
+pub(crate) fn block(data: &[u8]) -> Depth {
+    match read_block(data) {
+        Ok((head, items)) => {
+            assert_eq!(head.transactions as usize, items.len());
+            same(&data[..head.to_bytes().len()], &head.to_bytes())
+        }
+        Err(error) => depth(&error),
+    }
+}
+
+/// Also verified, for the mesh that it names.
+pub(crate) fn proof(data: &[u8]) -> Depth {
+    match NameProof::from_bytes(data) {
+        Ok(proof) => {
+            drop(proof.verify(&proof.genesis.mesh()));
+            same(data, &proof.to_bytes())
+        }
+        Err(ProofError::Decode(error)) => depth(&error),
+        Err(_) => Entered,
+    }
+}
+
+pub(crate) fn message(data: &[u8]) -> Depth {
+    match Message::decode(data, &MESH) {
+        Ok(message) => same(data, &message.encode(&MESH)),
+        Err(error) => depth(&error),
+    }
+}
+
+pub(crate) fn decided(data: &[u8]) -> Depth {
+    match Decided::from_bytes(data) {
+        Ok(decided) => same(data, &decided.to_bytes()),
+        Err(error) => depth(&error),
+    }
+}
+
+pub(crate) fn evidence(data: &[u8]) -> Depth {
+    match Evidence::decode(data) {
+        Ok(evidence) => {
+            let mut again = Vec::new();
+            evidence.encode(&mut again);
+            same(data, &again)
+        }
+        Err(error) => depth(&error),
+    }
+}
+
+/// Records of a log, the last of which may be cut off.
+pub(crate) fn log(data: &[u8]) -> Depth {
+    match Record::read(data) {
+        Ok((records, whole)) => {
+            let mut again = Vec::new();
+            records.iter().for_each(|record| record.write(&mut again));
+            match whole {
+                0 => Refused,
+                _ => same(&data[..whole], &again),
+            }
+        }
+        Err(hypermesh_consensus::LogError::Content { .. }) => Entered,
+        Err(_) => Refused,
+    }
+}
+
+/// Nothing: lengths are seen at once, and what is behind them is reached without a repair.
+pub(crate) fn unsealed(_: &mut Vec<u8>) {}
+
+/// The checksum of the first record.
+#[expect(clippy::ptr_arg, reason = "all repairs have one type")]
+pub(crate) fn sealed_log(data: &mut Vec<u8>) {
+    let Some((length, rest)) = data.split_first_chunk::<4>() else {
+        return;
+    };
+    let length = u32::from_le_bytes(*length) as usize;
+    if let Some(content) = rest.get(4..).and_then(|rest| rest.get(..length)) {
+        let sum = crc32fast::hash(content).to_le_bytes();
+        data[4..8].copy_from_slice(&sum);
+    }
+}
+
+/// Golden vectors of a kind.
+fn vectors(kind: &str) -> Vec<Vec<u8>> {
+    const VECTORS: &str = include_str!("../../../integration/vectors/registry.txt");
+    let unhex = |text: &str| -> Option<Vec<u8>> {
+        (0..text.len() / 2)
+            .map(|at| u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok())
+            .collect()
+    };
+    VECTORS
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ');
+            (fields.next()? == kind).then(|| unhex(fields.next()?))?
+        })
+        .collect()
+}
+
+pub(crate) fn transactions() -> Vec<Vec<u8>> {
+    vectors("transaction")
+}
+
+/// Those of the vectors, and others in which one byte of a hash is another.
+pub(crate) fn blocks() -> Vec<Vec<u8>> {
+    changed(vectors("block"), 20)
+}
+
+pub(crate) fn proofs() -> Vec<Vec<u8>> {
+    let seeds = vectors("proof");
+    let genesis = seeds.first().and_then(|seed| seed.get(8..12));
+    let length = genesis.map_or(0, |length| {
+        usize::from(length[0]) + 256 * usize::from(length[1])
+    });
+    changed(seeds, 8 + 4 + length + 4 + 20)
+}
+
+fn changed(seeds: Vec<Vec<u8>>, at: usize) -> Vec<Vec<u8>> {
+    let mut all = seeds.clone();
+    for over in [1, 2] {
+        for mut seed in seeds.clone() {
+            if let Some(byte) = seed.get_mut(at) {
+                *byte ^= over;
+            }
+            all.push(seed);
+        }
+    }
+    all
+}
+
+fn vote(phase: VoteType, block: u8) -> Signed<Vote> {
+    Signed {
+        statement: Vote {
+            phase,
+            height: Height(3),
+            round: Round::new(1),
+            block: match block {
+                0 => NilOrVal::Nil,
+                other => NilOrVal::Val(BlockHash([other; 32])),
+            },
+            voter: Signer(NodeId([5; 32])),
+        },
+        signature: Sig([6; 64]),
+    }
+}
+
+fn decision(signatures: u8) -> Decided {
+    Decided {
+        certificate: Certificate {
+            height: Height(3),
+            round: Round::new(0),
+            block: BlockHash([1; 32]),
+            signatures: (0..signatures)
+                .map(|number| (NodeId([number; 32]), Sig([6; 64])))
+                .collect(),
+        },
+        body: vec![9; 200].into(),
+    }
+}
+
+pub(crate) fn messages() -> Vec<Vec<u8>> {
+    [
+        Message::Vote(vote(VoteType::Prevote, 0)),
+        Message::Vote(vote(VoteType::Precommit, 1)),
+        Message::Retold(vec![vote(VoteType::Prevote, 1); 3]),
+        Message::Status(Height(4)),
+        Message::Ask(Height(4)),
+        Message::Decided(decision(3)),
+    ]
+    .iter()
+    .map(|message| message.encode(&MESH).to_vec())
+    .collect()
+}
+
+pub(crate) fn decisions() -> Vec<Vec<u8>> {
+    (1..5)
+        .map(|count| decision(count).to_bytes().to_vec())
+        .collect()
+}
+
+pub(crate) fn proofs_of_blame() -> Vec<Vec<u8>> {
+    let pair = |phase, one, other| {
+        let mut bytes = Vec::new();
+        Evidence::Votes(Box::new([vote(phase, one), vote(phase, other)])).encode(&mut bytes);
+        bytes
+    };
+    vec![
+        pair(VoteType::Prevote, 1, 2),
+        pair(VoteType::Precommit, 0, 2),
+        pair(VoteType::Precommit, 1, 0),
+    ]
+}
+
+pub(crate) fn logs() -> Vec<Vec<u8>> {
+    let block = |valid| Record::Block {
+        round: Round::new(0),
+        valid_round: Round::Nil,
+        valid,
+        body: vec![9; 100].into(),
+    };
+    let records = [
+        Record::Height(Height(3)),
+        block(true),
+        Record::Vote(vote(VoteType::Prevote, 1)),
+        block(false),
+    ];
+    (1..=records.len())
+        .map(|count| {
+            let mut log = Vec::new();
+            records[..count]
+                .iter()
+                .for_each(|record| record.write(&mut log));
+            log
+        })
+        .collect()
+}
