@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::cpu;
 use crate::peers::order::{self, Load, Outcome};
+use crate::proof;
 use crate::record::{BenchError, Ctx, Must, Samples};
 
 const VOTERS: usize = 4;
@@ -41,10 +42,14 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         .build()?;
     let mut samples = [const { Vec::new() }; 3];
     let (mut heights, mut work) = (Samples::default(), Samples::default());
+    let (mut check, mut proof_bytes) = (Samples::default(), 0);
     for _ in 0..rounds {
         let mut mesh = Mesh::new().map_err(BenchError::new)?;
         let nodes = found(&mut mesh).map_err(BenchError::new)?;
         samples[0].push(runtime.block_on(drive(&nodes, load))?);
+        let (checked, bytes) = runtime.block_on(proof::check(&nodes[0], &name(0)))?;
+        check.push(checked);
+        proof_bytes = bytes;
         let pids: Vec<u32> = nodes.iter().filter_map(Node::pid).collect();
         let before = spent(&pids)?;
         let quiet = runtime.block_on(drive(&nodes, trickle))?;
@@ -100,6 +105,17 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         None,
         Must::Report,
         note,
+    )?;
+    let note = format!(
+        "from its {proof_bytes} bytes: founding, each change of the voters up to four, the last decision, and the path to the name"
+    );
+    ctx.row(
+        "checking what a name means, processor time",
+        "ms",
+        &check,
+        None,
+        Must::AtMost(1.0),
+        &note,
     )?;
     for (percent, metric) in [(50, "commit, median"), (99, "commit, 99th of 100")] {
         let at = |outcome: &Outcome| outcome.latency(percent) / 1e3;
@@ -214,12 +230,16 @@ async fn height(client: &Client) -> Result<u64, BenchError> {
     Ok(status.decided_height)
 }
 
+fn name(number: u64) -> String {
+    format!("{number:0>255}")
+}
+
 /// A new name of 255 bytes, decided.
 async fn submit(client: &Client, names: &AtomicU64) -> Result<(), BenchError> {
     let number = names.fetch_add(1, Ordering::Relaxed);
     let root = hypermesh_id::Root(hypermesh_id::BlockId([7; 32])).to_string();
     let change = pb::SetNameAction {
-        name: format!("{number:0>255}"),
+        name: name(number),
         root,
         expect: Some(pb::Expect {
             kind: "absent".into(),

@@ -23,6 +23,7 @@ mod local;
 mod local_load;
 mod node;
 mod peers;
+mod proof;
 mod record;
 mod render;
 mod second;
