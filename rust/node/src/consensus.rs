@@ -1,6 +1,5 @@
 //! The consensus component: what the mesh has decided, and what this node wants of it.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -128,28 +127,18 @@ impl ConsensusService {
     /// Keeps the transport's members those that are decided, and has whom this node invited admitted, for ever.
     pub(crate) async fn keep(self) {
         let mut last = Ordered::default();
-        let mut known = BTreeSet::new();
         loop {
             let mut published = None;
             if let Ok(mesh) = self.mesh() {
                 let state = mesh.published.borrow().state.clone();
-                let now: BTreeSet<NodeId> = state.members().map(|(node, _)| node).collect();
-                let removed: BTreeSet<NodeId> = known.difference(&now).copied().collect();
                 let members = state.members();
                 let ordered = Ordered {
                     members: members
                         .map(|(node, member)| (node, member.description.addresses.clone()))
                         .collect(),
-                    removed: last
-                        .removed
-                        .iter()
-                        .copied()
-                        .filter(|node| !now.contains(node))
-                        .chain(removed)
-                        .collect(),
+                    removed: state.removed().collect(),
                     genesis: mesh.genesis.to_bytes().into(),
                 };
-                known = now;
                 if ordered != last && self.shared.gossip.order(ordered.clone()).await.is_ok() {
                     last = ordered;
                 }
@@ -353,7 +342,10 @@ impl ConsensusService {
             inviter: member.inviter.to_string(),
             since_height: member.since,
             connected: node == self.shared.me || view.connected.contains(&node),
-            height: 0,
+            height: match node == self.shared.me {
+                true => view.height.0,
+                false => view.heights.get(&node).map_or(0, |height| height.0),
+            },
         };
         let motion = |(motion, open): (&Motion, &hypermesh_registry::OpenMotion)| {
             let (word, about) = motion_words(motion);
@@ -394,7 +386,11 @@ impl ConsensusService {
                 })
                 .collect(),
             height: published.tip.height,
-            removed: Vec::new(),
+            removed: state
+                .removed()
+                .take(LISTED_MAX)
+                .map(|node| node.to_string())
+                .collect(),
         }))
     }
 
@@ -413,7 +409,14 @@ impl ConsensusService {
         let Some((decided, stored)) = block else {
             return Ok(None);
         };
-        decided_block(&decided, &stored).map(Some)
+        let round = decided.certificate.round.as_u32().unwrap_or(0);
+        // Kept for the last heights only; older blocks tell who signed.
+        let voters = mesh.published.borrow().state.voters_of(height);
+        let mut block = decided_block(&decided, &stored)?;
+        block.proposer = voters.map_or_else(String::new, |voters| {
+            voters.proposer(Height(height), round).node().to_string()
+        });
+        Ok(Some(block))
     }
 
     async fn log(&self, call: &Call) -> Answer {

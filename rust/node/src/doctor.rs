@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::dir::{DirError, NodeDir};
 use crate::exact::find_ifrd;
 use crate::identity::{self, IdentityError};
+use crate::order::mesh::{self, MeshError};
 use crate::peers::{PeerBook, PeersError};
 use crate::units::format_size;
 
@@ -137,6 +138,7 @@ pub fn examine(dir: &NodeDir) -> Vec<Finding> {
         findings.push(finding);
         findings.extend(run_dir(dir, &config, running));
         findings.push(store(dir, running));
+        findings.push(consensus(dir, running));
         findings.push(disk(dir.path(), config.quota));
     }
     findings.push(if running {
@@ -197,6 +199,23 @@ fn lock(dir: &NodeDir) -> (Finding, bool) {
                 false,
             )
         }
+    }
+}
+
+/// The files of what the mesh decides.
+fn consensus(dir: &NodeDir, running: bool) -> Finding {
+    const CHECK: &str = "consensus";
+    let directory = dir.consensus();
+    if running {
+        return fine(CHECK, "the running node has it: `hypermesh status` tells");
+    }
+    if !directory.exists() {
+        return fine(CHECK, "the first start founds a mesh of this node alone");
+    }
+    match mesh::examine(&directory) {
+        Ok(Some((mesh, height))) => fine(CHECK, format!("mesh {mesh}, {height} blocks stored")),
+        Ok(None) => fine(CHECK, "the next start founds a mesh of this node alone"),
+        Err(error) => broken_error(CHECK, &error, matches!(error, MeshError::Io { .. })),
     }
 }
 

@@ -119,6 +119,16 @@ impl State {
         }
     }
 
+    /// Who was a member and was removed, by node id.
+    pub fn removed(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.range(Key::Author(NodeId([0; 32])))
+            .map_while(|(key, entry)| match (key, entry) {
+                (Key::Author(node), Entry::Author(author)) => Some((*node, author.removed)),
+                _ => None,
+            })
+            .filter_map(|(node, removed)| removed.then_some(node))
+    }
+
     /// Whether this key may write at all: a member, or one to whom a prefix is delegated.
     pub fn may_write(&self, node: &NodeId) -> bool {
         self.member(node).is_some()

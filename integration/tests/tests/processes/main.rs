@@ -13,6 +13,7 @@ mod ipc;
 mod kill;
 mod mem;
 mod memory;
+mod order;
 mod paths;
 mod rogue;
 mod split;

@@ -315,7 +315,7 @@ fn a_component_that_cannot_start_is_named_with_the_reason() -> Outcome {
 }
 
 #[test]
-fn only_the_transport_has_the_key() -> Outcome {
+fn only_those_who_sign_have_the_key() -> Outcome {
     let mut mesh = Mesh::split()?;
     let node = mesh.node_with("a", "", None)?;
     node.ok(&["--quiet", "invite"])?;
@@ -337,7 +337,8 @@ fn only_the_transport_has_the_key() -> Outcome {
             "{name}: this is not its memory"
         );
         let has_key = holds(&seed) || holds(hex.as_bytes());
-        assert_eq!(has_key, name == "transport", "{name}");
+        let signs = ["transport", "consensus"].contains(&name.as_str());
+        assert_eq!(has_key, signs, "{name}");
     }
     Ok(())
 }

@@ -18,7 +18,8 @@ pub(crate) enum NameCommand {
     /// Let a name mean a root, for the whole mesh
     #[command(after_help = "\
 Whoever creates a name owns it and alone may change it, unless a prefix of it is delegated. Done when the voters have decided
-it. With --if or --if-new it is refused when somebody was quicker (status 1, code conflict).
+it. With --if or --if-new it is refused when somebody was quicker (status 1, code conflict; not_owner when the name is
+another's by now).
 
 Examples:
   hypermesh name set films/dune hmr1…

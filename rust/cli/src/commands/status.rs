@@ -105,6 +105,7 @@ impl Snapshot {
                 ),
             ),
             ("store", self.store_text()),
+            ("mesh", self.mesh_text()),
         ])];
         let components = node
             .components
@@ -176,6 +177,69 @@ impl Snapshot {
             store.pins,
             format_size(store.disk_free_bytes)
         )
+    }
+
+    /// What is decided and by whom, or why this node cannot tell.
+    fn mesh_text(&self) -> String {
+        let mesh = &self.consensus;
+        if !mesh.ready {
+            return match mesh.reason.as_str() {
+                "" => "away".into(),
+                reason => format!("NOT READY: {reason}"),
+            };
+        }
+        let round = match mesh.round {
+            0 => String::new(),
+            round => format!(", round {round}"),
+        };
+        format!(
+            "{}; {} here, {} of {} voters connected, {} members, {} names; height {} decided{}{round}{}",
+            mesh.mesh,
+            mesh.role,
+            mesh.connected.len(),
+            mesh.voters.len(),
+            mesh.members,
+            mesh.names,
+            mesh.decided_height,
+            match mesh.decided_height {
+                0 => String::new(),
+                _ => format!(
+                    " {} ago",
+                    ago(mesh.decided_time_ms.saturating_mul(1_000_000))
+                ),
+            },
+            match mesh.mempool_transactions {
+                0 => String::new(),
+                waiting => format!(", {waiting} transactions wait"),
+            },
+        )
+    }
+
+    fn mesh_json(&self) -> Value {
+        let mesh = &self.consensus;
+        let counted = mesh.counted.iter();
+        json!({
+            "ready": mesh.ready,
+            "reason": mesh.reason,
+            "mesh": mesh.mesh,
+            "founder": mesh.founder,
+            "role": mesh.role,
+            "height": mesh.height,
+            "round": mesh.round,
+            "voters": mesh.voters,
+            "connected": mesh.connected,
+            "members": mesh.members,
+            "names": mesh.names,
+            "decided_height": mesh.decided_height,
+            "decided_time_ms": mesh.decided_time_ms,
+            "decided_round": mesh.decided_round,
+            "stored_height": mesh.stored_height,
+            "state_root": mesh.state_root,
+            "mempool_transactions": mesh.mempool_transactions,
+            "mempool_bytes": mesh.mempool_bytes,
+            "refused": counted.map(|one| (one.name.clone(), json!(one.count)))
+                .collect::<serde_json::Map<_, _>>(),
+        })
     }
 
     fn jobs_table(&self) -> String {
@@ -263,7 +327,7 @@ impl Snapshot {
                 "adviser_state": self.scheduler.adviser_state,
                 "jobs": self.scheduler.jobs.iter().map(job_json).collect::<Vec<_>>(),
             },
-            "consensus": { "ready": self.consensus.ready, "reason": self.consensus.reason },
+            "consensus": self.mesh_json(),
         })
     }
 }

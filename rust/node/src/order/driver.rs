@@ -72,6 +72,8 @@ pub(crate) struct View {
     pub(crate) voters: Voters,
     pub(crate) decided: Option<Arc<Decided>>,
     pub(crate) connected: BTreeSet<NodeId>,
+    /// What those that are connected said last that they work on.
+    pub(crate) heights: BTreeMap<NodeId, Height>,
     /// Who redeemed an invitation of this node, and where it is reached.
     pub(crate) invited: Vec<(NodeId, Vec<SocketAddr>)>,
     /// What was refused and dropped, by kind.
@@ -166,6 +168,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
         voters,
         decided: last,
         connected: BTreeSet::new(),
+        heights: BTreeMap::new(),
         invited: Vec::new(),
         counted: BTreeMap::new(),
         failed: None,
@@ -299,6 +302,7 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                 }
                 let invited = peers.invited;
                 self.view.send_modify(|view| {
+                    view.heights.retain(|node, _| connected.contains(node));
                     view.connected = connected;
                     view.invited = invited;
                 });
@@ -310,6 +314,12 @@ impl<M: Orders, S: Sign> Driver<M, S> {
     fn word(&mut self, word: &Word) -> Result<(), OrderError> {
         match Message::decode(&word.content, &self.mesh) {
             Ok(message) => {
+                if let Message::Status(height) = message {
+                    self.view.send_if_modified(|view| {
+                        view.connected.contains(&word.from)
+                            && view.heights.insert(word.from, height) != Some(height)
+                    });
+                }
                 let now = self.now();
                 self.replica.message(now, word.from, message)?;
             }

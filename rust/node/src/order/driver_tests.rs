@@ -161,6 +161,10 @@ async fn run(
         config: Config {
             mesh: MESH,
             timeouts: Timeouts {
+                // A round whose proposer is away costs this much.
+                propose: Duration::from_millis(150),
+                vote: Duration::from_millis(100),
+                more_each_round: Duration::from_millis(100),
                 repeat: Duration::from_millis(300),
                 heartbeat: Duration::from_millis(100),
                 answer: Duration::from_millis(100),

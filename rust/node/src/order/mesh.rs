@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use hypermesh_consensus::{Config, Key, Timeouts};
+use hypermesh_consensus::{Config, Key, MeshId, Timeouts};
 use hypermesh_registry::{
     Description, GENESIS_BYTES_MAX, Genesis, Ledger, MempoolLimits, Parameters,
 };
@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::chain::{Chain, Published};
 use super::driver::{OrderError, Running, Start, start};
+use super::log::Log;
+use super::store::DecidedStore;
 use crate::doors::{Gossip, Heard};
 use crate::files;
 
@@ -152,6 +154,26 @@ pub(crate) fn open(
         running,
         published,
     })
+}
+
+/// Looks at the files of a node that does not run: its mesh, and the height up to which blocks are stored; none, when it has not
+/// started yet.
+///
+/// # Errors
+/// What a start would say.
+pub(crate) fn examine(directory: &Path) -> Result<Option<(MeshId, u64)>, MeshError> {
+    let Some(genesis) = read(directory)? else {
+        return Ok(None);
+    };
+    let mesh = genesis.mesh();
+    // To open one that is not there would make it.
+    let store = match directory.join("decided.redb").exists() {
+        true => Some(DecidedStore::open(directory, &mesh.0).map_err(OrderError::Store)?),
+        false => None,
+    };
+    let stored = store.as_ref().map_or(0, |(store, _)| store.stored());
+    Log::open(directory, stored, false).map_err(OrderError::Log)?;
+    Ok(Some((mesh, stored)))
 }
 
 /// Moves the files of a mesh that is left out of the way. They stay.

@@ -29,7 +29,7 @@ const FOUND_MAX: usize = 4_096;
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum DecidedError {
     #[error(
-        "{} cannot be used: {reason}; put back the disk's copy of the whole directory, or move it away: decisions are then fetched from the mesh once this node has joined again",
+        "{} cannot be used ({reason}): put back the disk's copy of the whole directory, never an older one, or have this node removed from the mesh and join with a new identity",
         path.display()
     )]
     Unusable { path: PathBuf, reason: String },
