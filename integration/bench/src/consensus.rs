@@ -3,6 +3,8 @@
 //! All are processes on this machine, on loopback, and put what they acknowledge on the disk. One after the other in each
 //! round, since they would share the processors.
 
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +22,9 @@ use crate::record::{BenchError, Ctx, Must, Samples};
 const VOTERS: usize = 4;
 /// A transaction of ours with a name of 255 bytes has so many; the peers get as many.
 const TRANSACTION_BYTES: usize = 404;
+/// A directory that no disk is behind.
+const MEMORY: &str = "/dev/shm";
+const FLUSHES: u64 = 100;
 /// How long a transaction may take before the run fails.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -43,6 +48,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     let mut samples = [const { Vec::new() }; 3];
     let (mut heights, mut work) = (Samples::default(), Samples::default());
     let (mut check, mut proof_bytes) = (Samples::default(), 0);
+    let (mut flushes, mut unflushed) = (Samples::default(), Samples::default());
     for _ in 0..rounds {
         let mut mesh = Mesh::new().map_err(BenchError::new)?;
         let nodes = found(&mut mesh).map_err(BenchError::new)?;
@@ -56,6 +62,14 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         work.push((spent(&pids)? - before) / quiet.heights as f64 / VOTERS as f64 * 1e6);
         heights.push(quiet.heights as f64 / quiet.seconds);
         drop((nodes, mesh));
+        flushes.push(flush(&std::env::temp_dir())?);
+        let memory = Path::new(MEMORY);
+        if memory.is_dir() {
+            let mut mesh = Mesh::within(memory).map_err(BenchError::new)?;
+            let nodes = found(&mut mesh).map_err(BenchError::new)?;
+            let quiet = runtime.block_on(drive(&nodes, trickle))?;
+            unflushed.push(quiet.heights as f64 / quiet.seconds);
+        }
         let place = tempfile::tempdir()?;
         samples[1].push(order::comet(place.path())?.drive(load)?);
         let place = tempfile::tempdir()?;
@@ -86,6 +100,19 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     )?;
     let note = "one transaction under way at each of four nodes; a height is three messages and three syncs of a log";
     ctx.row("heights", "1/s", &heights, None, Must::AtLeast(200.0), note)?;
+    if !unflushed.0.is_empty() {
+        let note = "the same with the nodes' directories in memory, where a sync costs nothing: what the agreement itself takes";
+        ctx.row(
+            "heights, no disk",
+            "1/s",
+            &unflushed,
+            None,
+            Must::Report,
+            note,
+        )?;
+    }
+    let note = "4 KiB written and synced into a file that has its size, as the log does it: a height waits for two in a row, and four nodes share the disk";
+    ctx.row("sync of the disk", "ms", &flushes, None, Must::Report, note)?;
     let each = |outcome: &Outcome| outcome.heights as f64 / outcome.seconds;
     let note = "while the 8,192 are under way";
     ctx.row(
@@ -163,6 +190,25 @@ fn found(mesh: &mut Mesh) -> Result<Vec<Node>, String> {
         node.wait_connected(&others)?;
     }
     Ok(nodes)
+}
+
+/// The median time in which this directory's disk has what was written, in milliseconds.
+fn flush(place: &Path) -> Result<f64, BenchError> {
+    let file = tempfile::tempfile_in(place)?;
+    let sector = [7; 4096];
+    for at in 0..FLUSHES {
+        file.write_all_at(&sector, at * 4096)?;
+    }
+    file.sync_all()?;
+    let mut times = Vec::new();
+    for at in 0..FLUSHES {
+        let began = Instant::now();
+        file.write_all_at(&sector, at * 4096)?;
+        file.sync_data()?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }
 
 fn spent(pids: &[u32]) -> Result<f64, BenchError> {

@@ -507,9 +507,6 @@ impl Tip {
 /// The sequence that an author's next transaction may have, when nothing else of it waits.
 pub fn next_sequence(state: &State, mempool: &Mempool, author: &NodeId) -> u64 {
     let decided = state.author(author).map_or(0, |author| author.sequence);
-    let waiting = mempool
-        .of(author)
-        .last()
-        .map_or(0, |one| one.transaction.sequence);
+    let waiting = mempool.last_sequence(author).unwrap_or(0);
     decided.max(waiting).saturating_add(1)
 }

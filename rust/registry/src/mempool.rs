@@ -98,6 +98,12 @@ impl Mempool {
             .flat_map(|waiting| waiting.by_sequence.values())
     }
 
+    /// The last sequence of one author that waits.
+    pub(crate) fn last_sequence(&self, author: &NodeId) -> Option<u64> {
+        let waiting = self.authors.get(author)?;
+        waiting.by_sequence.last_key_value().map(|(last, _)| *last)
+    }
+
     /// Takes one in. Answers whether it is new.
     pub(crate) fn insert(
         &mut self,
@@ -185,12 +191,17 @@ impl Mempool {
         let mut dropped = Vec::new();
         let authors: Vec<NodeId> = self.authors.keys().copied().collect();
         for author in authors {
+            // What is the same for all of one author is looked up once: much waits, and this happens at each height.
+            let stays = state.may_write(&author);
+            let last = state.author(&author).map_or(0, |author| author.sequence);
             self.drop_where(&author, |waiting| {
-                let dead = |one: &Verified| admissible(state, height, &one.transaction).is_err();
                 let dead: Vec<u64> = waiting
                     .by_sequence
                     .iter()
-                    .filter(|(_, one)| dead(one))
+                    .filter(|(sequence, one)| {
+                        let waits = **sequence > last && one.transaction.until >= height;
+                        !(stays && waits)
+                    })
                     .map(|(sequence, _)| *sequence)
                     .collect();
                 let dead: Vec<Verified> = dead

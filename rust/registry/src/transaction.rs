@@ -191,6 +191,17 @@ impl Transaction {
 }
 
 impl Verified {
+    /// Signs an action for this mesh; what was signed here need not be verified.
+    pub fn sign(key: &impl Sign, mesh: &MeshId, sequence: u64, until: u64, action: Action) -> Self {
+        let transaction = Transaction::sign(key, mesh, sequence, until, action);
+        let bytes = transaction.to_bytes();
+        Self {
+            id: TransactionId::of(&bytes),
+            transaction,
+            bytes,
+        }
+    }
+
     pub fn id(&self) -> TransactionId {
         self.id
     }

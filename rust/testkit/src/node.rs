@@ -83,9 +83,17 @@ impl Mesh {
     /// # Errors
     /// When the programs are not built, or there is no temporary directory.
     pub fn new() -> Result<Mesh> {
+        Mesh::within(&std::env::temp_dir())
+    }
+
+    /// An empty mesh whose directory is below this one: on another disk, or in memory.
+    ///
+    /// # Errors
+    /// As [`Mesh::new`].
+    pub fn within(parent: &Path) -> Result<Mesh> {
         let directory = tempfile::Builder::new()
             .prefix("hm")
-            .tempdir()
+            .tempdir_in(parent)
             .map_err(at("temporary directory"))?;
         Ok(Mesh {
             programs: Programs::find()?,

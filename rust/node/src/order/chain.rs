@@ -2,19 +2,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hypermesh_consensus::{Decided, Evidence, Height, Key, Machine, Sign, VERSION, Voters};
+use hypermesh_consensus::{Decided, Evidence, Height, Key, Machine, MeshId, Sign, VERSION, Voters};
 use hypermesh_id::NodeId;
 use hypermesh_registry::{
     Action, LIFETIME, Ledger, NameProof, Outcome, Rejected, State, TRANSACTION_BYTES_MAX, Tip,
-    Transaction, TransactionId, next_sequence,
+    Transaction, TransactionId, Verified, decidable, next_sequence,
 };
 use stoq::Class;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::{Applied, Orders};
+use super::accuse::Accuser;
+use super::driver::{Applied, Ask, Orders};
 use crate::doors::Tell;
 
 /// The kind of a message that carries transactions; those of the agreement are below.
@@ -26,9 +28,10 @@ const HEADER_BYTES: usize = 2 + 32;
 const TELL_AGAIN: Duration = Duration::from_secs(2);
 /// Heights in which a transaction may be decided when nobody says otherwise.
 const HEIGHTS: u64 = 1_024;
-/// Submissions that wait for their decision, and proofs against voters that are kept.
+/// Messages whose transactions wait to be verified; more are told again.
+const UNVERIFIED_MAX: usize = 64;
+/// Submissions that wait for their decision.
 const WAITING_MAX: usize = 65_536;
-const EVIDENCE_MAX: usize = 1_024;
 
 /// Where a transaction was decided, and what the rules made of it.
 #[derive(Clone, Copy, Debug)]
@@ -72,18 +75,25 @@ pub(crate) struct Chain {
     fresh: Vec<Bytes>,
     tells: VecDeque<Tell>,
     told_at: Instant,
-    evidence: Arc<Vec<Evidence>>,
+    accuser: Accuser,
+    /// Where signatures of others are verified, once it runs.
+    verifier: Option<SyncSender<Vec<Transaction>>>,
+    /// Messages with a transaction that is not its author's.
+    forged: usize,
+    /// What is published is older than what is here.
+    stale: bool,
     published: watch::Sender<Published>,
 }
 
 impl Chain {
-    pub(crate) fn new(ledger: Ledger, key: Key) -> Self {
+    /// The chain of a ledger, with what was proved against voters before a restart.
+    pub(crate) fn new(ledger: Ledger, key: Key, accuser: Accuser) -> Self {
         let first = Published {
             state: ledger.state().clone(),
             tip: ledger.tip(),
             waiting: 0,
             waiting_bytes: 0,
-            evidence: Arc::default(),
+            evidence: accuser.all(),
         };
         Self {
             ledger,
@@ -92,7 +102,10 @@ impl Chain {
             fresh: Vec::new(),
             tells: VecDeque::new(),
             told_at: Instant::now(),
-            evidence: Arc::default(),
+            accuser,
+            verifier: None,
+            forged: 0,
+            stale: false,
             published: watch::channel(first).0,
         }
     }
@@ -116,6 +129,17 @@ impl Chain {
             let _ = waiter.send(Err(Unsubmitted::Busy));
             return;
         }
+        match self.enter(action, within) {
+            Ok(id) => {
+                self.waiters.insert(id, waiter);
+            }
+            Err(rejected) => drop(waiter.send(Err(rejected.into()))),
+        }
+        self.stale = true;
+    }
+
+    /// Signs an action of this node, and has it wait and told.
+    fn enter(&mut self, action: Action, within: u64) -> Result<TransactionId, Rejected> {
         let (state, me) = (self.ledger.state(), self.key.node());
         let sequence = next_sequence(state, self.ledger.mempool(), &me);
         let heights = match within {
@@ -124,15 +148,33 @@ impl Chain {
         };
         let until = self.ledger.next_height().0.saturating_add(heights - 1);
         let mesh = self.ledger.mesh();
-        let transaction = Transaction::sign(&self.key, &mesh, sequence, until, action);
-        let bytes = transaction.to_bytes();
-        match self.ledger.submit(&bytes) {
-            Ok(id) => {
-                self.waiters.insert(id, waiter);
-                self.fresh.push(bytes);
-                self.publish();
+        let signed = Verified::sign(&self.key, &mesh, sequence, until, action);
+        let (id, bytes) = (signed.id(), signed.bytes().clone());
+        self.ledger.insert(signed)?;
+        self.fresh.push(bytes);
+        Ok(id)
+    }
+
+    /// Has transactions wait whose signatures were verified.
+    fn verified(&mut self, all: Vec<Verified>, is_forged: bool) {
+        self.forged += usize::from(is_forged);
+        for one in all {
+            // What was decided meanwhile, or is too much now, was worth no more than that.
+            let _ = self.ledger.insert(one);
+        }
+        self.stale = true;
+    }
+
+    /// Accuses whom a proof of this node convicts and no decision has yet.
+    fn accuse(&mut self) {
+        let me = self.key.node();
+        for evidence in self.accuser.due(self.ledger.state(), &me) {
+            let accused = (evidence.culprit(), evidence.height());
+            match self.enter(Action::Accuse(Box::new(evidence)), 0) {
+                Ok(id) => self.accuser.waits(accused, id),
+                // The next height sees it again.
+                Err(error) => tracing::debug!(%error, "a voter is not accused yet"),
             }
-            Err(rejected) => drop(waiter.send(Err(rejected.into()))),
         }
     }
 
@@ -140,14 +182,15 @@ impl Chain {
         self.ledger.prove_name(name)
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.stale = false;
         let mempool = self.ledger.mempool();
         let next = Published {
             state: self.ledger.state().clone(),
             tip: self.ledger.tip(),
             waiting: mempool.len(),
             waiting_bytes: mempool.bytes(),
-            evidence: Arc::clone(&self.evidence),
+            evidence: self.accuser.all(),
         };
         metrics::gauge!("hypermesh_order_waiting").set(next.waiting as f64);
         metrics::gauge!("hypermesh_order_waiting_bytes").set(next.waiting_bytes as f64);
@@ -196,9 +239,20 @@ impl Machine for Chain {
 }
 
 impl Orders for Chain {
+    fn begin(&mut self, asks: &mpsc::Sender<Ask<Self>>) -> std::io::Result<()> {
+        let (to, all) = sync_channel(UNVERIFIED_MAX);
+        let (mesh, published, asks) = (self.ledger.mesh(), self.watch(), asks.clone());
+        std::thread::Builder::new()
+            .name("order-verify".into())
+            .spawn(move || verify(&all, mesh, &published, &asks))?;
+        self.verifier = Some(to);
+        Ok(())
+    }
+
     fn applied(&mut self, height: Height) -> Applied {
         let mut all = Applied::default();
         let mut outcomes = Vec::new();
+        let mut words = Vec::new();
         while let Some(applied) = self.ledger.poll_applied() {
             for (place, ruled) in applied.ruled.iter().enumerate() {
                 let place = place as u32;
@@ -212,24 +266,31 @@ impl Orders for Chain {
                 }
                 all.finds.push(([b"t", &ruled.id.0[..]].concat(), at));
                 if let Some(waiter) = self.waiters.remove(&ruled.id) {
-                    // Who asked may be gone.
-                    let _ = waiter.send(Ok(Verdict {
+                    let verdict = Verdict {
                         id: ruled.id,
                         height: height.0,
                         place,
                         outcome: ruled.outcome,
-                    }));
+                    };
+                    words.push((waiter, Ok(verdict)));
                 }
             }
             metrics::counter!("hypermesh_order_transactions").increment(applied.ruled.len() as u64);
             for id in &applied.dropped {
+                self.accuser.dropped(id);
                 if let Some(waiter) = self.waiters.remove(id) {
-                    let _ = waiter.send(Err(Unsubmitted::Dropped));
+                    words.push((waiter, Err(Unsubmitted::Dropped)));
                 }
             }
         }
         all.outcomes = outcomes.into();
+        self.accuse();
         self.publish();
+        // Whoever hears it and looks sees a state with it.
+        for (waiter, word) in words {
+            // Who asked may be gone.
+            let _ = waiter.send(word);
+        }
         all
     }
 
@@ -238,7 +299,7 @@ impl Orders for Chain {
             return Err("unknown_kind");
         }
         let mut rest = content.get(HEADER_BYTES..).unwrap_or_default();
-        let mut wrong = None;
+        let (mut wrong, mut unverified) = (None, Vec::new());
         while let [a, b, c, d, after @ ..] = rest {
             let length = u32::from_le_bytes([*a, *b, *c, *d]) as usize;
             if length > TRANSACTION_BYTES_MAX || length > after.len() {
@@ -246,15 +307,23 @@ impl Orders for Chain {
             }
             let (one, others) = after.split_at(length);
             rest = others;
-            match self.ledger.submit(one) {
+            if self.ledger.mempool().contains(&TransactionId::of(one)) {
+                continue;
+            }
+            match self.ledger.screen(one) {
+                Ok(transaction) => unverified.push(transaction),
                 // What was decided meanwhile comes late, and is no fault.
-                Ok(_) | Err(Rejected::Invalid(_) | Rejected::Taken(_)) => {}
-                Err(Rejected::Signature) => wrong = Some("transaction_forged"),
-                Err(Rejected::Malformed) => wrong = Some("transaction_malformed"),
-                Err(_) => wrong = Some("transaction_beyond_quota"),
+                Err(Rejected::Invalid(_)) => {}
+                Err(_) => wrong = Some("transaction_malformed"),
             }
         }
-        self.publish();
+        if let Some(verifier) = &self.verifier
+            && !unverified.is_empty()
+            && verifier.try_send(unverified).is_err()
+        {
+            // They are told again as long as they wait.
+            wrong = Some("transactions_not_verified");
+        }
         match wrong {
             None if rest.is_empty() => Ok(()),
             None => Err("malformed"),
@@ -262,16 +331,17 @@ impl Orders for Chain {
         }
     }
 
-    fn evidence(&mut self, evidence: Evidence) {
-        let mut all = (*self.evidence).clone();
-        if all.len() < EVIDENCE_MAX {
-            all.push(evidence);
-            self.evidence = Arc::new(all);
-            self.publish();
-        }
+    fn evidence(&mut self, evidence: Evidence) -> Option<Bytes> {
+        let kept = self.accuser.add(evidence, self.ledger.state())?;
+        self.accuse();
+        self.stale = true;
+        Some(kept)
     }
 
     fn poll_tell(&mut self) -> Option<Tell> {
+        if self.stale {
+            self.publish();
+        }
         if !self.fresh.is_empty() {
             let fresh = std::mem::take(&mut self.fresh);
             self.tell(&fresh);
@@ -282,6 +352,43 @@ impl Orders for Chain {
             self.tell(&waiting);
         }
         self.tells.pop_front()
+    }
+
+    fn poll_fault(&mut self) -> Option<&'static str> {
+        self.forged = self.forged.checked_sub(1)?;
+        Some("transaction_forged")
+    }
+}
+
+/// The thread that verifies what others tell, so that votes need not wait for it.
+fn verify(
+    all: &Receiver<Vec<Transaction>>,
+    mesh: MeshId,
+    published: &watch::Receiver<Published>,
+    asks: &mpsc::Sender<Ask<Chain>>,
+) {
+    while let Ok(some) = all.recv() {
+        let (state, next) = {
+            let now = published.borrow();
+            (now.state.clone(), Height(now.tip.height.saturating_add(1)))
+        };
+        let (mut verified, mut is_forged) = (Vec::new(), false);
+        for one in some {
+            // What a block had brought before this came to it need not be verified again.
+            if decidable(&state, next, &one).is_err() {
+                continue;
+            }
+            let Some(one) = one.verified(&mesh) else {
+                // Nothing more of it is worth the work.
+                is_forged = true;
+                break;
+            };
+            verified.push(one);
+        }
+        let ask: Ask<Chain> = Box::new(move |chain| chain.verified(verified, is_forged));
+        if asks.blocking_send(ask).is_err() {
+            return;
+        }
     }
 }
 

@@ -27,16 +27,26 @@ const BATCH_MAX: usize = 64;
 const SENT_AT_ONCE: u64 = 16;
 const SENT_BYTES: usize = 4 << 20;
 
+/// The name under which the store keeps proofs against voters.
+pub(crate) const EVIDENCE: &str = "evidence";
+
 /// What is ordered, as the node runs it.
-pub(crate) trait Orders: Machine + Send + 'static {
+pub(crate) trait Orders: Machine + Send + Sized + 'static {
+    /// It is about to run. What it does elsewhere comes back to it by `asks`.
+    ///
+    /// # Errors
+    /// When a thread could not be started.
+    fn begin(&mut self, asks: &mpsc::Sender<Ask<Self>>) -> std::io::Result<()>;
     /// What became of the transactions of a height, right after it was applied.
     fn applied(&mut self, height: Height) -> Applied;
     /// What a peer told that is no message of the agreement. The text says what is wrong with it.
     fn heard(&mut self, from: NodeId, content: &[u8]) -> Result<(), &'static str>;
-    /// A proof against a voter.
-    fn evidence(&mut self, evidence: Evidence);
-    /// Something to tell peers.
+    /// A proof against a voter. Answers all such proofs, to be kept under [`EVIDENCE`], if there is something new to keep.
+    fn evidence(&mut self, evidence: Evidence) -> Option<Bytes>;
+    /// Something to tell peers. It is asked after each batch of what was heard or asked, until there is nothing.
     fn poll_tell(&mut self) -> Option<Tell>;
+    /// Something that a peer told and that only later turned out to be wrong.
+    fn poll_fault(&mut self) -> Option<&'static str>;
 }
 
 /// See [`Orders::applied`].
@@ -158,6 +168,8 @@ pub(crate) fn start<M: Orders, S: Sign>(
             finds,
         })?;
     }
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    machine.begin(&asks).map_err(OrderError::Start)?;
     let height = Height(last.as_ref().map_or(0, |last| last.certificate.height.0) + 1);
     let signer = from.signer;
     let here = (height, voters.clone());
@@ -173,7 +185,6 @@ pub(crate) fn start<M: Orders, S: Sign>(
         counted: BTreeMap::new(),
         failed: None,
     });
-    let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (stop, stopping) = watch::channel(false);
     let driver = Driver {
         replica,
@@ -358,6 +369,9 @@ impl<M: Orders, S: Sign> Driver<M, S> {
         while let Some(tell) = self.replica.machine_mut().poll_tell() {
             self.tells.push(tell);
         }
+        while let Some(kind) = self.replica.machine_mut().poll_fault() {
+            self.count(kind);
+        }
         let mut is_news = false;
         while let Some(output) = self.replica.poll_output() {
             is_news = true;
@@ -388,7 +402,9 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                 Output::Evidence(evidence) => {
                     self.count("evidence");
                     tracing::warn!(culprit = %evidence.culprit(), height = %evidence.height(), "a voter said two things where it may say one");
-                    self.replica.machine_mut().evidence(evidence);
+                    if let Some(all) = self.replica.machine_mut().evidence(evidence) {
+                        self.store.keep(EVIDENCE, &all)?;
+                    }
                 }
                 Output::Fault(node, fault) => {
                     self.count(match fault {

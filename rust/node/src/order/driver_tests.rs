@@ -63,32 +63,42 @@ impl Machine for Words {
 }
 
 impl Orders for Words {
+    fn begin(&mut self, _: &mpsc::Sender<Ask<Self>>) -> std::io::Result<()> {
+        Ok(())
+    }
     fn applied(&mut self, _: Height) -> Applied {
         Applied::default()
     }
     fn heard(&mut self, _: NodeId, _: &[u8]) -> Result<(), &'static str> {
         Err("unknown")
     }
-    fn evidence(&mut self, _: Evidence) {}
+    fn evidence(&mut self, _: Evidence) -> Option<Bytes> {
+        None
+    }
     fn poll_tell(&mut self) -> Option<Tell> {
+        None
+    }
+    fn poll_fault(&mut self) -> Option<&'static str> {
         None
     }
 }
 
-type Ears = Arc<Mutex<BTreeMap<NodeId, mpsc::Sender<Heard>>>>;
+/// By the number of a wire: two may have one key.
+pub(super) type Ears = Arc<Mutex<BTreeMap<u8, (NodeId, mpsc::Sender<Heard>)>>>;
 
 /// One node's end of a network that loses nothing while both ends are there.
-struct Wire {
-    me: NodeId,
-    ears: Ears,
+pub(super) struct Wire {
+    pub(super) number: u8,
+    pub(super) me: NodeId,
+    pub(super) ears: Ears,
 }
 
 impl Gossip for Wire {
     fn tell(&self, tells: Vec<Tell>) {
         let ears = self.ears.lock().unwrap();
         for tell in tells {
-            for (node, ear) in ears.iter() {
-                if *node != self.me && (tell.to.is_empty() || tell.to.contains(node)) {
+            for (number, (node, ear)) in ears.iter() {
+                if *number != self.number && (tell.to.is_empty() || tell.to.contains(node)) {
                     let word = Word::of(self.me, tell.class, tell.content.clone());
                     // One that is gone or slow hears nothing.
                     let _ = ear.try_send(Heard::Told(word));
@@ -99,8 +109,8 @@ impl Gossip for Wire {
     fn hear(&self) -> BoxFuture<Result<mpsc::Receiver<Heard>, Failure>> {
         let (to, heard) = mpsc::channel(4_096);
         let mut ears = self.ears.lock().unwrap();
-        let connected = ears.keys().copied().collect();
-        for ear in ears.values() {
+        let connected = ears.values().map(|(node, _)| *node).collect();
+        for (_, ear) in ears.values() {
             let _ = ear.try_send(Heard::Peers(Peers {
                 connected: vec![self.me],
                 ..Peers::default()
@@ -110,7 +120,7 @@ impl Gossip for Wire {
             connected,
             ..Peers::default()
         }));
-        ears.insert(self.me, to);
+        ears.insert(self.number, (self.me, to));
         Box::pin(std::future::ready(Ok(heard)))
     }
     fn order(&self, _: Ordered) -> BoxFuture<Result<(), Failure>> {
@@ -151,6 +161,7 @@ async fn run(
 ) -> Result<Running<Words>, OrderError> {
     let me = hypermesh_consensus::Sign::node(&key(seed));
     let gossip = Arc::new(Wire {
+        number: seed,
         me,
         ears: Arc::clone(ears),
     });

@@ -11,8 +11,9 @@ use hypermesh_registry::{
 };
 use tokio::sync::{mpsc, watch};
 
+use super::accuse::Accuser;
 use super::chain::{Chain, Published};
-use super::driver::{OrderError, Running, Start, start};
+use super::driver::{EVIDENCE, OrderError, Running, Start, start};
 use super::log::Log;
 use super::store::DecidedStore;
 use crate::doors::{Gossip, Heard};
@@ -131,7 +132,7 @@ pub(crate) fn open(
                 reason: error.to_string(),
             })?;
         let mut voters = ledger.state().voters().clone();
-        let mut chain = Chain::new(ledger, key);
+        let mut chain = Chain::new(ledger, key, accuser(store)?);
         for height in 1..=store.stored() {
             let wrong = |reason: String| OrderError::Rules { height, reason };
             let block = store.block(hypermesh_consensus::Height(height))?;
@@ -174,6 +175,13 @@ pub(crate) fn examine(directory: &Path) -> Result<Option<(MeshId, u64)>, MeshErr
     let stored = store.as_ref().map_or(0, |(store, _)| store.stored());
     Log::open(directory, stored, false).map_err(OrderError::Log)?;
     Ok(Some((mesh, stored)))
+}
+
+/// With what this node could prove against voters before.
+fn accuser(store: &DecidedStore) -> Result<Accuser, OrderError> {
+    let kept = store.kept(EVIDENCE)?.unwrap_or_default();
+    let accuser = Accuser::from_bytes(&kept);
+    Ok(accuser.map_err(|error| store.unusable(format!("its evidence is damaged: {error}")))?)
 }
 
 /// Moves the files of a mesh that is left out of the way. They stay.

@@ -2,11 +2,15 @@
 //!
 //! - [`driver`]: runs a replica on a thread of its own.
 //! - [`chain`]: the ledger, with who waits for what.
+//! - [`accuse`]: proofs against voters.
 //! - [`mesh`]: which mesh, founded or joined.
 //! - [`log`]: what must be on the disk before a vote is told.
 //! - [`store`]: what was decided.
 //! - [`words`]: the same in the words of the local wire.
 
+mod accuse;
+#[cfg(test)]
+mod accuse_tests;
 pub(crate) mod chain;
 pub(crate) mod driver;
 #[cfg(test)]

@@ -216,12 +216,43 @@ impl DecidedStore {
             }
             Ok(all)
         };
-        let stored = read().map_err(|error| DecidedError::Unusable {
-            path: self.shared.path.clone(),
-            reason: error.to_string(),
-        })?;
+        let stored = read().map_err(|error| self.unusable(error.to_string()))?;
         found.extend(stored);
         Ok(found.into_iter().rev().take(most).collect())
+    }
+
+    /// Keeps something small beside the decisions, over restarts. Waits for the disk.
+    ///
+    /// # Errors
+    /// When it did not get there.
+    pub(crate) fn keep(&self, name: &str, value: &[u8]) -> Result<(), DecidedError> {
+        let write = || -> Result<(), redb::Error> {
+            let writing = self.shared.database.begin_write()?;
+            writing.open_table(ABOUT)?.insert(name, value)?;
+            Ok(writing.commit()?)
+        };
+        write().map_err(|error| self.unusable(error.to_string()))
+    }
+
+    /// What was kept so.
+    ///
+    /// # Errors
+    /// When the disk's copy cannot be read.
+    pub(crate) fn kept(&self, name: &str) -> Result<Option<Bytes>, DecidedError> {
+        let read = || -> Result<_, redb::Error> {
+            let reading = self.shared.database.begin_read()?;
+            let value = reading.open_table(ABOUT)?.get(name)?;
+            Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
+        };
+        read().map_err(|error| self.unusable(error.to_string()))
+    }
+
+    /// Names the file, and what to do.
+    pub(crate) fn unusable(&self, reason: String) -> DecidedError {
+        DecidedError::Unusable {
+            path: self.shared.path.clone(),
+            reason,
+        }
     }
 
     /// The thread that writes.
