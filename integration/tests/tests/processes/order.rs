@@ -179,6 +179,12 @@ fn one_alone_names_its_content() -> Outcome {
     let file = place.path().join("dune.hmproof");
     let proof = node.json(&["proof", "films/dune", "--output", text(&file)])?;
     assert_eq!(proof["height"], blocks.last().ok_or("no block")?["height"]);
+    // Checked without the node, against its mesh and against no other.
+    let here = mesh(&node)?["mesh"].as_str().ok_or("no mesh")?.to_owned();
+    let proven = node.json(&["verify", text(&file), "--mesh", &here])?;
+    assert_eq!(proven["root"], other, "{proven}");
+    let wrong = node.run(&["verify", text(&file), "--mesh", &"0".repeat(64)])?;
+    assert_eq!(wrong.code, 1, "{}", wrong.stdout);
 
     // All of it is there after the node was killed.
     let before = mesh(&node)?;
