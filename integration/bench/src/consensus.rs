@@ -176,6 +176,7 @@ fn found(mesh: &mut Mesh) -> Result<Vec<Node>, String> {
         node.join(&nodes[0])?;
         // Each voter so far has to say so.
         for voter in &nodes {
+            wait_member(voter, node.id())?;
             voter.ok(&["members", "promote", node.id()])?;
         }
         nodes.push(node);
@@ -190,6 +191,18 @@ fn found(mesh: &mut Mesh) -> Result<Vec<Node>, String> {
         node.wait_connected(&others)?;
     }
     Ok(nodes)
+}
+
+/// Waits until a node has seen the decision by which another became a member: the answer to a join is given before it.
+fn wait_member(node: &Node, other: &str) -> Result<(), String> {
+    let until = Instant::now() + ANSWER_TIMEOUT;
+    while !node.ok(&["members", "ls"])?.contains(other) {
+        if Instant::now() > until {
+            return Err(format!("{other} is not admitted"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 /// The median time in which this directory's disk has what was written, in milliseconds.
