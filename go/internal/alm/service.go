@@ -265,15 +265,17 @@ func (s *Service) Keep(ctx context.Context, interval time.Duration) {
 	ticker := time.NewTicker(min(interval, 5*time.Second))
 	defer ticker.Stop()
 	due := time.Now().Add(interval)
-	for ctx.Err() == nil {
+	// At least once, also when it is over before this began: the end writes a snapshot.
+	for over := false; !over; {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 		}
+		over = ctx.Err() != nil
 		if s.abandoned.Load() {
 			continue
 		}
-		if ctx.Err() == nil && time.Now().Before(due) && s.journal.Size() < logBytesMax {
+		if !over && time.Now().Before(due) && s.journal.Size() < logBytesMax {
 			continue
 		}
 		due = time.Now().Add(interval)

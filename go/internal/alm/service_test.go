@@ -300,3 +300,16 @@ func TestDamageIsRefusedOrSetAside(t *testing.T) {
 		t.Fatal(aside, err)
 	}
 }
+
+// A service that ends before its keeper ran once has its snapshot all the same.
+func TestKeepWritesTheLastSnapshot(t *testing.T) {
+	directory := t.TempDir()
+	service := open(t, directory)
+	fill(t, service)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	service.Keep(ctx, time.Hour)
+	if _, err := os.Stat(filepath.Join(directory, "snapshot")); err != nil {
+		t.Fatal(err)
+	}
+}
