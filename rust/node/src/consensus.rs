@@ -10,6 +10,7 @@ use hypermesh_id::NodeId;
 use hypermesh_registry::{Action, Description, Genesis, Motion, Name, Parameter, State};
 use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
 use mfn_wire::{Service, Status, method, pb};
+use stoq_proto::Invitation;
 use tokio::sync::oneshot;
 
 use crate::answer::{Answer, boxed, invalid, unsupported};
@@ -38,6 +39,19 @@ struct Shared {
     gossip: Arc<dyn Gossip>,
     mesh: RwLock<Result<Arc<Mesh>, String>>,
     joining: tokio::sync::Mutex<()>,
+}
+
+/// Who belongs and who no longer does, and to what mesh, for the transport.
+fn ordered(mesh: &Mesh) -> Ordered {
+    let state = mesh.published.borrow().state.clone();
+    let members = state.members();
+    Ordered {
+        members: members
+            .map(|(node, member)| (node, member.description.addresses.clone()))
+            .collect(),
+        removed: state.removed().collect(),
+        genesis: mesh.genesis.to_bytes().into(),
+    }
 }
 
 impl Handler for ConsensusService {
@@ -131,14 +145,7 @@ impl ConsensusService {
             let mut published = None;
             if let Ok(mesh) = self.mesh() {
                 let state = mesh.published.borrow().state.clone();
-                let members = state.members();
-                let ordered = Ordered {
-                    members: members
-                        .map(|(node, member)| (node, member.description.addresses.clone()))
-                        .collect(),
-                    removed: state.removed().collect(),
-                    genesis: mesh.genesis.to_bytes().into(),
-                };
+                let ordered = ordered(&mesh);
                 if ordered != last && self.shared.gossip.order(ordered.clone()).await.is_ok() {
                     last = ordered;
                 }
@@ -568,18 +575,24 @@ impl ConsensusService {
         let request: pb::JoinRequest = call.decode()?;
         let _alone = self.shared.joining.lock().await;
         let own = self.mesh()?;
-        {
-            let published = own.published.borrow();
-            let (members, names) = (
-                published.state.members_len(),
-                published.state.names(None, None).count(),
+        let issuer = request.text.trim().parse::<Invitation>();
+        let issuer =
+            issuer.map_err(|error| Failure::new(Status::INVALID_ARGUMENT, error.to_string()))?;
+        let (leaves, fellow) = {
+            let state = &own.published.borrow().state;
+            let (members, names) = (state.members_len(), state.names(None, None).count());
+            let text = format!(
+                "this node is in a mesh of {members} members and {names} names already; --abandon leaves it, and keeps its files aside"
             );
-            if (members > 1 || names > 0) && !request.abandon {
-                let text = format!(
-                    "this node is in a mesh of {members} members and {names} names already; --abandon leaves it, and keeps its files aside"
-                );
-                return Err(Failure::new(Status::CONFLICT, text));
-            }
+            let leaves = match (members > 1 || names > 0) && !request.abandon {
+                true => Err(Failure::new(Status::CONFLICT, text)),
+                false => Ok(()),
+            };
+            (leaves, state.member(&issuer.issuer).is_some())
+        };
+        // A fellow member is most likely of the same mesh still: that is known when it has answered.
+        if !fellow {
+            leaves.clone()?;
         }
         let joined = self.shared.gossip.join(request.text).await?;
         let mut reply = pb::JoinReply {
@@ -598,6 +611,7 @@ impl ConsensusService {
         if genesis.mesh() == own.genesis.mesh() {
             return Ok(Reply::message(&reply));
         }
+        leaves?;
         drop(own);
         let old = std::mem::replace(&mut *self.place(), Err("it joins another mesh".into()));
         let shared = Arc::clone(&self.shared);
@@ -615,6 +629,11 @@ impl ConsensusService {
         let aside = left.map_err(|error| Failure::new(Status::IO, error.to_string()))?;
         tracing::info!(mesh = reply.mesh, aside = %aside.display(), "this node joins another mesh");
         self.start(Some(genesis)).await;
+        // At once: who joins this node from now on is told of this mesh, not of the one that was left.
+        if let Ok(mesh) = self.mesh() {
+            let ordered = ordered(&mesh);
+            self.shared.gossip.order(ordered).await?;
+        }
         Ok(Reply::message(&reply))
     }
 }

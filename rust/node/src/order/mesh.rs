@@ -187,7 +187,11 @@ fn accuser(store: &DecidedStore) -> Result<Accuser, OrderError> {
 /// Moves the files of a mesh that is left out of the way. They stay.
 pub(crate) fn leave(directory: &Path) -> Result<PathBuf, MeshError> {
     let seconds = crate::membership::unix_seconds();
-    let aside = directory.with_file_name(format!("consensus.left-{seconds}"));
+    // More than one may be left within a second.
+    let aside = (seconds..)
+        .map(|number| directory.with_file_name(format!("consensus.left-{number}")))
+        .find(|aside| !aside.exists())
+        .unwrap_or_else(|| directory.with_file_name("consensus.left"));
     std::fs::rename(directory, &aside).map_err(|source| MeshError::Io {
         path: aside.clone(),
         source,
