@@ -22,6 +22,9 @@ use crate::order::words::{
     action, decided_block, entry, hex, kind, motion_words, outcome, place, role,
 };
 
+/// How often an action is signed anew whose transaction was overtaken.
+const SIGNED_ANEW: u32 = 16;
+
 /// Most of a list in one answer.
 const LISTED_MAX: usize = 1_000;
 /// Between two looks at who was invited and is not admitted yet.
@@ -194,18 +197,29 @@ impl ConsensusService {
 
     /// Has an action decided.
     async fn ordered(&self, mesh: &Mesh, action: Action, within: u64) -> Result<Verdict, Failure> {
-        let (waiter, word) = oneshot::channel();
-        let ask = Box::new(move |chain: &mut crate::order::chain::Chain| {
-            chain.submit(action, within, waiter);
-        });
         let gone = |_| {
             Failure::new(
                 Status::NOT_READY,
                 "the agreement has stopped; its log says why",
             )
         };
-        mesh.running.asks.send(ask).await.map_err(|_| gone(()))?;
-        match word.await.map_err(|_| gone(()))? {
+        let mut left = SIGNED_ANEW;
+        let word = loop {
+            let (waiter, word) = oneshot::channel();
+            let again = action.clone();
+            let ask = Box::new(move |chain: &mut crate::order::chain::Chain| {
+                chain.submit(again, within, waiter);
+            });
+            mesh.running.asks.send(ask).await.map_err(|_| gone(()))?;
+            let word = word.await.map_err(|_| gone(()))?;
+            // What was dropped can never be decided, so that the same may be asked for once more with a new sequence: of many
+            // at once from one node, a later one may overtake. Who set a limit of heights wants to know.
+            if left == 0 || within > 0 || !matches!(word, Err(Unsubmitted::Dropped)) {
+                break word;
+            }
+            left -= 1;
+        };
+        match word {
             Ok(verdict) => Ok(verdict),
             Err(unsubmitted) => {
                 let status = match &unsubmitted {
