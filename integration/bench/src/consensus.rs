@@ -49,16 +49,18 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     let (mut heights, mut work) = (Samples::default(), Samples::default());
     let (mut check, mut proof_bytes) = (Samples::default(), 0);
     let (mut flushes, mut unflushed) = (Samples::default(), Samples::default());
+    let names = Arc::new(AtomicU64::new(0));
     for _ in 0..rounds {
+        let first = names.load(Ordering::Relaxed);
         let mut mesh = Mesh::new().map_err(BenchError::new)?;
         let nodes = found(&mut mesh).map_err(BenchError::new)?;
-        samples[0].push(runtime.block_on(drive(&nodes, load))?);
-        let (checked, bytes) = runtime.block_on(proof::check(&nodes[0], &name(0)))?;
+        samples[0].push(runtime.block_on(drive(&nodes, load, &names))?);
+        let (checked, bytes) = runtime.block_on(proof::check(&nodes[0], &name(first)))?;
         check.push(checked);
         proof_bytes = bytes;
         let pids: Vec<u32> = nodes.iter().filter_map(Node::pid).collect();
         let before = spent(&pids)?;
-        let quiet = runtime.block_on(drive(&nodes, trickle))?;
+        let quiet = runtime.block_on(drive(&nodes, trickle, &names))?;
         work.push((spent(&pids)? - before) / quiet.heights as f64 / VOTERS as f64 * 1e6);
         heights.push(quiet.heights as f64 / quiet.seconds);
         drop((nodes, mesh));
@@ -67,7 +69,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         if memory.is_dir() {
             let mut mesh = Mesh::within(memory).map_err(BenchError::new)?;
             let nodes = found(&mut mesh).map_err(BenchError::new)?;
-            let quiet = runtime.block_on(drive(&nodes, trickle))?;
+            let quiet = runtime.block_on(drive(&nodes, trickle, &names))?;
             unflushed.push(quiet.heights as f64 / quiet.seconds);
         }
         let place = tempfile::tempdir()?;
@@ -232,14 +234,14 @@ fn spent(pids: &[u32]) -> Result<f64, BenchError> {
     Ok(all)
 }
 
-async fn drive(nodes: &[Node], load: Load) -> Result<Outcome, BenchError> {
+async fn drive(nodes: &[Node], load: Load, names: &Arc<AtomicU64>) -> Result<Outcome, BenchError> {
     let mut clients = Vec::new();
     for node in nodes {
         let socket = node.sockets().join(Service::Consensus.socket_name());
         let client = Client::connect(&socket, Service::Consensus, ConnectOptions::default()).await;
         clients.push(Arc::new(client?));
     }
-    let name = Arc::new(AtomicU64::new(0));
+    let name = Arc::clone(names);
     let mut latencies = Vec::new();
     for _ in 0..load.singles {
         let began = Instant::now();
