@@ -128,6 +128,7 @@ pub(crate) fn comet(place: &Path) -> Result<Nodes, BenchError> {
                 ("[rpc]", "laddr") => format!("\"tcp://127.0.0.1:{}\"", rpc[node]),
                 ("[rpc]", "pprof_laddr") => "\"\"".into(),
                 ("[rpc]", "max_body_bytes") => "10000000".into(),
+                ("[rpc]", "max_request_batch_size") => "1024".into(),
                 ("[p2p]", "laddr") => format!("\"tcp://127.0.0.1:{}\"", p2p[node]),
                 ("[p2p]", "persistent_peers") => format!("\"{}\"", peers.join(",")),
                 ("[p2p]", "allow_duplicate_ip") => "true".into(),
@@ -246,6 +247,11 @@ impl Nodes {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(BenchError::new(text));
         }
-        Ok(serde_json::from_slice(&output.stdout)?)
+        let outcome: Outcome = serde_json::from_slice(&output.stdout)?;
+        if load.seconds > 0 && outcome.committed == 0 {
+            // A peer that does nothing is a load that does not reach it.
+            return Err(BenchError::new(format!("{} committed nothing", self.name)));
+        }
+        Ok(outcome)
     }
 }
