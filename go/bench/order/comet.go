@@ -127,17 +127,24 @@ func send(ctx context.Context, node *rpc.HTTP, bytes int) error {
 
 // decided counts the transactions of all blocks after a height, and says which was the last.
 func (c *comet) decided(ctx context.Context, after int64) (int64, int64, error) {
+	last, err := c.height(ctx)
+	if err != nil {
+		return 0, after, err
+	}
 	count := int64(0)
-	for {
+	for after < last {
 		// At most 20 come at once, the newest ones first.
-		info, err := c.nodes[0].BlockchainInfo(ctx, after+1, after+20)
-		if err != nil || len(info.BlockMetas) == 0 {
-			// Nothing newer is an error of the range.
-			return count, after, nil
+		info, err := c.nodes[0].BlockchainInfo(ctx, after+1, min(after+20, last))
+		if err != nil {
+			return 0, after, err
+		}
+		if len(info.BlockMetas) == 0 {
+			return 0, after, fmt.Errorf("no block after height %d of %d", after, last)
 		}
 		for _, block := range info.BlockMetas {
 			count += int64(block.NumTxs)
 		}
 		after = info.BlockMetas[0].Header.Height
 	}
+	return count, after, nil
 }
