@@ -21,6 +21,9 @@ pub(crate) use members::members;
 pub(crate) use names::{look_up, name, set_name};
 pub(crate) use verify::verify;
 
+/// How long a decision may take before something is said.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Has an action ordered, waits for what comes of it, and says so.
 async fn decide(context: &Context, action: pb::Action) -> Result<(), CliError> {
     let consensus = context.client(Service::Consensus).await?;
@@ -54,7 +57,7 @@ async fn decide(context: &Context, action: pb::Action) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Waits for the decision, however long a mesh takes that has no quorum: Ctrl-C ends the waiting, not the transaction.
+/// Waits for the decision, and says after a moment whom it waits for: Ctrl-C ends the waiting, not the transaction.
 async fn submit(
     context: &Context,
     consensus: &Client,
@@ -66,11 +69,27 @@ async fn submit(
         action: Some(action),
         within_heights: 0,
     };
-    tokio::select! {
-        reply = context.ask(consensus, method::consensus::SUBMIT, &request) => reply,
-        _ = interrupts.recv() => Err(CliError::failed(
-            "interrupted; it was handed over and may still be decided: `hypermesh log` shows",
-        )),
+    let reply = context.ask(consensus, method::consensus::SUBMIT, &request);
+    let late = tokio::time::sleep(PATIENCE);
+    tokio::pin!(reply, late);
+    let mut told = false;
+    loop {
+        tokio::select! {
+            reply = &mut reply => return reply,
+            _ = interrupts.recv() => return Err(CliError::failed(
+                "interrupted; it was handed over and may still be decided: `hypermesh log` shows",
+            )),
+            () = &mut late, if !told => {
+                told = true;
+                let status: pb::ConsensusStatus =
+                    context.ask_nothing(consensus, method::consensus::STATUS).await?;
+                context.out.remark(&format!(
+                    "waiting for the voters: this node knows of connections to {} of {}, and more than two thirds decide",
+                    status.connected.len(),
+                    status.voters.len(),
+                ));
+            }
+        }
     }
 }
 
