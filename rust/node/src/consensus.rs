@@ -147,17 +147,22 @@ impl ConsensusService {
         loop {
             let mut published = None;
             if let Ok(mesh) = self.mesh() {
-                let state = mesh.published.borrow().state.clone();
+                let mut news = mesh.published.clone();
+                let (state, members) = {
+                    let now = news.borrow_and_update();
+                    (now.state.clone(), now.members)
+                };
                 let ordered = ordered(&mesh);
                 if ordered != last && self.shared.gossip.order(ordered.clone()).await.is_ok() {
                     last = ordered;
                 }
                 self.admit(&mesh, &state).await;
-                published = Some(mesh.published.clone());
+                published = Some((news, members));
             }
             let changed = async {
                 match &mut published {
-                    Some(published) => drop(published.changed().await),
+                    // Names come and go many times for each change of the members.
+                    Some((news, seen)) => drop(news.wait_for(|now| now.members != *seen).await),
                     None => std::future::pending().await,
                 }
             };
@@ -274,7 +279,7 @@ impl ConsensusService {
             mempool_transactions: published.waiting as u32,
             mempool_bytes: published.waiting_bytes as u64,
             members: state.members_len() as u32,
-            names: state.names(None, None).count() as u64,
+            names: state.names_len() as u64,
             counted: view
                 .counted
                 .iter()
@@ -594,7 +599,7 @@ impl ConsensusService {
             issuer.map_err(|error| Failure::new(Status::INVALID_ARGUMENT, error.to_string()))?;
         let (leaves, fellow) = {
             let state = &own.published.borrow().state;
-            let (members, names) = (state.members_len(), state.names(None, None).count());
+            let (members, names) = (state.members_len(), state.names_len());
             let text = format!(
                 "this node is in a mesh of {members} members and {names} names already; --abandon leaves it, and keeps its files aside"
             );

@@ -9,7 +9,7 @@ use crate::parameters::Parameters;
 use crate::transaction::{Motion, key, put_key, root};
 
 /// The key of an entry.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Key {
     Parameters,

@@ -235,8 +235,8 @@ impl Genesis {
     }
 }
 
-/// Whether this node signed these bytes. Strictly, one by one: what verifies in a batch only would part the mesh.
-pub(crate) fn signed_by(node: &NodeId, bytes: &[u8], signature: &Sig) -> bool {
+/// Whether this node signed these bytes, strictly.
+fn signed_by(node: &NodeId, bytes: &[u8], signature: &Sig) -> bool {
     // A key of small order, or another text of a key, is nobody's.
     Voter::new(*node).is_ok()
         && VerifyingKey::from_bytes(&node.0).is_ok_and(|key| {

@@ -18,6 +18,7 @@ use crate::name::Name;
 use crate::outcome::Outcome;
 use crate::proof::{Link, NameProof, ProofError, Sealed, follow};
 use crate::rules::{Invalid, Work, admissible};
+use crate::signature;
 use crate::state::State;
 use crate::transaction::{Transaction, TransactionId, Verified};
 
@@ -74,7 +75,7 @@ pub struct Tip {
     pub time: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Executed {
     hash: BlockHash,
     head: Head,
@@ -342,9 +343,20 @@ impl Ledger {
         kept.push_back(executed);
     }
 
-    fn kept(&self, hash: &BlockHash) -> Option<Executed> {
+    fn is_kept(&self, hash: &BlockHash) -> bool {
         let kept = self.executed.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|executed| executed.hash == *hash).cloned()
+        kept.iter().any(|executed| executed.hash == *hash)
+    }
+
+    /// The executed block that was decided; the others are nothing any more.
+    fn take_kept(&mut self, hash: &BlockHash) -> Option<Executed> {
+        let kept = self
+            .executed
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(kept)
+            .into_iter()
+            .find(|executed| executed.hash == *hash)
     }
 
     fn take(&mut self, executed: Executed, decided: &Decided) -> Voters {
@@ -361,10 +373,6 @@ impl Ledger {
             hash,
             time: head.time,
         };
-        self.executed
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
         let dropped = self
             .mempool
             .prune(&self.state, head.height.saturating_add(1));
@@ -432,7 +440,7 @@ impl Machine for Ledger {
         if height != self.next_height() {
             return Err(format!("height {height} is not next"));
         }
-        if self.kept(&BlockHash::of(block)).is_some() {
+        if self.is_kept(&BlockHash::of(block)) {
             return Ok(());
         }
         let executed = self
@@ -445,7 +453,7 @@ impl Machine for Ledger {
     fn apply(&mut self, decided: &Decided) -> Voters {
         let Certificate { block, height, .. } = decided.certificate;
         let executed = self
-            .kept(&block)
+            .take_kept(&block)
             .map_or_else(|| self.execute(&decided.body, false), Ok);
         match executed {
             Ok(executed) => self.take(executed, decided),
@@ -457,8 +465,7 @@ impl Machine for Ledger {
     }
 }
 
-/// Verifies the signatures of transactions, with so many threads. Each by itself and strictly: a batch takes what one of its
-/// signatures alone would not, by chance, and that would part the mesh.
+/// Verifies the signatures of transactions, with so many threads.
 ///
 /// # Errors
 /// The number of one that is not its author's.
@@ -468,6 +475,9 @@ pub fn verify_all(
     threads: NonZeroUsize,
 ) -> Result<(), usize> {
     let verify = |some: &[(usize, &Transaction)]| {
+        if signature::verify(mesh, some.iter().map(|(_, transaction)| *transaction)) {
+            return Ok(());
+        }
         let bad = some
             .iter()
             .find(|(_, transaction)| !transaction.verifies(mesh));

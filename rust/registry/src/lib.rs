@@ -17,6 +17,7 @@ mod proof;
 mod rules;
 #[cfg(test)]
 mod rules_tests;
+mod signature;
 mod snapshot;
 mod state;
 mod transaction;

@@ -1,6 +1,6 @@
 //! The state of a mesh at a height: entries, and the tree whose root every block carries.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::ops::Bound;
 
 use hypermesh_consensus::{MeshId, Voter, Voters, VotersError};
@@ -25,8 +25,9 @@ pub struct State {
     /// Of [`Key::Parameters`].
     parameters: Parameters,
     members: usize,
+    names: usize,
     /// Changed since the tree was.
-    dirty: BTreeSet<Key>,
+    dirty: HashSet<Key>,
 }
 
 impl State {
@@ -43,7 +44,8 @@ impl State {
             voters: Voters::new([Voter::new(founder)?])?,
             parameters: genesis.parameters.clone(),
             members: 0,
-            dirty: BTreeSet::new(),
+            names: 0,
+            dirty: HashSet::new(),
         };
         let member = Member {
             voter: true,
@@ -110,6 +112,10 @@ impl State {
 
     pub fn members_len(&self) -> usize {
         self.members
+    }
+
+    pub fn names_len(&self) -> usize {
+        self.names
     }
 
     pub fn author(&self, node: &NodeId) -> Option<&Author> {
@@ -300,7 +306,8 @@ impl State {
             voters: found?,
             parameters: parameters?,
             members: 0,
-            dirty: BTreeSet::new(),
+            names: 0,
+            dirty: HashSet::new(),
         };
         entries
             .into_iter()
@@ -335,16 +342,26 @@ impl State {
     }
 
     pub(crate) fn put(&mut self, key: Key, entry: Entry) {
-        if matches!(key, Key::Member(_)) && !self.has(&key) {
-            self.members += 1;
-        }
+        let counted = match key {
+            Key::Member(_) => Some(&mut self.members),
+            Key::Name(_) => Some(&mut self.names),
+            _ => None,
+        };
+        let before = self.entries.size();
         self.dirty.insert(key.clone());
         self.entries.insert_mut(key, entry);
+        if let Some(counted) = counted {
+            *counted += self.entries.size() - before;
+        }
     }
 
     pub(crate) fn remove(&mut self, key: Key) {
         if self.entries.remove_mut(&key) {
-            self.members -= usize::from(matches!(key, Key::Member(_)));
+            match key {
+                Key::Member(_) => self.members -= 1,
+                Key::Name(_) => self.names -= 1,
+                _ => {}
+            }
             self.dirty.insert(key);
         }
     }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use hypermesh_consensus::{DecodeError, Evidence, MeshId, Reader, Sig, Sign, put_counted};
 use hypermesh_id::{BlockId, NodeId, Root};
 
-use crate::genesis::{Description, signed_by};
+use crate::genesis::Description;
 use crate::name::{NAME_BYTES_MAX, Name};
 use crate::parameters::Parameter;
+use crate::signature;
 
 /// Longest transaction.
 pub const TRANSACTION_BYTES_MAX: usize = 2048;
@@ -118,16 +119,17 @@ impl Transaction {
             action,
             signature: Sig([0; 64]),
         };
-        transaction.signature = key.sign(&transaction.sign_bytes(mesh));
+        let mut said = Vec::new();
+        transaction.put_sign_bytes(mesh, &mut said);
+        transaction.signature = key.sign(&said);
         transaction
     }
 
     /// What is signed: 16 bytes of label, mesh 32, and all but the signature.
-    fn sign_bytes(&self, mesh: &MeshId) -> Vec<u8> {
-        let mut to = LABEL.to_vec();
+    pub(crate) fn put_sign_bytes(&self, mesh: &MeshId, to: &mut Vec<u8>) {
+        to.extend(LABEL);
         to.extend(mesh.0);
-        self.encode_unsigned(&mut to);
-        to
+        self.encode_unsigned(to);
     }
 
     /// Version 1, author 32, sequence 8, until 8, action.
@@ -176,30 +178,39 @@ impl Transaction {
 
     /// Whether its author signed it for this mesh.
     pub fn verifies(&self, mesh: &MeshId) -> bool {
-        signed_by(&self.author, &self.sign_bytes(mesh), &self.signature)
+        signature::verify(mesh, [self])
     }
 
     /// Verifies it, so that a ledger need not. None when it is not its author's, or of another mesh.
     pub fn verified(self, mesh: &MeshId) -> Option<Verified> {
-        let bytes = self.to_bytes();
-        self.verifies(mesh).then(|| Verified {
-            id: TransactionId::of(&bytes),
-            transaction: self,
-            bytes,
-        })
+        self.verifies(mesh).then(|| Verified::unchecked(self))
+    }
+
+    /// As [`Self::verified`], of many, which is several times as fast as each by itself.
+    ///
+    /// # Errors
+    /// When one of them is not its author's: they come back.
+    pub fn all_verified(all: Vec<Self>, mesh: &MeshId) -> Result<Vec<Verified>, Vec<Self>> {
+        match signature::verify(mesh, &all) {
+            true => Ok(all.into_iter().map(Verified::unchecked).collect()),
+            false => Err(all),
+        }
     }
 }
 
 impl Verified {
-    /// Signs an action for this mesh; what was signed here need not be verified.
-    pub fn sign(key: &impl Sign, mesh: &MeshId, sequence: u64, until: u64, action: Action) -> Self {
-        let transaction = Transaction::sign(key, mesh, sequence, until, action);
+    fn unchecked(transaction: Transaction) -> Self {
         let bytes = transaction.to_bytes();
         Self {
             id: TransactionId::of(&bytes),
             transaction,
             bytes,
         }
+    }
+
+    /// Signs an action for this mesh; what was signed here need not be verified.
+    pub fn sign(key: &impl Sign, mesh: &MeshId, sequence: u64, until: u64, action: Action) -> Self {
+        Self::unchecked(Transaction::sign(key, mesh, sequence, until, action))
     }
 
     pub fn id(&self) -> TransactionId {

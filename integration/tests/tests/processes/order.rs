@@ -13,6 +13,8 @@ use crate::{Outcome, put, text};
 const AGREED: Duration = Duration::from_secs(60);
 /// Who ask for the same name at once.
 const RACING: usize = 12;
+/// How long a node is left alone.
+const IDLE: Duration = Duration::from_secs(3);
 /// Kills under load, and what each node is asked meanwhile.
 const ROUNDS: u64 = 4;
 const NAMES_EACH: usize = 3;
@@ -462,4 +464,27 @@ fn a_mesh_with_names_is_left_only_when_told_to() -> Outcome {
     b.start()?;
     assert_eq!(mesh(&b)?["mesh"], theirs);
     b.ok(&["name", "set", "ours", &root]).map(drop)
+}
+
+/// A node that has decided something and has nothing to do does nothing: time of the processor, not of the clock.
+#[test]
+fn an_idle_node_rests() -> Outcome {
+    let mut place = Mesh::new()?;
+    let node = place.node("a")?;
+    let root = some_root(&place, &node, 98)?;
+    node.ok(&["name", "set", "idle", &root])?;
+    let pid = node.pid().ok_or("no process")?;
+    let spent = || -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).map_err(at("stat"))?;
+        // The name of the program, in parentheses, may have anything in it.
+        let fields = stat.rsplit_once(')').ok_or("no stat")?.1;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        Ok(ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum())
+    };
+    let before = spent()?;
+    std::thread::sleep(IDLE);
+    // Hundredths of a second; a loop that does not wait takes them all.
+    let ticks = spent()? - before;
+    assert!(ticks < IDLE.as_secs_f64() * 100.0 / 3.0, "{ticks} ticks");
+    Ok(())
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use hypermesh_consensus::{Decided, Evidence, Height, Key, Machine, MeshId, Sign, VERSION, Voters};
 use hypermesh_id::NodeId;
 use hypermesh_registry::{
-    Action, LIFETIME, Ledger, NameProof, Outcome, Rejected, State, TRANSACTION_BYTES_MAX, Tip,
-    Transaction, TransactionId, Verified, decidable, next_sequence,
+    Action, LIFETIME, Ledger, NameProof, Outcome, Rejected, Ruled, State, TRANSACTION_BYTES_MAX,
+    Tip, Transaction, TransactionId, Verified, decidable, next_sequence,
 };
 use stoq::Class;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +30,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(2);
 const HEIGHTS: u64 = 1_024;
 /// Messages whose transactions wait to be verified; more are told again.
 const UNVERIFIED_MAX: usize = 64;
+/// Signatures from which on a batch gains little by more.
+const VERIFIED_AT_ONCE: usize = 512;
 /// Submissions that wait for their decision.
 const WAITING_MAX: usize = 65_536;
 
@@ -62,6 +64,8 @@ type Waiter = oneshot::Sender<Result<Verdict, Unsubmitted>>;
 pub(crate) struct Published {
     pub(crate) state: State,
     pub(crate) tip: Tip,
+    /// Goes up with each height that may have changed who belongs.
+    pub(crate) members: u64,
     pub(crate) waiting: usize,
     pub(crate) waiting_bytes: usize,
     pub(crate) evidence: Arc<Vec<Evidence>>,
@@ -80,6 +84,8 @@ pub(crate) struct Chain {
     verifier: Option<SyncSender<Vec<Transaction>>>,
     /// Messages with a transaction that is not its author's.
     forged: usize,
+    /// See [`Published::members`].
+    members: u64,
     /// What is published is older than what is here.
     stale: bool,
     published: watch::Sender<Published>,
@@ -91,6 +97,7 @@ impl Chain {
         let first = Published {
             state: ledger.state().clone(),
             tip: ledger.tip(),
+            members: 0,
             waiting: 0,
             waiting_bytes: 0,
             evidence: accuser.all(),
@@ -105,6 +112,7 @@ impl Chain {
             accuser,
             verifier: None,
             forged: 0,
+            members: 0,
             stale: false,
             published: watch::channel(first).0,
         }
@@ -118,6 +126,7 @@ impl Chain {
     pub(crate) fn replay(&mut self, decided: &Decided) -> Result<Voters, String> {
         let voters = self.ledger.replay(decided);
         while self.ledger.poll_applied().is_some() {}
+        self.members += 1;
         self.publish();
         voters.map_err(|error| error.to_string())
     }
@@ -156,8 +165,8 @@ impl Chain {
     }
 
     /// Has transactions wait whose signatures were verified.
-    fn verified(&mut self, all: Vec<Verified>, is_forged: bool) {
-        self.forged += usize::from(is_forged);
+    fn verified(&mut self, all: Vec<Verified>, forged: usize) {
+        self.forged += forged;
         for one in all {
             // What was decided meanwhile, or is too much now, was worth no more than that.
             let _ = self.ledger.insert(one);
@@ -188,6 +197,7 @@ impl Chain {
         let next = Published {
             state: self.ledger.state().clone(),
             tip: self.ledger.tip(),
+            members: self.members,
             waiting: mempool.len(),
             waiting_bytes: mempool.bytes(),
             evidence: self.accuser.all(),
@@ -254,6 +264,7 @@ impl Orders for Chain {
         let mut outcomes = Vec::new();
         let mut words = Vec::new();
         while let Some(applied) = self.ledger.poll_applied() {
+            self.members += u64::from(applied.ruled.iter().any(changes_members));
             for (place, ruled) in applied.ruled.iter().enumerate() {
                 let place = place as u32;
                 let outcome = ruled.outcome.to_bytes();
@@ -264,7 +275,6 @@ impl Orders for Chain {
                     all.finds
                         .push(([&history_key(name)[..], &at].concat(), Vec::new()));
                 }
-                all.finds.push(([b"t", &ruled.id.0[..]].concat(), at));
                 if let Some(waiter) = self.waiters.remove(&ruled.id) {
                     let verdict = Verdict {
                         id: ruled.id,
@@ -360,36 +370,77 @@ impl Orders for Chain {
     }
 }
 
-/// The thread that verifies what others tell, so that votes need not wait for it.
+/// The thread that verifies what others tell, so that votes need not wait for it. All that waits is verified at once.
 fn verify(
     all: &Receiver<Vec<Transaction>>,
     mesh: MeshId,
     published: &watch::Receiver<Published>,
     asks: &mpsc::Sender<Ask<Chain>>,
 ) {
-    while let Ok(some) = all.recv() {
+    while let Ok(first) = all.recv() {
         let (state, next) = {
             let now = published.borrow();
             (now.state.clone(), Height(now.tip.height.saturating_add(1)))
         };
-        let (mut verified, mut is_forged) = (Vec::new(), false);
-        for one in some {
-            // What a block had brought before this came to it need not be verified again.
-            if decidable(&state, next, &one).is_err() {
-                continue;
-            }
-            let Some(one) = one.verified(&mesh) else {
-                // Nothing more of it is worth the work.
-                is_forged = true;
-                break;
-            };
-            verified.push(one);
+        // What a block had brought before this came to it need not be verified again.
+        let news = |some: Vec<Transaction>| -> Vec<Transaction> {
+            some.into_iter()
+                .filter(|one| decidable(&state, next, one).is_ok())
+                .collect()
+        };
+        let mut messages = vec![news(first)];
+        let mut count = messages[0].len();
+        while count < VERIFIED_AT_ONCE
+            && let Ok(more) = all.try_recv()
+        {
+            messages.push(news(more));
+            count += messages.last().map_or(0, Vec::len);
         }
-        let ask: Ask<Chain> = Box::new(move |chain| chain.verified(verified, is_forged));
+        let ends: Vec<usize> = messages.iter().map(Vec::len).collect();
+        let together = messages.into_iter().flatten().collect();
+        let (verified, forged) = match Transaction::all_verified(together, &mesh) {
+            Ok(verified) => (verified, 0),
+            Err(together) => one_by_one(together, &ends, &mesh),
+        };
+        let ask: Ask<Chain> = Box::new(move |chain| chain.verified(verified, forged));
         if asks.blocking_send(ask).is_err() {
             return;
         }
     }
+}
+
+/// Those of some messages that are their authors', and how many messages had one that is not: nothing more of such a message is
+/// worth the work.
+fn one_by_one(
+    together: Vec<Transaction>,
+    lengths: &[usize],
+    mesh: &MeshId,
+) -> (Vec<Verified>, usize) {
+    let (mut verified, mut forged) = (Vec::new(), 0);
+    let mut rest = together.into_iter();
+    for length in lengths {
+        let message: Vec<Transaction> = rest.by_ref().take(*length).collect();
+        match Transaction::all_verified(message, mesh) {
+            Ok(mut good) => verified.append(&mut good),
+            Err(message) => {
+                forged += 1;
+                verified.extend(message.into_iter().map_while(|one| one.verified(mesh)));
+            }
+        }
+    }
+    (verified, forged)
+}
+
+/// Whether it may change who belongs, or where they are reached.
+fn changes_members(ruled: &Ruled) -> bool {
+    matches!(
+        ruled.transaction.action,
+        Action::Admit { .. }
+            | Action::Describe(_)
+            | Action::Move(_)
+            | Action::Leave { .. }
+            | Action::Accuse(_)
+    )
 }
 
 /// The name that an action changes.

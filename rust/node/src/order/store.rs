@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hypermesh_consensus::{Decided, Height};
@@ -18,8 +19,12 @@ const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
 const FINDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("finds");
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
-/// Decisions that wait for the disk; agreement waits beyond that.
-const WAITING_MAX: usize = 256;
+/// Decisions that come while others are written; agreement waits beyond that.
+const WAITING_MAX: usize = 64;
+/// How long decisions are gathered for one commit, and how many bytes of them: a commit costs as much as dozens of heights, and
+/// the log has them meanwhile.
+const GATHERED: Duration = Duration::from_millis(200);
+const GATHERED_BYTES: usize = 4 << 20;
 /// Memory of the database.
 const CACHE_BYTES: usize = 16 << 20;
 /// Most results of one look.
@@ -77,7 +82,8 @@ pub(crate) struct Writer {
 }
 
 enum Ask {
-    More,
+    /// There are so many bytes more.
+    More(usize),
     /// Answers when all that was given before is on the disk.
     Sync(SyncSender<()>),
 }
@@ -255,15 +261,31 @@ impl DecidedStore {
         }
     }
 
+    /// Waits until enough is there for one commit, or somebody waits for it.
+    fn gather(&self, first: Ask, asked: &Receiver<Ask>) -> Vec<SyncSender<()>> {
+        let until = Instant::now() + GATHERED;
+        let mut ask = first;
+        let mut bytes = 0;
+        loop {
+            bytes += match ask {
+                Ask::Sync(done) => return vec![done],
+                Ask::More(bytes) => bytes,
+            };
+            if bytes >= GATHERED_BYTES {
+                return Vec::new();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            match asked.recv_timeout(left) {
+                Ok(next) => ask = next,
+                Err(_) => return Vec::new(),
+            }
+        }
+    }
+
     /// The thread that writes.
     fn write(&self, asked: &Receiver<Ask>) {
         while let Ok(first) = asked.recv() {
-            let mut syncs = Vec::new();
-            for ask in std::iter::once(first).chain(asked.try_iter()) {
-                if let Ask::Sync(done) = ask {
-                    syncs.push(done);
-                }
-            }
+            let syncs = self.gather(first, asked);
             let batch: Vec<Arc<Entry>> = self.waiting().values().cloned().collect();
             if let Some(last) = batch.last() {
                 let last = last.decided.certificate.height.0;
@@ -299,8 +321,9 @@ impl Writer {
     /// When the disk took no more.
     pub(crate) fn add(&self, entry: Entry) -> Result<(), DecidedError> {
         let height = entry.decided.certificate.height.0;
+        let bytes = entry.decided.body.len();
         self.store.waiting().insert(height, Arc::new(entry));
-        self.ask(Ask::More)
+        self.ask(Ask::More(bytes))
     }
 
     /// Waits until all is on the disk.
