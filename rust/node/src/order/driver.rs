@@ -420,6 +420,7 @@ impl<M: Orders, S: Sign> Driver<M, S> {
             }
         }
         self.tell_all_that_waits();
+        self.log.settle()?;
         if is_news {
             let (height, round) = (self.replica.height(), self.replica.round());
             let voters = self.replica.voters().clone();
