@@ -464,12 +464,20 @@ impl<S: Sign> Host<S> {
             Effect::VerifyPolkaCertificate(certificate, voters, thresholds, then) => {
                 let verifier = ForMesh(&self.mesh, &self.signer);
                 let verdict = verifier.verify_polka_certificate(&Bft, &certificate, &voters, thresholds);
-                then.resume_with(at_once(verdict)?)
+                let verdict = at_once(verdict)?;
+                if verdict.is_ok() {
+                    self.verified(certificate.votes(&Bft));
+                }
+                then.resume_with(verdict)
             }
             Effect::VerifyRoundCertificate(certificate, voters, thresholds, then) => {
                 let verifier = ForMesh(&self.mesh, &self.signer);
                 let verdict = verifier.verify_round_certificate(&Bft, &certificate, &voters, thresholds);
-                then.resume_with(at_once(verdict)?)
+                let verdict = at_once(verdict)?;
+                if verdict.is_ok() {
+                    self.verified(certificate.votes(&Bft));
+                }
+                then.resume_with(verdict)
             }
             Effect::VerifyExtendedCommitCertificate(certificate, voters, thresholds, policy, then) => {
                 let verifier = ForMesh(&self.mesh, &self.signer);
@@ -515,6 +523,18 @@ impl<S: Sign> Host<S> {
                 then.resume_with(Err(malachite::VoteExtensionError::InvalidVoteExtension))
             }
         })
+    }
+
+    /// Votes of a certificate that holds. The core has them from now on, and does not look at the same ones again when they come
+    /// by themselves.
+    fn verified(&mut self, votes: impl Iterator<Item = SignedMessage<Bft, Vote>>) {
+        for vote in votes {
+            self.events
+                .push_back(Event::Verified(Statement::Vote(Signed {
+                    statement: vote.message,
+                    signature: vote.signature,
+                })));
+        }
     }
 
     /// Votes for the block of this round though it is locked on another.

@@ -1,6 +1,7 @@
 //! Tests of the public face of agreement.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blame;
 mod codec;
 mod demotion;
 mod log;
