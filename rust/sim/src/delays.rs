@@ -1,8 +1,16 @@
 //! How long messages take between places: measured, or made of distances.
 
-/// Round trips between places, in nanoseconds. May hold several measurements of the same places.
+use std::sync::OnceLock;
+
+use crate::actors::MS;
+
+/// Round trips between places, in nanoseconds. May hold several measurements of the same places, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delays(Vec<Vec<Vec<u64>>>);
+pub struct Delays {
+    tables: Vec<Vec<Vec<u64>>>,
+    /// What is remarked of each place, in the first table.
+    places: Vec<String>,
+}
 
 /// Why a text holds no round trips.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,18 +39,21 @@ impl Delays {
     /// Names the line that is none of this.
     pub fn parse(text: &str) -> Result<Self, DelaysError> {
         let mut tables = vec![Vec::<Vec<f64>>::new()];
-        let mut last = 0;
+        let (mut places, mut last) = (Vec::new(), 0);
         for (at, line) in text.lines().enumerate() {
             let failed = |reason| DelaysError {
                 line: at + 1,
                 reason,
             };
             last = at + 1;
-            let words = line.split('#').next().unwrap_or_default();
+            let (words, remark) = line.split_once('#').unwrap_or((line, ""));
             let row = words.split_whitespace().map(str::parse::<f64>);
             let row: Vec<f64> = row
                 .collect::<Result<_, _>>()
                 .map_err(|_| failed("a round trip is a number of milliseconds"))?;
+            if tables.len() == 1 && !row.is_empty() {
+                places.push(remark.trim().to_owned());
+            }
             let table = tables.last_mut();
             match table {
                 _ if row.is_empty() && line.contains('#') => {}
@@ -65,19 +76,96 @@ impl Delays {
         if tables.is_empty() {
             return Err(failed("no table of round trips"));
         }
-        Ok(Self(tables.iter().map(|table| filled(table)).collect()))
+        Ok(Self {
+            tables: tables.iter().map(|table| filled(table)).collect(),
+            places,
+        })
+    }
+
+    /// Between 42 regions of two clouds, measured in 2022.
+    pub fn regions() -> &'static Self {
+        static REGIONS: OnceLock<Delays> = OnceLock::new();
+        REGIONS.get_or_init(|| {
+            enclosed(include_str!(
+                "../../../integration/data/routing/regions.txt"
+            ))
+        })
+    }
+
+    /// Between twelve devices of people, measured 32 times in a row: a trace.
+    pub fn devices() -> &'static Self {
+        static DEVICES: OnceLock<Delays> = OnceLock::new();
+        DEVICES.get_or_init(|| {
+            enclosed(include_str!(
+                "../../../integration/data/routing/devices.txt"
+            ))
+        })
     }
 
     /// Cities in all parts of the world, at the speed of light in glass over paths half as long again as they need be.
     pub fn world() -> Self {
         let cities = CITIES.iter();
         let row = |from: &(f64, f64)| cities.clone().map(|to| trip(*from, *to)).collect();
-        Self(vec![CITIES.iter().map(row).collect()])
+        Self {
+            tables: vec![CITIES.iter().map(row).collect()],
+            places: vec![String::new(); CITIES.len()],
+        }
+    }
+
+    /// The place of which a remark says this.
+    pub fn place(&self, remark: &str) -> Option<usize> {
+        self.places.iter().position(|place| place == remark)
+    }
+
+    /// How many places there are.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Never: there is at least one.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     pub(crate) fn tables(&self) -> &[Vec<Vec<u64>>] {
-        &self.0
+        &self.tables
     }
+
+    /// The ways between these places, in each of the measurements. Two in one place are neighbours.
+    pub(crate) fn ways(&self, places: &[usize]) -> Vec<Vec<Vec<u64>>> {
+        let way = |table: &Vec<Vec<u64>>, from: usize, to: usize| match from == to {
+            true => MS,
+            false => table[from][to] / 2,
+        };
+        let ways = |table| {
+            let row = |from: &usize| places.iter().map(|to| way(table, *from, *to)).collect();
+            places.iter().map(row).collect()
+        };
+        self.tables.iter().map(ways).collect()
+    }
+}
+
+/// What this crate brings with it; a test reads it.
+#[expect(
+    clippy::expect_used,
+    reason = "a table of this crate that cannot be read is a defect of it"
+)]
+fn enclosed(text: &str) -> Delays {
+    Delays::parse(text).expect("a table of this crate")
+}
+
+/// How far round trips spread, as measured: the 90th of 100 as a multiple of the median, of one way each.
+pub(crate) fn spreads() -> &'static [f64] {
+    static SPREADS: OnceLock<Vec<f64>> = OnceLock::new();
+    SPREADS.get_or_init(|| {
+        let text = include_str!("../../../integration/data/routing/spread.txt");
+        let ratio = |line: &str| {
+            let mut words = line.split_whitespace().map(str::parse::<f64>);
+            let (median, ninetieth) = (words.next()?.ok()?, words.next()?.ok()?);
+            Some(ninetieth / median)
+        };
+        text.lines().filter_map(ratio).collect()
+    })
 }
 
 fn square(table: &[Vec<f64>]) -> Result<(), &'static str> {

@@ -20,7 +20,7 @@ pub use happened::Happened;
 pub use invariants::Violation;
 pub use keys::{NODES_MAX, SimKey};
 pub use random::Random;
-pub use scenario::{Scenario, Trouble};
+pub use scenario::{Scenario, Trouble, WEATHER};
 pub use snare::{Schedule, Snare};
 pub use world::{Follow, Report};
 

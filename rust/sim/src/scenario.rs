@@ -5,9 +5,12 @@ use std::time::Duration;
 use hypermesh_consensus::Timeouts;
 
 use crate::actors::{Behaviour, MS};
-use crate::delays::Delays;
+use crate::delays::{Delays, spreads};
 use crate::random::Random;
 use crate::snare::{Schedule, Snare};
+
+/// How long one measurement of a trace holds: shorter than it did, so that a run meets many.
+pub const WEATHER: u64 = 250 * MS;
 
 /// All that a run depends on.
 #[derive(Clone, Debug)]
@@ -20,6 +23,11 @@ pub struct Scenario {
     /// Least delay of each way between two nodes, and the mean of what is added to each message; nanoseconds.
     pub delays: Vec<Vec<u64>>,
     pub jitter: u64,
+    /// The mean of what is added to the messages of one way, besides.
+    pub spread: Vec<Vec<u64>>,
+    /// Delays that take the place of those above until the network heals, one after the other, a [`WEATHER`] each, and then
+    /// anew; none, mostly.
+    pub weather: Vec<Vec<Vec<u64>>>,
     /// The mean of what is added besides until the network heals: more than the nodes wait for, at times.
     pub storm: u64,
     /// Part of the messages that is lost, and that comes twice, until the network heals.
@@ -129,33 +137,94 @@ impl Scenario {
                 }
             }
             5 => self.demotes = true,
-            _ => {
-                self = self.over(&Delays::world(), random);
+            _ => self = self.far_apart(random),
+        }
+        self
+    }
+
+    /// Distances: three in four are measured ones.
+    fn far_apart(self, random: &mut Random) -> Self {
+        let seed = self.seed;
+        // A stream of its own: what was drawn before measurements came stays what it was.
+        let measured = &mut Random::new(seed, 5);
+        match measured.below(4) {
+            0 => self.over(&Delays::world(), random),
+            1 => self.along(Delays::devices(), measured),
+            _ => self
+                .over(Delays::regions(), random)
+                .spread_as_measured(measured),
+        }
+    }
+
+    /// The ways between nodes are those between places, which randomness chooses.
+    #[must_use]
+    pub fn over(self, delays: &Delays, random: &mut Random) -> Self {
+        let count = delays.tables().len() as u64;
+        let table = random.below(count) as usize;
+        let places: Vec<usize> = (0..self.nodes.len())
+            .map(|_| random.below(delays.len() as u64) as usize)
+            .collect();
+        self.between(delays, table, &places)
+    }
+
+    /// The ways between nodes are those between these places, one for each node, as measured the time of this number.
+    #[must_use]
+    pub fn between(mut self, delays: &Delays, time: usize, places: &[usize]) -> Self {
+        if let Some(ways) = delays.ways(places).into_iter().nth(time) {
+            self.delays = ways;
+        }
+        self
+    }
+
+    /// The same, as they change from one measurement to the next.
+    fn along(mut self, delays: &Delays, random: &mut Random) -> Self {
+        let mut places: Vec<usize> = (0..delays.len()).collect();
+        for at in 0..self.nodes.len().min(places.len()) {
+            let other = random.between(at as u64, places.len() as u64 - 1) as usize;
+            places.swap(at, other);
+        }
+        let places: Vec<usize> = places.into_iter().cycle().take(self.nodes.len()).collect();
+        self.weather = delays.ways(&places);
+        let begin = random.below(self.weather.len() as u64) as usize;
+        self.weather.rotate_left(begin);
+        // What is left when all has healed: the median of each way.
+        let middle = |from: usize, to: usize| {
+            let mut trips: Vec<u64> = self.weather.iter().map(|ways| ways[from][to]).collect();
+            trips.sort_unstable();
+            trips[trips.len() / 2]
+        };
+        let row = |from| (0..places.len()).map(|to| middle(from, to)).collect();
+        self.delays = (0..places.len()).map(row).collect();
+        // Seconds: with less than what nodes wait for by themselves it takes many rounds.
+        self.timeouts = Timeouts::default();
+        self
+    }
+
+    /// The delays of messages spread as measured round trips do: each is the median of its way, and the 90th of 100 is as many
+    /// times as long as on one of the ways that were measured.
+    #[must_use]
+    pub fn spread_as_measured(mut self, random: &mut Random) -> Self {
+        let (half, tenth) = (2f64.ln(), 10f64.ln());
+        for (row, spread) in self.delays.iter_mut().zip(&mut self.spread) {
+            for (delay, spread) in row.iter_mut().zip(spread) {
+                let ratio = *random.pick(spreads());
+                let mean = *delay as f64 * (ratio - 1.0) / (tenth - half);
+                *spread = mean as u64;
+                *delay -= (mean * half) as u64;
             }
         }
         self
     }
 
-    /// The ways between nodes are those between places, which randomness chooses.
-    #[must_use]
-    pub fn over(mut self, delays: &Delays, random: &mut Random) -> Self {
-        let table = random.pick(delays.tables());
-        let mut places: Vec<usize> = Vec::new();
-        for _ in &self.nodes {
-            let place = random.below(table.len() as u64) as usize;
-            // Two in one place are neighbours.
-            places.push(place);
-        }
-        for (row, from) in self.delays.iter_mut().zip(&places) {
-            for (delay, to) in row.iter_mut().zip(&places) {
-                *delay = if from == to {
-                    MS
-                } else {
-                    table[*from][*to] / 2
-                };
-            }
-        }
-        self
+    /// The least that a message takes that is sent now, in the way of things or when all has healed.
+    pub(crate) fn delay(&self, now: u64, healed: bool, (from, to): (usize, usize)) -> u64 {
+        let time = (now / WEATHER) as usize;
+        let ways = match self.weather.len() {
+            0 => &self.delays,
+            _ if healed => &self.delays,
+            count => &self.weather[time % count],
+        };
+        ways[from][to]
     }
 
     /// Four honest nodes in a [`Snare`].
@@ -210,6 +279,8 @@ impl Scenario {
             changes: false,
             delays: vec![vec![20 * MS; nodes]; nodes],
             jitter: 4 * MS,
+            spread: vec![vec![0; nodes]; nodes],
+            weather: Vec::new(),
             storm: 0,
             loss: 0.0,
             twice: 0.0,

@@ -95,3 +95,37 @@ fn measured_delays_break_nothing() {
         run(&scenario).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
+
+/// What is enclosed: 42 regions, and a trace of twelve devices.
+#[test]
+fn enclosed_measurements_are_what_they_say() {
+    let regions = Delays::regions();
+    assert_eq!(regions.len(), 42);
+    let places = ["aws:eu-central-1", "aws:us-east-1", "aws:ap-southeast-2"];
+    let places: Vec<usize> = places
+        .iter()
+        .map(|place| regions.place(place).unwrap())
+        .collect();
+    let scenario = Scenario::quiet(1, 3).between(regions, 0, &places);
+    // Frankfurt to Virginia and to Sydney, one way.
+    assert!((40_000_000..60_000_000).contains(&scenario.delays[0][1]));
+    assert!((120_000_000..160_000_000).contains(&scenario.delays[0][2]));
+    let spread = scenario.clone().spread_as_measured(&mut Random::new(1, 4));
+    for (from, to) in [(0, 1), (0, 2), (1, 2)] {
+        // The median stays: what is added at most half of the time makes up for what is taken away.
+        let median = spread.delays[from][to] as f64 + spread.spread[from][to] as f64 * 2f64.ln();
+        let ratio = median / scenario.delays[from][to] as f64;
+        assert!((0.999..1.001).contains(&ratio), "{ratio}");
+    }
+    assert_eq!(Delays::devices().len(), 12);
+}
+
+/// A share of the seeds runs over them.
+#[test]
+fn seeds_meet_measured_delays() {
+    let scenarios: Vec<Scenario> = (0..400).map(Scenario::of).collect();
+    let traced = scenarios.iter().filter(|one| !one.weather.is_empty());
+    let spread = |one: &&Scenario| one.spread.iter().flatten().any(|spread| *spread > 0);
+    assert!(traced.count() >= 8);
+    assert!(scenarios.iter().filter(spread).count() >= 16);
+}

@@ -64,9 +64,13 @@ impl World<'_> {
             let copies = 1 + u64::from(!self.healed && self.random.chance(self.scenario.twice));
             for _ in 0..copies {
                 let storm = if self.healed { 0 } else { self.scenario.storm };
-                let mean = (self.scenario.jitter + storm) as f64;
+                let spread = self.scenario.spread[from][to];
+                let mean = (self.scenario.jitter + spread + storm) as f64;
                 let jitter = self.random.exponential(mean) as u64;
-                let at = self.now + later + self.scenario.delays[from][to] + jitter;
+                let at = self.now
+                    + later
+                    + self.scenario.delay(self.now, self.healed, (from, to))
+                    + jitter;
                 self.plan(
                     at,
                     Event::Arrive {
