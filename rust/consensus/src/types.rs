@@ -77,6 +77,8 @@ pub struct Voters {
     voters: Arc<[Voter]>,
     /// Who proposes in round 0 of which height: some of the voters' places, each once.
     order: Arc<[u16]>,
+    /// Who proposes in the first rounds of every height; nobody in particular but in a simulator.
+    led: Arc<[u16]>,
 }
 
 /// One voter: a node whose key is a point of the curve.
@@ -142,7 +144,19 @@ impl Voters {
         Ok(Self {
             voters: voters.into(),
             order,
+            led: Arc::default(),
         })
+    }
+
+    /// The same voters, of whom these propose in the first rounds of every height: for simulators, which have to try every
+    /// order. Those who have no vote are left out.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn led_by(&self, nodes: &[NodeId]) -> Self {
+        Self {
+            led: nodes.iter().filter_map(|node| self.place(node)).collect(),
+            ..self.clone()
+        }
     }
 
     /// The same voters, of whom those in `demoted` do not propose first. At most f are kept from it, the first named.
@@ -158,8 +172,8 @@ impl Voters {
             .filter(|place| !unheard.contains(place))
             .collect();
         Self {
-            voters: Arc::clone(&self.voters),
             order,
+            ..self.clone()
         }
     }
 
@@ -207,6 +221,9 @@ impl Voters {
     /// take turns; from round 1 on all do, so that no demotion, however wrong, can keep the mesh from deciding.
     pub fn proposer(&self, height: Height, round: u32) -> &Voter {
         let turn = height.0.wrapping_add(u64::from(round));
+        if let Some(place) = self.led.get(round as usize) {
+            return &self.voters[usize::from(*place)];
+        }
         let place = match round {
             0 => usize::from(self.order[(turn % self.order.len() as u64) as usize]),
             _ => (turn % self.voters.len() as u64) as usize,

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use hypermesh_consensus::{BlockHash, Decided, Height, Machine, Voters};
+use hypermesh_id::NodeId;
 
 use crate::keys::SimKey;
+use crate::scenario::Scenario;
 
 /// Heights between two changes of the voters.
 const CHANGE_EVERY: u64 = 5;
@@ -16,9 +18,22 @@ pub(crate) struct Membership {
     /// All nodes, and whether one of them rests while the others vote.
     pub(crate) nodes: usize,
     pub(crate) changes: bool,
+    /// Who proposes in the first rounds of every height, where that is chosen.
+    pub(crate) leaders: Vec<NodeId>,
 }
 
 impl Membership {
+    pub(crate) fn of(scenario: &Scenario) -> Self {
+        let leaders = scenario.schedule.rounds.iter();
+        Self {
+            nodes: scenario.nodes.len(),
+            changes: scenario.changes,
+            leaders: leaders
+                .map(|round| SimKey::voter(round.leader).node())
+                .collect(),
+        }
+    }
+
     pub(crate) fn rests(&self, node: usize, height: Height) -> bool {
         self.changes && (height.0 / CHANGE_EVERY) % self.nodes as u64 == node as u64
     }
@@ -29,7 +44,12 @@ impl Membership {
             clippy::expect_used,
             reason = "a simulation of no voters is a defect of the simulator"
         )]
-        Voters::new(voting.map(|node| SimKey::voter(node).clone())).expect("keys of the simulator")
+        let voters = Voters::new(voting.map(|node| SimKey::voter(node).clone()))
+            .expect("keys of the simulator");
+        match self.leaders.is_empty() {
+            true => voters,
+            false => voters.led_by(&self.leaders),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod random;
 mod scenario;
 mod snare;
+mod twins;
 mod world;
 
 pub use actors::Behaviour;
@@ -21,7 +22,8 @@ pub use invariants::Violation;
 pub use keys::{NODES_MAX, SimKey};
 pub use random::Random;
 pub use scenario::{Scenario, Trouble, WEATHER};
-pub use snare::{Schedule, Snare};
+pub use snare::Snare;
+pub use twins::{ROUNDS_MAX, Schedule, Turn};
 pub use world::{Follow, Report};
 
 use world::World;

@@ -7,7 +7,8 @@ use hypermesh_consensus::Timeouts;
 use crate::actors::{Behaviour, MS};
 use crate::delays::{Delays, spreads};
 use crate::random::Random;
-use crate::snare::{Schedule, Snare};
+use crate::snare::Snare;
+use crate::twins::{Schedule, TWIN};
 
 /// How long one measurement of a trace holds: shorter than it did, so that a run meets many.
 pub const WEATHER: u64 = 250 * MS;
@@ -260,11 +261,22 @@ impl Scenario {
     /// Four nodes, one of them twins, on a [`Schedule`].
     pub fn twins(schedule: Schedule) -> Self {
         let mut scenario = Self::quiet(0, 4);
-        scenario.nodes[1] = Some(Behaviour::Twins);
+        scenario.nodes[TWIN] = Some(Behaviour::Twins);
         scenario.delays = vec![vec![5 * MS; 4]; 4];
         scenario.jitter = MS;
-        // Each round that fails takes its timeouts.
-        scenario.heals = (1 + schedule.rounds.len() as u64) * 1500 * MS;
+        let ms = Duration::from_millis;
+        scenario.timeouts = Timeouts {
+            propose: ms(60),
+            vote: ms(20),
+            more_each_round: ms(20),
+            repeat: ms(100),
+            idle: ms(200),
+            heartbeat: ms(80),
+            answer: ms(40),
+        };
+        // Each round that fails takes its timeouts: time for a height that fails in all of them, and a few more.
+        let rounds = schedule.rounds.len() as u64;
+        scenario.heals = (150 + 120 * rounds + 60 * rounds * rounds / 2) * MS;
         scenario.more = 2;
         scenario.schedule = schedule;
         scenario

@@ -36,44 +36,6 @@ impl Snare {
     }
 }
 
-/// Twins as Bano et al. schedule them: in each round, of every height until all heals, the running copies are of two sides
-/// that do not hear each other. After the last round that it names all hear all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Schedule {
-    /// For each round a bit for each copy, in the order of the nodes: its side.
-    pub rounds: Vec<u8>,
-}
-
-/// Sides of five copies that differ: the last copy's side is 0, as the other way round is the same.
-const SIDES: u64 = 16;
-
-impl Schedule {
-    /// Schedules of five copies over so many rounds.
-    pub fn count(rounds: u32) -> u64 {
-        SIDES.saturating_pow(rounds)
-    }
-
-    /// One of them.
-    pub fn of(mut number: u64, rounds: u32) -> Self {
-        let mut next = || {
-            let sides = number % SIDES;
-            number /= SIDES;
-            sides as u8
-        };
-        Self {
-            rounds: (0..rounds).map(|_| next()).collect(),
-        }
-    }
-
-    /// Whether a message from one copy does not come to another. `round` is what it is about, or its sender is in.
-    pub(crate) fn parts(&self, from: usize, to: usize, round: i64) -> bool {
-        let sides = usize::try_from(round.max(0))
-            .ok()
-            .and_then(|round| self.rounds.get(round));
-        sides.is_some_and(|sides| (sides >> from & 1) != (sides >> to & 1))
-    }
-}
-
 /// The round that a message is about.
 pub(crate) fn round_of(message: &Message) -> Option<i64> {
     match message {

@@ -105,10 +105,7 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     pub(crate) fn new(scenario: &'a Scenario, follow: Option<Follow<'a>>) -> Self {
         let mut random = Random::new(scenario.seed, 2);
-        let membership = Membership {
-            nodes: scenario.nodes.len(),
-            changes: scenario.changes,
-        };
+        let membership = Membership::of(scenario);
         let honest: Vec<bool> = scenario.nodes.iter().map(Option::is_none).collect();
         let mut instances = Vec::new();
         for (node, behaviour) in scenario.nodes.iter().enumerate() {
@@ -326,13 +323,7 @@ impl<'a> World<'a> {
             self.report.rare.insert("a replayed log");
         }
         instance.disk.cut(whole);
-        let mut chain = Chain::new(
-            Membership {
-                nodes: self.scenario.nodes.len(),
-                changes: self.scenario.changes,
-            },
-            node,
-        );
+        let mut chain = Chain::new(Membership::of(self.scenario), node);
         // Twins are two: they propose different blocks.
         chain.proposed = index as u64 * 1000;
         chain.pending = (self.scenario.gaps > 0).then_some(0);

@@ -1,7 +1,7 @@
-//! Runs that have a name: those of `regressions.txt`, twins on schedules, and liars and small meshes by design.
+//! Runs that have a name: those of `regressions.txt`, and liars and small meshes by design.
 #![cfg(not(feature = "planted-bug"))]
 
-use hypermesh_sim::{Behaviour, Delays, Random, Scenario, Schedule, run};
+use hypermesh_sim::{Behaviour, Delays, Random, Scenario, run};
 
 /// Each line: seed, the rare thing that it must show, what it was.
 #[test]
@@ -25,28 +25,6 @@ fn what_broke_once_or_is_rare_holds() {
         count += 1;
     }
     assert!(count >= 5);
-}
-
-/// Bano et al., "Twins: BFT systems made robust" (2020): two copies of one node, and who hears whom in each round. All
-/// schedules of two rounds, and some of seven; `TWINS` says how many.
-#[test]
-fn twins_on_schedules_break_nothing() {
-    let some: u64 = std::env::var("TWINS").map_or(200, |count| count.parse().unwrap());
-    let all = (0..Schedule::count(2)).map(|number| Schedule::of(number, 2));
-    // An odd stride meets all of them before one again.
-    let stride = (0x9e37_79b9_7f4a_7c15u64 % Schedule::count(7)) | 1;
-    let long = (1..=some).map(|at| Schedule::of(at * stride % Schedule::count(7), 7));
-    let mut proved = 0;
-    for schedule in all.chain(long) {
-        let report = run(&Scenario::twins(schedule.clone()))
-            .unwrap_or_else(|violation| panic!("{schedule:?}: {violation}"));
-        assert!(report.proved.is_empty() || report.proved.contains(&1));
-        proved += usize::from(!report.proved.is_empty());
-    }
-    assert!(
-        proved > 100,
-        "twins that are never seen try nothing: {proved}"
-    );
 }
 
 /// One that may propose soon sends many blocks ahead: it took the places of all others' blocks, and a mesh of four stood

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use hypermesh_sim::{Behaviour, NODES_MAX};
+use hypermesh_sim::{Behaviour, NODES_MAX, ROUNDS_MAX, Schedule};
 
 #[derive(Debug, Args)]
 pub(crate) struct Sim {
@@ -23,9 +23,30 @@ pub(crate) struct Sim {
     /// What the last nodes of a quiet mesh are: one for each time that this is given
     #[arg(long, value_name = "KIND", value_parser = behaviour())]
     pub(crate) behaviour: Vec<Behaviour>,
+    /// Twins on schedules, on all cores: all of one and two rounds, and so many of each number of rounds up to seven
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "1000", conflicts_with_all = ["seed", "seeds", "trace", "nodes", "behaviour", "delays", "schedule"], value_parser = clap::value_parser!(u64).range(0..=100_000_000))]
+    pub(crate) twins: Option<u64>,
+    /// Retell one schedule of twins: how many rounds it has, and its number
+    #[arg(long, value_name = "ROUNDS:NUMBER", conflicts_with_all = ["seed", "seeds", "nodes", "behaviour", "delays"], value_parser = schedule)]
+    pub(crate) schedule: Option<Schedule>,
     /// Delays of a file: square tables of round trips in milliseconds, a line for each place, an empty one between tables
     #[arg(long, value_name = "FILE")]
     pub(crate) delays: Option<PathBuf>,
+}
+
+fn schedule(text: &str) -> Result<Schedule, String> {
+    let (rounds, number) = text
+        .split_once(':')
+        .ok_or("rounds and number, with a colon between")?;
+    let rounds = rounds
+        .parse()
+        .ok()
+        .filter(|rounds| (1..=ROUNDS_MAX).contains(rounds))
+        .ok_or_else(|| format!("rounds are 1 to {ROUNDS_MAX}"))?;
+    let most = Schedule::numbers(rounds) - 1;
+    let number = number.parse().ok().filter(|number| *number <= most);
+    let number = number.ok_or_else(|| format!("schedules of {rounds} rounds are 0 to {most}"))?;
+    Ok(Schedule::of(number, rounds))
 }
 
 fn behaviour() -> impl TypedValueParser<Value = Behaviour> {

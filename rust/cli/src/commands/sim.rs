@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hypermesh_node::units::format_duration;
-use hypermesh_sim::{Delays, Happened, Random, Report, Scenario, Violation, retell, run};
+use hypermesh_sim::{
+    Delays, Happened, ROUNDS_MAX, Random, Report, Scenario, Schedule, Violation, retell, run,
+};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Sim};
@@ -22,9 +24,10 @@ const TOLD_MAX: usize = 40;
 
 pub(crate) fn sim(out: Output, global: &Global, arguments: &Sim) -> Result<ExitCode, CliError> {
     let delays = arguments.delays.as_ref().map(read_delays).transpose()?;
-    match arguments.seeds {
-        Some(count) => many(out, global, (arguments.seed, count), delays.as_ref()),
-        None => one(out, arguments, delays.as_ref()),
+    match (arguments.seeds, arguments.twins) {
+        (_, Some(count)) => twins(out, global, count),
+        (Some(count), None) => many(out, global, (arguments.seed, count), delays.as_ref()),
+        (None, None) => one(out, arguments, delays.as_ref()),
     }
 }
 
@@ -73,7 +76,9 @@ fn quiet(arguments: &Sim) -> Result<Scenario, CliError> {
 }
 
 fn one(out: Output, arguments: &Sim, delays: Option<&Delays>) -> Result<ExitCode, CliError> {
-    let scenario = if arguments.nodes.is_some() || !arguments.behaviour.is_empty() {
+    let scenario = if let Some(schedule) = &arguments.schedule {
+        Scenario::twins(schedule.clone())
+    } else if arguments.nodes.is_some() || !arguments.behaviour.is_empty() {
         let quiet = quiet(arguments)?;
         match delays {
             Some(delays) => quiet.over(delays, &mut Random::new(arguments.seed, 4)),
@@ -223,31 +228,11 @@ fn many(
     (from, count): (u64, u64),
     delays: Option<&Delays>,
 ) -> Result<ExitCode, CliError> {
-    let end = from.saturating_add(count);
-    let (next, broken) = (AtomicU64::new(from), Mutex::new(Vec::new()));
-    let progress = Counted::new(global, count, "seeds");
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    if let Err(violation) = run(&scenario(seed, delays)) {
-                        let mut broken = broken.lock().unwrap_or_else(|held| held.into_inner());
-                        broken.push((seed, violation));
-                    }
-                    progress.one();
-                }
-            });
-        }
+    let broken = run_all(global, (count, "seeds"), |at| {
+        run(&scenario(from.saturating_add(at), delays)).err()
     });
-    progress.finish();
-    let mut broken = broken.into_inner().unwrap_or_else(|held| held.into_inner());
-    broken.sort_by_key(|(seed, _)| *seed);
-    for (seed, violation) in &broken {
+    for (at, violation) in &broken {
+        let seed = from.saturating_add(*at);
         out.result(
             || format!("seed {seed}: {violation}"),
             || json!({ "event": "violation", "seed": seed, "text": violation.to_string() }),
@@ -263,6 +248,81 @@ fn many(
         || json!({ "event": "summary", "seed": from, "seeds": count, "broken": broken.len() }),
     )?;
     Ok(ExitCode::from(u8::from(!broken.is_empty())))
+}
+
+/// Rounds of which all schedules are tried.
+const ROUNDS_WHOLE: u32 = 2;
+
+/// All schedules of few rounds, and so many of each number of more, on all cores.
+fn twins(out: Output, global: &Global, count: u64) -> Result<ExitCode, CliError> {
+    let mut schedules: Vec<(u32, u64)> = Vec::new();
+    for rounds in 1..=ROUNDS_MAX {
+        let tried = schedules.len();
+        if rounds <= ROUNDS_WHOLE {
+            schedules.extend(Schedule::all(rounds).map(|number| (rounds, number)));
+        } else {
+            schedules.extend(Schedule::some(rounds, count).map(|number| (rounds, number)));
+        }
+        let (tried, different) = (schedules.len() - tried, Schedule::different(rounds));
+        out.result(
+            || format!("{rounds} rounds: {tried} of {different} schedules that differ"),
+            || json!({ "event": "schedules", "rounds": rounds, "tried": tried, "different": different }),
+        )?;
+    }
+    let broken = run_all(global, (schedules.len() as u64, "schedules"), |at| {
+        let (rounds, number) = schedules[at as usize];
+        run(&Scenario::twins(Schedule::of(number, rounds))).err()
+    });
+    for (at, violation) in &broken {
+        let (rounds, number) = schedules[*at as usize];
+        out.result(
+            || format!("schedule {rounds}:{number}: {violation}"),
+            || json!({ "event": "violation", "schedule": format!("{rounds}:{number}"), "text": violation.to_string() }),
+        )?;
+    }
+    out.result(
+        || {
+            format!(
+                "{} of {} schedules broke a rule",
+                broken.len(),
+                schedules.len()
+            )
+        },
+        || json!({ "event": "summary", "schedules": schedules.len(), "broken": broken.len() }),
+    )?;
+    Ok(ExitCode::from(u8::from(!broken.is_empty())))
+}
+
+/// Runs so many on all cores. Answers those that broke a rule, and how.
+fn run_all(
+    global: &Global,
+    (count, what): (u64, &'static str),
+    run: impl Fn(u64) -> Option<Violation> + Sync,
+) -> Vec<(u64, Violation)> {
+    let (next, broken) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let progress = Counted::new(global, count, what);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    if at >= count {
+                        return;
+                    }
+                    if let Some(violation) = run(at) {
+                        let mut broken = broken.lock().unwrap_or_else(|held| held.into_inner());
+                        broken.push((at, violation));
+                    }
+                    progress.one();
+                }
+            });
+        }
+    });
+    progress.finish();
+    let mut broken = broken.into_inner().unwrap_or_else(|held| held.into_inner());
+    broken.sort_by_key(|(at, _)| *at);
+    broken
 }
 
 #[cfg(test)]
@@ -303,6 +363,13 @@ mod tests {
         );
         assert!(typed(&["--nodes", "17"]).is_err());
         assert!(typed(&["--seeds", "3", "--trace"]).is_err());
+        assert_eq!(typed(&["--twins"]).unwrap().twins, Some(1000));
+        assert_eq!(typed(&["--twins", "7"]).unwrap().twins, Some(7));
+        let retold = typed(&["--schedule", "2:26895", "--trace"]).unwrap();
+        assert_eq!(retold.schedule, Some(Schedule::of(26_895, 2)));
+        for bad in ["2", "0:1", "8:1", "2:26896", "1:x"] {
+            assert!(typed(&["--schedule", bad]).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -10,9 +10,8 @@ impl World<'_> {
     /// Who proposes, where nobody is demoted.
     pub(super) fn proposer(&self, height: Height, round: i64) -> Option<usize> {
         let voters = self.watch.membership.voters(height);
-        let turn = height.0 + u64::try_from(round).ok()?;
-        let node = voters.nodes().nth((turn % voters.len() as u64) as usize);
-        node.and_then(|node| self.number(&node))
+        let proposer = voters.proposer(height, u32::try_from(round).ok()?);
+        self.number(&proposer.node())
     }
 
     /// Whether a message is lost to what is aimed at it: by what it says, or else by where its sender is.
