@@ -25,6 +25,7 @@ mod node;
 mod peers;
 mod proof;
 mod record;
+mod registry;
 mod render;
 mod second;
 mod similarity;
@@ -32,6 +33,7 @@ mod split;
 mod stoq;
 mod syscalls;
 mod versions;
+mod wan;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -86,7 +88,11 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "blocks" => blocks::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
-        "consensus" => consensus::run(&mut ctx)?,
+        "consensus" => {
+            wan::run(&mut ctx)?;
+            registry::run(&mut ctx)?;
+            consensus::run(&mut ctx)?;
+        }
         "dsr" => dsr::run(&mut ctx)?,
         "versions" => versions::run(&mut ctx)?,
         "dsr-bytes" => similarity::run(&mut ctx)?,

@@ -21,6 +21,12 @@ pub enum Happened<'a> {
         from: usize,
         message: &'a Message,
     },
+    Proposes {
+        node: usize,
+        height: Height,
+        round: Round,
+        block: BlockHash,
+    },
     Decides {
         node: usize,
         height: Height,
@@ -48,6 +54,7 @@ impl Happened<'_> {
             Self::Starts { .. } => "start",
             Self::Crashes { .. } => "crash",
             Self::Hears { .. } => "message",
+            Self::Proposes { .. } => "proposal",
             Self::Decides { .. } => "decision",
             Self::Proves { .. } => "proof",
             Self::Distrusts { .. } => "fault",
@@ -62,6 +69,7 @@ impl Happened<'_> {
             Self::Starts { node, .. }
             | Self::Crashes { node }
             | Self::Hears { node, .. }
+            | Self::Proposes { node, .. }
             | Self::Decides { node, .. }
             | Self::Proves { node, .. }
             | Self::Distrusts { node, .. } => Some(*node),
@@ -82,7 +90,9 @@ impl Happened<'_> {
     /// The height that it is about.
     pub fn height(&self) -> Option<u64> {
         match self {
-            Self::Starts { height, .. } | Self::Decides { height, .. } => Some(height.0),
+            Self::Starts { height, .. }
+            | Self::Proposes { height, .. }
+            | Self::Decides { height, .. } => Some(height.0),
             Self::Proves { evidence, .. } => Some(evidence.height().0),
             _ => None,
         }
@@ -99,6 +109,12 @@ impl fmt::Display for Happened<'_> {
                 from,
                 message,
             } => write!(f, "{from} -> {node}: {}", brief(message)),
+            Self::Proposes {
+                node,
+                height,
+                round,
+                block,
+            } => write!(f, "{node} proposes {height}/{round} {}", short(block)),
             Self::Decides {
                 node,
                 height,

@@ -561,7 +561,15 @@ impl<'a> World<'a> {
                 self.watch.voted(node, &vote.statement)
             }
             Message::Proposal(proposal) if proposal.statement.proposer.0 == me => {
-                self.watch.proposed(node, &proposal.statement)
+                let proposal = &proposal.statement;
+                self.watch.proposed(node, proposal)?;
+                self.show(&Happened::Proposes {
+                    node,
+                    height: proposal.height,
+                    round: proposal.round,
+                    block: proposal.block,
+                });
+                Ok(())
             }
             _ => Ok(()),
         }

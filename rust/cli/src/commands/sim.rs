@@ -92,7 +92,10 @@ fn one(out: Output, arguments: &Sim, delays: Option<&Delays>) -> Result<ExitCode
         let line = format!("{:>12.3} ms  {happened}", time as f64 / 1e6);
         if (arguments.trace || out.json) && failed.is_none() {
             failed = out.result(|| line, || event_json(time, happened)).err();
-        } else if !matches!(happened, Happened::Hears { .. } | Happened::Decides { .. }) {
+        } else if !matches!(
+            happened,
+            Happened::Hears { .. } | Happened::Proposes { .. } | Happened::Decides { .. }
+        ) {
             if told.len() < TOLD_MAX {
                 told.push(line);
             } else {
@@ -381,7 +384,7 @@ mod tests {
             names.insert(event_json(time, happened)["event"].to_string());
             told.push(happened.to_string());
         });
-        for name in ["start", "message", "decision", "proof", "heal"] {
+        for name in ["start", "message", "proposal", "decision", "proof", "heal"] {
             assert!(names.contains(&format!("\"{name}\"")), "{name}: {names:?}");
         }
         let text = summary(&scenario, &told[..4], 9, &result);
