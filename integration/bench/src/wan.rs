@@ -234,11 +234,10 @@ mod tests {
         assert_eq!(bound(&same, 0, 1), 60);
         assert_eq!(bound(&same, 0, 0), 60);
         // One far away is waited for by nobody but itself.
-        let mut one_far = same.clone();
-        for node in 0..3 {
-            one_far[node][3] = 500;
-            one_far[3][node] = 500;
-        }
+        let far = |from: usize, to: usize| if from == 3 || to == 3 { 500 } else { 20 };
+        let one_far: Vec<Vec<u64>> = (0..4)
+            .map(|from| (0..4).map(|to| far(from, to)).collect())
+            .collect();
         assert_eq!(bound(&one_far, 0, 1), 60);
         assert_eq!(bound(&one_far, 0, 3), 540);
         assert_eq!(bound(&one_far, 3, 0), 540);

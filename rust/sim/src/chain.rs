@@ -1,5 +1,7 @@
 //! What the simulated mesh orders: a chain of blocks that name their predecessors, with voters that change by a rule.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use hypermesh_consensus::{BlockHash, Decided, Height, Machine, Voters};
 use hypermesh_id::NodeId;
@@ -20,6 +22,8 @@ pub(crate) struct Membership {
     pub(crate) changes: bool,
     /// Who proposes in the first rounds of every height, where that is chosen.
     pub(crate) leaders: Vec<NodeId>,
+    /// Who votes from which height on, where that is decided by what is ordered.
+    pub(crate) decided: BTreeMap<Height, Voters>,
 }
 
 impl Membership {
@@ -31,6 +35,7 @@ impl Membership {
             leaders: leaders
                 .map(|round| SimKey::voter(round.leader).node())
                 .collect(),
+            decided: BTreeMap::new(),
         }
     }
 
@@ -38,7 +43,11 @@ impl Membership {
         self.changes && (height.0 / CHANGE_EVERY) % self.nodes as u64 == node as u64
     }
 
+    /// Those of a height to come are those of the last that is known.
     pub(crate) fn voters(&self, height: Height) -> Voters {
+        if let Some((_, voters)) = self.decided.range(..=height).next_back() {
+            return voters.clone();
+        }
         let voting = (0..self.nodes).filter(|node| !self.rests(*node, height));
         #[expect(
             clippy::expect_used,

@@ -4,6 +4,8 @@ use std::fmt;
 
 use hypermesh_consensus::{BlockHash, Evidence, Fault, Height, Message, NilOrVal, Round};
 
+use hypermesh_registry::Transaction;
+
 use crate::scenario::Trouble;
 
 /// One thing that happened. Nodes are numbers.
@@ -33,6 +35,11 @@ pub enum Happened<'a> {
         round: Round,
         block: BlockHash,
     },
+    /// Its owner asks for something.
+    Submits {
+        node: usize,
+        transaction: &'a Transaction,
+    },
     Proves {
         node: usize,
         culprit: usize,
@@ -56,6 +63,7 @@ impl Happened<'_> {
             Self::Hears { .. } => "message",
             Self::Proposes { .. } => "proposal",
             Self::Decides { .. } => "decision",
+            Self::Submits { .. } => "transaction",
             Self::Proves { .. } => "proof",
             Self::Distrusts { .. } => "fault",
             Self::GoesWrong(_) => "trouble",
@@ -71,6 +79,7 @@ impl Happened<'_> {
             | Self::Hears { node, .. }
             | Self::Proposes { node, .. }
             | Self::Decides { node, .. }
+            | Self::Submits { node, .. }
             | Self::Proves { node, .. }
             | Self::Distrusts { node, .. } => Some(*node),
             Self::GoesWrong(_) | Self::Heals => None,
@@ -121,6 +130,19 @@ impl fmt::Display for Happened<'_> {
                 round,
                 block,
             } => write!(f, "{node} decides {height}/{round} {}", short(block)),
+            Self::Submits { node, transaction } => {
+                let Transaction {
+                    author,
+                    sequence,
+                    action,
+                    ..
+                } = transaction;
+                let author = author.to_string();
+                let author = author.get(..12).unwrap_or_default();
+                let action = format!("{action:?}");
+                let what = action.split([' ', '(']).next().unwrap_or_default();
+                write!(f, "{node} is asked by {author}…/{sequence}: {what}")
+            }
             Self::Proves {
                 node,
                 culprit,

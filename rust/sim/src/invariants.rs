@@ -8,7 +8,9 @@ use hypermesh_consensus::{
     VoteType, Voters,
 };
 use hypermesh_id::NodeId;
+use hypermesh_registry::{Ledger, TransactionId};
 
+use crate::book::{Beginning, Rare, Reference};
 use crate::chain::Membership;
 use crate::keys::SimKey;
 
@@ -28,6 +30,10 @@ type Said<K, V> = BTreeMap<K, V>;
 #[derive(Debug)]
 pub(crate) struct Watch {
     mesh: MeshId,
+    /// Verifies.
+    key: SimKey,
+    /// Where the registry is ordered: what must come of it.
+    reference: Option<Reference>,
     pub(crate) membership: Membership,
     honest: Vec<bool>,
     decided: BTreeMap<Height, BlockHash>,
@@ -41,9 +47,15 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(mesh: MeshId, membership: Membership, honest: Vec<bool>) -> Self {
+    pub(crate) fn new(
+        (mesh, key): (MeshId, SimKey),
+        membership: Membership,
+        honest: Vec<bool>,
+    ) -> Self {
         Self {
             mesh,
+            key,
+            reference: None,
             membership,
             honest,
             decided: BTreeMap::new(),
@@ -54,6 +66,40 @@ impl Watch {
             exposed: BTreeSet::new(),
             proved: BTreeSet::new(),
         }
+    }
+
+    /// A registry is ordered, that began like this.
+    pub(crate) fn begin(&mut self, beginning: &Beginning) -> Result<(), Violation> {
+        let liars = (0..self.honest.len()).filter(|number| !self.honest[*number]);
+        let reference = Reference::new(beginning, liars).map_err(Violation)?;
+        let next = Height(beginning.decided.len() as u64 + 1);
+        self.membership.decided.insert(next, reference.voters());
+        self.reference = Some(reference);
+        Ok(())
+    }
+
+    pub(crate) fn submitted(&mut self, id: TransactionId) {
+        if let Some(reference) = &mut self.reference {
+            reference.submitted(id);
+        }
+    }
+
+    pub(crate) fn is_submitted(&self, id: &TransactionId) -> bool {
+        let reference = self.reference.as_ref();
+        reference.is_some_and(|reference| reference.is_submitted(id))
+    }
+
+    pub(crate) fn transactions(&self) -> u64 {
+        self.reference.as_ref().map_or(0, Reference::decided_len)
+    }
+
+    /// The ledger of an honest node is what it must be.
+    pub(crate) fn same(&self, node: usize, ledger: &Ledger) -> Result<(), Violation> {
+        let same = self
+            .reference
+            .as_ref()
+            .map_or(Ok(()), |reference| reference.same(ledger));
+        same.map_err(|error| Violation(format!("node {node}: {error}")))
     }
 
     fn is_honest(&self, node: &NodeId) -> bool {
@@ -67,7 +113,7 @@ impl Watch {
         node: usize,
         before: usize,
         decided: &Decided,
-    ) -> Result<(), Violation> {
+    ) -> Result<Rare, Violation> {
         let certificate = &decided.certificate;
         let height = certificate.height;
         if height.0 != before as u64 + 1 {
@@ -76,7 +122,7 @@ impl Watch {
             )));
         }
         let voters = self.membership.voters(height);
-        if let Err(error) = certificate.verify(&self.mesh, &voters, &SimKey::of(node)) {
+        if let Err(error) = certificate.verify(&self.mesh, &voters, &self.key) {
             return Err(Violation(format!(
                 "certificate of {height} at node {node}: {error}"
             )));
@@ -86,7 +132,8 @@ impl Watch {
                 "node {node} has another block for {height}"
             )));
         }
-        if decided.body.last() == Some(&crate::chain::FORBIDDEN) {
+        let chain = self.reference.is_none();
+        if chain && decided.body.last() == Some(&crate::chain::FORBIDDEN) {
             return Err(Violation(format!(
                 "a forbidden block was decided at {height}"
             )));
@@ -98,7 +145,15 @@ impl Watch {
                 certificate.block
             )));
         }
-        Ok(())
+        let mut rare = Rare::new();
+        let next = Height(height.0 + 1);
+        if let Some(reference) = &mut self.reference
+            && !self.membership.decided.contains_key(&next)
+        {
+            let voters = reference.follows(decided, &mut rare).map_err(Violation)?;
+            self.membership.decided.insert(next, voters);
+        }
+        Ok(rare)
     }
 
     /// An honest node tells its own vote.
@@ -195,7 +250,7 @@ impl Watch {
         evidence: &Evidence,
     ) -> Result<(), Violation> {
         let voters = self.membership.voters(evidence.height());
-        if let Err(error) = evidence.verify(&self.mesh, &voters, &SimKey::of(0)) {
+        if let Err(error) = evidence.verify(&self.mesh, &voters, &self.key) {
             return Err(Violation(format!(
                 "evidence that proves nothing: {error}: {evidence:?}"
             )));
@@ -227,12 +282,11 @@ pub(crate) fn good(
     at: Height,
     voters: &Voters,
     membership: &Membership,
-    mesh: &MeshId,
+    (mesh, key): (&MeshId, &SimKey),
 ) -> bool {
-    let key = SimKey::of(0);
     let height = vote.statement.height;
     if height == at {
-        return vote.verifies(mesh, voters, &key);
+        return vote.verifies(mesh, voters, key);
     }
-    vote.verifies(mesh, &membership.voters(height), &key)
+    vote.verifies(mesh, &membership.voters(height), key)
 }

@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod actors;
+mod book;
 mod chain;
 mod delays;
 mod disk;
 mod happened;
 mod invariants;
 mod keys;
+mod ordered;
 mod random;
 mod scenario;
 mod snare;

@@ -6,6 +6,7 @@ use hypermesh_consensus::Timeouts;
 
 use crate::actors::{Behaviour, MS};
 use crate::delays::{Delays, spreads};
+use crate::keys::SimKey;
 use crate::random::Random;
 use crate::snare::Snare;
 use crate::twins::{Schedule, TWIN};
@@ -43,6 +44,8 @@ pub struct Scenario {
     pub demotes: bool,
     /// Mean time between two submissions to each node; 0 when there is always something to order.
     pub gaps: u64,
+    /// Whether the registry is ordered, signed as nodes sign: the last node is a learner that is voted in and out.
+    pub ledger: bool,
     /// What goes wrong, and when; nanoseconds.
     pub faults: Vec<(u64, Trouble)>,
     /// When everything heals but the liars.
@@ -258,6 +261,55 @@ impl Scenario {
         scenario
     }
 
+    /// The scenario of a seed in which the registry is ordered.
+    pub fn ledger(seed: u64) -> Self {
+        let random = &mut Random::new(seed, 7);
+        let voters = *random.pick(&[1, 2, 3, 4, 4, 4, 4, 4, 7]);
+        let mut scenario = Self::quiet(seed, voters + 1);
+        scenario.ledger = true;
+        scenario.gaps = random.between(60, 300) * MS;
+        scenario.heals = 3_000 * MS;
+        // The last never lies: it comes and goes.
+        for _ in 0..random.between(0, (voters as u64 - 1) / 3) {
+            let node = random.below(voters as u64) as usize;
+            scenario.nodes[node] = Some(*random.pick(&Behaviour::ALL[..16]));
+        }
+        for row in &mut scenario.delays {
+            for delay in row {
+                *delay = random.between(1, 40) * MS;
+            }
+        }
+        scenario.jitter = random.between(0, 30) * MS;
+        if random.chance(0.2) {
+            scenario = scenario
+                .over(Delays::regions(), random)
+                .spread_as_measured(random);
+        }
+        if random.chance(0.4) {
+            scenario.loss = random.fraction() * 0.1;
+            scenario.twice = random.fraction() * 0.1;
+        }
+        for clock in &mut scenario.clocks {
+            *clock = random.between(0, 200) as i64 - 100;
+        }
+        for _ in 0..random.below(3) {
+            scenario.partition(random);
+        }
+        for _ in 0..random.below(5) {
+            scenario.crash(random);
+        }
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario
+    }
+
+    /// The key of a node.
+    pub(crate) fn key(&self, node: usize) -> SimKey {
+        match self.ledger {
+            true => SimKey::real(node),
+            false => SimKey::of(node),
+        }
+    }
+
     /// Four nodes, one of them twins, on a [`Schedule`].
     pub fn twins(schedule: Schedule) -> Self {
         let mut scenario = Self::quiet(0, 4);
@@ -301,6 +353,7 @@ impl Scenario {
             schedule: Schedule::default(),
             demotes: false,
             gaps: 0,
+            ledger: false,
             faults: Vec::new(),
             heals: 4_000 * MS,
             more: 10,

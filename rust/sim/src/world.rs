@@ -1,6 +1,8 @@
 //! The mesh in virtual time: nodes, their disks, and a network between them.
 
 mod network;
+mod orders;
+mod troubles;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -13,20 +15,29 @@ use hypermesh_consensus::{
 use hypermesh_id::NodeId;
 
 use crate::actors::{Actor, Behaviour, Desk, MS};
+use crate::book::Beginning;
 use crate::chain::{Chain, Membership};
 use crate::disk::Disk;
 use crate::happened::Happened;
 use crate::invariants::{Violation, Watch, good};
 use crate::keys::SimKey;
+use crate::ordered::Ordered;
 use crate::random::Random;
 use crate::scenario::{Scenario, Trouble};
 
-/// The mesh of all simulations.
+/// The mesh of all simulations of a chain.
 const MESH: MeshId = MeshId(*b"the mesh of the simulator, no 01");
 /// Steps of one run at most: what needs more has run wild.
 const STEPS_MAX: u64 = 20_000_000;
 /// Decisions that a node sends from its disk at once.
 const FROM_DISK: usize = 16;
+
+/// The time of day, by a node's clock.
+fn tell_time(machine: &mut Ordered, now: u64) {
+    if let Some(ledger) = machine.ledger_mut() {
+        ledger.tell_time(now / MS);
+    }
+}
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +51,8 @@ pub struct Report {
     pub time: u64,
     pub steps: u64,
     pub messages: u64,
+    /// Transactions of a registry that were decided.
+    pub transactions: u64,
     /// Numbers of the nodes that were proved to have lied.
     pub proved: BTreeSet<usize>,
     /// What honest nodes held against connections.
@@ -70,6 +83,16 @@ enum Event {
     Submit {
         node: usize,
     },
+    /// A transaction comes to a node.
+    Offer {
+        to: usize,
+        bytes: Bytes,
+    },
+    /// A node brings a proof before the others.
+    Accuse {
+        node: usize,
+        evidence: Evidence,
+    },
     Heal,
 }
 
@@ -77,7 +100,7 @@ enum Event {
 #[derive(Debug)]
 struct Instance {
     node: usize,
-    replica: Option<Replica<Chain, SimKey>>,
+    replica: Option<Replica<Ordered, SimKey>>,
     disk: Disk,
     actor: Option<Box<dyn Actor>>,
     /// The earliest wake-up that is planned.
@@ -89,6 +112,9 @@ struct Instance {
 /// A run under way.
 pub(crate) struct World<'a> {
     scenario: &'a Scenario,
+    mesh: MeshId,
+    /// Where the registry is ordered: how its mesh began.
+    beginning: Option<&'static Beginning>,
     now: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: Vec<Option<Event>>,
@@ -105,7 +131,12 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     pub(crate) fn new(scenario: &'a Scenario, follow: Option<Follow<'a>>) -> Self {
         let mut random = Random::new(scenario.seed, 2);
+        crate::keys::forget();
         let membership = Membership::of(scenario);
+        let beginning = scenario
+            .ledger
+            .then(|| Beginning::of(scenario.nodes.len() - 1));
+        let mesh = beginning.map_or(MESH, |beginning| beginning.genesis.mesh());
         let honest: Vec<bool> = scenario.nodes.iter().map(Option::is_none).collect();
         let mut instances = Vec::new();
         for (node, behaviour) in scenario.nodes.iter().enumerate() {
@@ -114,14 +145,17 @@ impl<'a> World<'a> {
                 instances.push(Instance {
                     node,
                     replica: None,
-                    disk: Disk::default(),
+                    disk: Disk::begun(beginning),
                     actor: behaviour.and_then(|behaviour| behaviour.actor(&mut random)),
                     wakes: u64::MAX,
                     crashes: None,
                 });
             }
         }
+        let key = scenario.key(0);
         Self {
+            mesh,
+            beginning,
             now: 0,
             queue: BinaryHeap::new(),
             events: Vec::new(),
@@ -129,7 +163,7 @@ impl<'a> World<'a> {
             cut: BTreeSet::new(),
             healed: false,
             random,
-            watch: Watch::new(MESH, membership, honest),
+            watch: Watch::new((mesh, key), membership, honest),
             report: Report {
                 seed: scenario.seed,
                 heights: (0, 0),
@@ -137,6 +171,7 @@ impl<'a> World<'a> {
                 time: 0,
                 steps: 0,
                 messages: 0,
+                transactions: 0,
                 proved: BTreeSet::new(),
                 faults: 0,
                 nudges: 0,
@@ -151,6 +186,9 @@ impl<'a> World<'a> {
 
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<Report, Violation> {
+        if let Some(beginning) = self.beginning {
+            self.watch.begin(beginning)?;
+        }
         for instance in 0..self.instances.len() {
             self.start(instance)?;
         }
@@ -174,6 +212,8 @@ impl<'a> World<'a> {
                 Some(Event::Wake { instance }) => self.wake(instance)?,
                 Some(Event::Trouble(trouble)) => self.trouble(&trouble)?,
                 Some(Event::Submit { node }) => self.submit(node)?,
+                Some(Event::Offer { to, bytes }) => self.offered(to, &bytes)?,
+                Some(Event::Accuse { node, evidence }) => self.accuse(node, evidence)?,
                 Some(Event::Heal) => {
                     self.heal()?;
                     goal = self.heights().1 + self.scenario.more;
@@ -197,6 +237,8 @@ impl<'a> World<'a> {
 
     fn end(mut self) -> Result<Report, Violation> {
         self.watch.end()?;
+        self.same_ledgers()?;
+        self.report.transactions = self.watch.transactions();
         self.report.heights = self.heights();
         self.report.time = self.now;
         let proved = self.watch.proved.iter();
@@ -258,39 +300,6 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Plans the next time that somebody wants something ordered at a node.
-    fn submissions(&mut self, node: usize) {
-        if self.scenario.gaps > 0 {
-            let gap = self.random.exponential(self.scenario.gaps as f64) as u64;
-            self.plan(self.now + gap, Event::Submit { node });
-        }
-    }
-
-    fn submit(&mut self, node: usize) -> Result<(), Violation> {
-        let now = self.local(node);
-        for index in 0..self.instances.len() {
-            let instance = &mut self.instances[index];
-            let Some(replica) = &mut instance.replica else {
-                continue;
-            };
-            if instance.node != node {
-                continue;
-            }
-            if let Some(pending) = &mut replica.machine_mut().pending {
-                *pending += 1;
-            }
-            if replica.round().is_nil() {
-                self.report.rare.insert("a rest is ended");
-            }
-            if let Err(error) = replica.wake(now) {
-                self.stopped(index, &error)?;
-            }
-            self.drain(index)?;
-        }
-        self.submissions(node);
-        Ok(())
-    }
-
     fn number(&self, node: &NodeId) -> Option<usize> {
         (0..self.scenario.nodes.len()).find(|number| SimKey::of(*number).node() == *node)
     }
@@ -323,23 +332,39 @@ impl<'a> World<'a> {
             self.report.rare.insert("a replayed log");
         }
         instance.disk.cut(whole);
-        let mut chain = Chain::new(Membership::of(self.scenario), node);
-        // Twins are two: they propose different blocks.
-        chain.proposed = index as u64 * 1000;
-        chain.pending = (self.scenario.gaps > 0).then_some(0);
-        chain.demotes = self.scenario.demotes;
-        let mut voters = chain.membership.voters(Height(1));
-        for decided in &instance.disk.decided {
-            voters = hypermesh_consensus::Machine::apply(&mut chain, decided);
-        }
+        let (machine, voters) = match self.beginning {
+            Some(beginning) => {
+                let restored = self.random.chance(0.5);
+                let ledger = instance.disk.ledger(beginning, restored);
+                let ledger = ledger
+                    .map_err(|error| Violation(format!("node {node} starts again: {error}")))?;
+                if restored && instance.disk.snapshot.is_some() {
+                    self.report.rare.insert("a snapshot is restored");
+                }
+                let voters = ledger.state().voters().clone();
+                (Ordered::Ledger(Box::new(ledger)), voters)
+            }
+            None => {
+                let mut chain = Chain::new(Membership::of(self.scenario), node);
+                // Twins are two: they propose different blocks.
+                chain.proposed = index as u64 * 1000;
+                chain.pending = (self.scenario.gaps > 0).then_some(0);
+                chain.demotes = self.scenario.demotes;
+                let mut voters = chain.membership.voters(Height(1));
+                for decided in &instance.disk.decided {
+                    voters = hypermesh_consensus::Machine::apply(&mut chain, decided);
+                }
+                (Ordered::Chain(chain), voters)
+            }
+        };
         let height = Height(instance.disk.decided.len() as u64 + 1);
         let config = Config {
-            mesh: MESH,
+            mesh: self.mesh,
             timeouts: self.scenario.timeouts,
         };
         let now = self.local(node);
-        let key = SimKey::of(node);
-        let replica = Replica::new(config, key, chain, (height, voters), records, now);
+        let key = self.scenario.key(node);
+        let replica = Replica::new(config, key, machine, (height, voters), records, now);
         match replica {
             Ok(replica) => self.instances[index].replica = Some(replica),
             Err(error) => return self.stopped(index, &error),
@@ -364,7 +389,7 @@ impl<'a> World<'a> {
         let now = self.local(node);
         let honest = self.scenario.nodes[node].is_none();
         let sender = SimKey::of(from).node();
-        let Ok(message) = Message::decode(bytes, &MESH) else {
+        let Ok(message) = Message::decode(bytes, &self.mesh) else {
             return Err(Violation("a message that was sent cannot be read".into()));
         };
         self.note(bytes, [from as u64, to as u64]);
@@ -377,6 +402,7 @@ impl<'a> World<'a> {
             return Ok(());
         };
         if honest {
+            let key = self.scenario.key(0);
             let (membership, now) = (&self.watch.membership, replica.height());
             let at = (now, replica.round());
             let heard: Vec<_> = match &message {
@@ -387,14 +413,16 @@ impl<'a> World<'a> {
             let heard: Vec<_> = heard
                 .into_iter()
                 .filter(|(vote, _)| self.watch.is_news(to, &vote.statement))
-                .filter(|(vote, _)| good(vote, now, replica.voters(), membership, &MESH))
+                .filter(|(vote, _)| {
+                    good(vote, now, replica.voters(), membership, (&self.mesh, &key))
+                })
                 .collect();
             for (vote, retold) in heard {
                 self.watch.heard(to, at, &vote.statement, retold);
             }
             if let Message::Proposal(proposal) = &message
                 && proposal.statement.height == now
-                && proposal.verifies(&MESH, replica.voters(), &SimKey::of(0))
+                && proposal.verifies(&self.mesh, replica.voters(), &key)
             {
                 let proposer = self.proposer(now, proposal.statement.round.as_i64());
                 if !self.scenario.demotes && proposer == Some(from) {
@@ -405,6 +433,7 @@ impl<'a> World<'a> {
         let Some(replica) = &mut self.instances[to].replica else {
             return Ok(());
         };
+        tell_time(replica.machine_mut(), now);
         if let Err(error) = replica.message(now, sender, message) {
             return self.stopped(to, &error);
         }
@@ -418,6 +447,7 @@ impl<'a> World<'a> {
         let Some(replica) = &mut self.instances[index].replica else {
             return Ok(());
         };
+        tell_time(replica.machine_mut(), now);
         if replica.deadline() <= now
             && let Err(error) = replica.elapsed(now)
         {
@@ -465,9 +495,13 @@ impl<'a> World<'a> {
             Output::Flush => disk.flush(),
             Output::Decided(decided) => {
                 if honest {
-                    self.watch.decided(node, disk.decided.len(), &decided)?;
+                    let rare = self.watch.decided(node, disk.decided.len(), &decided)?;
+                    self.report.rare.extend(rare);
                 }
                 disk.decided.push(decided.clone());
+                if self.beginning.is_some() {
+                    self.applied(index)?;
+                }
                 let certificate = &decided.certificate;
                 let (height, round) = (certificate.height, certificate.round);
                 if round.as_i64() >= 4 {
@@ -523,6 +557,10 @@ impl<'a> World<'a> {
                     self.watch.evidence(index, &evidence)?;
                     if matches!(evidence, Evidence::Proposals(_)) {
                         self.report.rare.insert("a double proposal is proved");
+                    }
+                    if self.beginning.is_some() {
+                        let evidence = evidence.clone();
+                        self.plan(self.now, Event::Accuse { node, evidence });
                     }
                     if let Some(culprit) = self.number(&evidence.culprit()) {
                         self.show(&Happened::Proves {
@@ -585,8 +623,8 @@ impl<'a> World<'a> {
                 let mut desk = Desk {
                     me: node,
                     nodes: self.scenario.nodes.len(),
-                    key: SimKey::of(node),
-                    mesh: MESH,
+                    key: self.scenario.key(node),
+                    mesh: self.mesh,
                     height,
                     random: &mut self.random,
                     sent: Vec::new(),
@@ -595,67 +633,10 @@ impl<'a> World<'a> {
                 desk.sent
             }
         };
-        let whole = instance.actor.is_none().then(|| message.encode(&MESH));
+        let whole = instance.actor.is_none().then(|| message.encode(&self.mesh));
         for (to, later, message) in sent {
-            let bytes = whole.clone().unwrap_or_else(|| message.encode(&MESH));
+            let bytes = whole.clone().unwrap_or_else(|| message.encode(&self.mesh));
             self.send(index, to, later, (&message, bytes));
         }
-    }
-
-    fn crash(&mut self, index: usize) {
-        let instance = &mut self.instances[index];
-        instance.crashes = None;
-        instance.replica = None;
-        instance.disk.crash(&mut self.random);
-        self.watch.crashed(index);
-        let node = instance.node;
-        self.note(b"crash", [index as u64, 0]);
-        self.show(&Happened::Crashes { node });
-    }
-
-    fn trouble(&mut self, trouble: &Trouble) -> Result<(), Violation> {
-        if self.healed {
-            return Ok(());
-        }
-        self.show(&Happened::GoesWrong(trouble));
-        match trouble {
-            Trouble::Crash { node, after } => {
-                for instance in &mut self.instances {
-                    if instance.node == *node && instance.replica.is_some() {
-                        instance.crashes = Some(*after);
-                    }
-                }
-            }
-            Trouble::Restart { node } => self.restart(*node)?,
-            Trouble::Cut { from, to } => {
-                for from in from {
-                    self.cut.extend(to.iter().map(|to| (*from, *to)));
-                }
-            }
-            Trouble::Mend => self.cut.clear(),
-        }
-        Ok(())
-    }
-
-    fn restart(&mut self, node: usize) -> Result<(), Violation> {
-        for index in 0..self.instances.len() {
-            if self.instances[index].node == node && self.instances[index].replica.is_none() {
-                self.start(index)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn heal(&mut self) -> Result<(), Violation> {
-        self.healed = true;
-        self.show(&Happened::Heals);
-        self.cut.clear();
-        for index in 0..self.instances.len() {
-            self.instances[index].crashes = None;
-        }
-        for node in 0..self.scenario.nodes.len() {
-            self.restart(node)?;
-        }
-        Ok(())
     }
 }

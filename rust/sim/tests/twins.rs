@@ -1,5 +1,6 @@
 //! Twins on schedules (Bano and others, 2020). With `TWINS` all of up to two rounds and so many of the longest, else a part.
 #![cfg(not(feature = "planted-bug"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;

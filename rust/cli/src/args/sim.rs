@@ -14,6 +14,9 @@ pub(crate) struct Sim {
     /// Run so many seeds from there on, on all cores, and tell only which of them broke a rule
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["trace", "nodes", "behaviour"], value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub(crate) seeds: Option<u64>,
+    /// Order the registry itself (members, names, accusations), with real signatures, instead of a plain chain
+    #[arg(long, conflicts_with_all = ["nodes", "behaviour", "twins", "schedule"])]
+    pub(crate) ledger: bool,
     /// Print every event: virtual time, what, who. With --json they are always printed
     #[arg(long)]
     pub(crate) trace: bool,

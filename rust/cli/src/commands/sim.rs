@@ -26,7 +26,7 @@ pub(crate) fn sim(out: Output, global: &Global, arguments: &Sim) -> Result<ExitC
     let delays = arguments.delays.as_ref().map(read_delays).transpose()?;
     match (arguments.seeds, arguments.twins) {
         (_, Some(count)) => twins(out, global, count),
-        (Some(count), None) => many(out, global, (arguments.seed, count), delays.as_ref()),
+        (Some(count), None) => many(out, global, arguments, (count, delays.as_ref())),
         (None, None) => one(out, arguments, delays.as_ref()),
     }
 }
@@ -46,8 +46,11 @@ fn read_delays(path: &std::path::PathBuf) -> Result<Delays, CliError> {
 }
 
 /// What a seed makes, over measured delays where there are some.
-fn scenario(seed: u64, delays: Option<&Delays>) -> Scenario {
-    let scenario = Scenario::of(seed);
+fn scenario(seed: u64, ledger: bool, delays: Option<&Delays>) -> Scenario {
+    let scenario = match ledger {
+        true => Scenario::ledger(seed),
+        false => Scenario::of(seed),
+    };
     match delays {
         Some(delays) => scenario.over(delays, &mut Random::new(seed, 4)),
         None => scenario,
@@ -85,7 +88,7 @@ fn one(out: Output, arguments: &Sim, delays: Option<&Delays>) -> Result<ExitCode
             None => quiet,
         }
     } else {
-        scenario(arguments.seed, delays)
+        scenario(arguments.seed, arguments.ledger, delays)
     };
     let (mut told, mut failed, mut left) = (Vec::new(), None, 0u64);
     let result = retell(&scenario, |time, happened| {
@@ -94,7 +97,10 @@ fn one(out: Output, arguments: &Sim, delays: Option<&Delays>) -> Result<ExitCode
             failed = out.result(|| line, || event_json(time, happened)).err();
         } else if !matches!(
             happened,
-            Happened::Hears { .. } | Happened::Proposes { .. } | Happened::Decides { .. }
+            Happened::Hears { .. }
+                | Happened::Proposes { .. }
+                | Happened::Submits { .. }
+                | Happened::Decides { .. }
         ) {
             if told.len() < TOLD_MAX {
                 told.push(line);
@@ -150,6 +156,7 @@ fn summary_json(scenario: &Scenario, result: &Result<Report, Violation>) -> Valu
         value["first_round"] = json!(report.first_round);
         value["time_ns"] = json!(report.time);
         value["messages"] = json!(report.messages);
+        value["transactions"] = json!(report.transactions);
         value["proved"] = json!(report.proved);
         value["faults"] = json!(report.faults);
         value["rare"] = json!(report.rare);
@@ -216,6 +223,9 @@ fn summary(
                 ms(report.time),
                 report.messages
             );
+            if report.transactions > 0 {
+                let _ = write!(text, "; {} transactions decided", report.transactions);
+            }
         }
         Err(violation) => {
             let _ = write!(text, "\n\nBROKEN: {violation}");
@@ -228,11 +238,12 @@ fn summary(
 fn many(
     out: Output,
     global: &Global,
-    (from, count): (u64, u64),
-    delays: Option<&Delays>,
+    arguments: &Sim,
+    (count, delays): (u64, Option<&Delays>),
 ) -> Result<ExitCode, CliError> {
+    let (from, ledger) = (arguments.seed, arguments.ledger);
     let broken = run_all(global, (count, "seeds"), |at| {
-        run(&scenario(from.saturating_add(at), delays)).err()
+        run(&scenario(from.saturating_add(at), ledger, delays)).err()
     });
     for (at, violation) in &broken {
         let seed = from.saturating_add(*at);
@@ -365,6 +376,8 @@ mod tests {
                 .contains("split-votes")
         );
         assert!(typed(&["--nodes", "17"]).is_err());
+        assert!(typed(&["--ledger", "--seeds", "3"]).unwrap().ledger);
+        assert!(typed(&["--ledger", "--nodes", "4"]).is_err());
         assert!(typed(&["--seeds", "3", "--trace"]).is_err());
         assert_eq!(typed(&["--twins"]).unwrap().twins, Some(1000));
         assert_eq!(typed(&["--twins", "7"]).unwrap().twins, Some(7));
@@ -393,6 +406,13 @@ mod tests {
         }
         let value = summary_json(&scenario, &result);
         assert_eq!(value["proved"], json!([3]));
+        let mut names = std::collections::BTreeSet::new();
+        let registry = super::scenario(1, true, None);
+        let result = retell(&registry, |time, happened| {
+            names.insert(event_json(time, happened)["event"].to_string());
+        });
+        assert!(names.contains("\"transaction\""), "{names:?}");
+        assert!(summary(&registry, &[], 0, &result).contains("transactions decided"));
         let broken = summary_json(&scenario, &Err(Violation("two decisions".into())));
         assert_eq!(broken["violation"], "two decisions");
     }
