@@ -11,6 +11,7 @@
 
 pub mod mutate;
 mod order;
+mod parts;
 mod seal;
 mod seeds;
 mod targets;
@@ -172,6 +173,12 @@ pub const TARGETS: &[Target] = &[
         run: order::proof,
         seeds: order::proofs,
         seal: order::unsealed,
+    },
+    Target {
+        name: "order_part",
+        run: parts::part,
+        seeds: parts::seeds,
+        seal: parts::sealed,
     },
     Target {
         name: "consensus_message",

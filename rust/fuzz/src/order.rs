@@ -2,8 +2,8 @@
 //! decoding, so that nothing but an enclosed genesis guards what is inside.
 
 use hypermesh_consensus::{
-    BlockHash, Certificate, Decided, DecodeError, Evidence, Height, MeshId, Message, NilOrVal,
-    Record, Round, Sig, Signed, Signer, Vote, VoteType,
+    BlockHash, BlockMessage, Certificate, Decided, DecodeError, Evidence, Height, MeshId, Message,
+    NilOrVal, Proposal, Record, Round, Sig, Signed, Signer, VERSION, Vote, VoteType,
 };
 use hypermesh_id::NodeId;
 use hypermesh_registry::{NameProof, ProofError, Transaction, read_block};
@@ -176,6 +176,51 @@ fn vote(phase: VoteType, block: u8) -> Signed<Vote> {
     }
 }
 
+fn proposal(block: u8, valid_round: Round) -> Signed<Proposal> {
+    Signed {
+        statement: Proposal {
+            height: Height(3),
+            round: Round::new(2),
+            block: BlockHash([block; 32]),
+            valid_round,
+            proposer: Signer(NodeId([5; 32])),
+        },
+        signature: Sig([6; 64]),
+    }
+}
+
+/// A message of this kind about round 1 of height 3, with this in it, and so many signatures of votes, each with this before its
+/// voter: its type has no parts that others can make.
+fn certificate(kind: u8, inside: &[u8], signatures: u8, before: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![VERSION, kind];
+    bytes.extend(MESH.0);
+    bytes.extend(3u64.to_le_bytes());
+    bytes.extend(2u32.to_le_bytes());
+    bytes.extend(inside);
+    bytes.extend(u32::from(signatures).to_le_bytes());
+    for number in 0..signatures {
+        bytes.extend(before);
+        bytes.extend([number; 32]);
+        bytes.extend([6; 64]);
+    }
+    bytes
+}
+
+/// Why a block is proposed again: a quorum's prevotes.
+fn polka() -> Vec<u8> {
+    certificate(4, &[1; 32], 3, &[])
+}
+
+/// Precommits that ended a round, and votes of both kinds because of which one is left.
+fn round_ends() -> [Vec<u8>; 2] {
+    let mut prevote = vec![1, 1];
+    prevote.extend([1; 32]);
+    [
+        certificate(5, &[1], 3, &[2, 0]),
+        certificate(5, &[2], 2, &prevote),
+    ]
+}
+
 fn decision(signatures: u8) -> Decided {
     Decided {
         certificate: Certificate {
@@ -191,17 +236,32 @@ fn decision(signatures: u8) -> Decided {
 }
 
 pub(crate) fn messages() -> Vec<Vec<u8>> {
-    [
+    let block = |valid_round| {
+        Message::Block(BlockMessage {
+            height: Height(3),
+            round: Round::new(2),
+            valid_round,
+            body: vec![9; 200].into(),
+        })
+    };
+    let mut messages: Vec<Vec<u8>> = [
         Message::Vote(vote(VoteType::Prevote, 0)),
         Message::Vote(vote(VoteType::Precommit, 1)),
         Message::Retold(vec![vote(VoteType::Prevote, 1); 3]),
         Message::Status(Height(4)),
         Message::Ask(Height(4)),
         Message::Decided(decision(3)),
+        Message::Proposal(proposal(1, Round::Nil)),
+        Message::Proposal(proposal(1, Round::new(1))),
+        block(Round::Nil),
+        block(Round::new(1)),
     ]
     .iter()
     .map(|message| message.encode(&MESH).to_vec())
-    .collect()
+    .collect();
+    messages.push(polka());
+    messages.extend(round_ends());
+    messages
 }
 
 pub(crate) fn decisions() -> Vec<Vec<u8>> {
@@ -216,10 +276,14 @@ pub(crate) fn proofs_of_blame() -> Vec<Vec<u8>> {
         Evidence::Votes(Box::new([vote(phase, one), vote(phase, other)])).encode(&mut bytes);
         bytes
     };
+    let mut proposals = Vec::new();
+    let pair_of = [proposal(1, Round::Nil), proposal(2, Round::new(1))];
+    Evidence::Proposals(Box::new(pair_of)).encode(&mut proposals);
     vec![
         pair(VoteType::Prevote, 1, 2),
         pair(VoteType::Precommit, 0, 2),
         pair(VoteType::Precommit, 1, 0),
+        proposals,
     ]
 }
 
@@ -230,12 +294,16 @@ pub(crate) fn logs() -> Vec<Vec<u8>> {
         valid,
         body: vec![9; 100].into(),
     };
-    let records = [
+    let mut records = vec![
         Record::Height(Height(3)),
         block(true),
         Record::Vote(vote(VoteType::Prevote, 1)),
         block(false),
+        Record::Proposal(proposal(1, Round::new(1))),
     ];
+    if let Ok(Message::Polka(proof)) = Message::decode(&polka(), &MESH) {
+        records.push(Record::Polka(proof));
+    }
     (1..=records.len())
         .map(|count| {
             let mut log = Vec::new();
