@@ -5,13 +5,13 @@ use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
 use hypermesh_consensus::{
-    BlockHash, Certificate, Decided, Machine, MeshId, NilOrVal, Round, Sign, Signer, Vote,
-    VoteType, Voters,
+    BlockHash, Certificate, Decided, Evidence, Height, Machine, MeshId, NilOrVal, Round, Sign,
+    Signed, Signer, Vote, VoteType, Voters,
 };
 use hypermesh_id::{BlockId, NodeId, Root};
 use hypermesh_registry::{
-    Action, Description, Expect, Genesis, Ledger, Link, MempoolLimits, Motion, Name, Parameter,
-    Parameters, Restore, Sealed, Snapshot, State, Tip, TransactionId, Verified,
+    Action, Description, Expect, Genesis, Ledger, Link, MempoolLimits, Motion, Name, Outcome,
+    Parameter, Parameters, Refusal, Restore, Sealed, Snapshot, State, Tip, TransactionId, Verified,
 };
 
 use crate::keys::{NODES_MAX, SimKey};
@@ -139,7 +139,7 @@ fn decide(ledger: &mut Ledger, actions: &[(usize, Action)]) -> Decided {
             applied
                 .ruled
                 .iter()
-                .all(|ruled| !matches!(ruled.outcome, hypermesh_registry::Outcome::Refused(_))),
+                .all(|ruled| !matches!(ruled.outcome, Outcome::Refused(_))),
             "{applied:?}"
         );
     }
@@ -208,6 +208,7 @@ pub(crate) fn wish(state: &State, author: usize, nodes: usize, random: &mut Rand
             domains: random.below(4) as u8,
         },
         13 => Action::Unpin { root: root(random) },
+        14 if random.chance(0.5) => Action::Accuse(Box::new(slander(state, author, nodes, random))),
         14 => Action::Describe(description(random.below(100) as usize)),
         15 => Action::Move(match random.below(4) {
             0 => Motion::SetParameter(
@@ -243,6 +244,33 @@ pub(crate) fn wish(state: &State, author: usize, nodes: usize, random: &mut Rand
             Some(_) => Action::Move(Motion::Promote(swinging)),
         },
     }
+}
+
+/// What looks like a proof and is none: two votes that somebody else signed, or that may both be cast.
+fn slander(state: &State, author: usize, nodes: usize, random: &mut Random) -> Evidence {
+    let victim = match random.below(nodes as u64) as usize {
+        // Nobody brings a true one against itself.
+        me if me == author => (me + 1) % nodes,
+        other => other,
+    };
+    let height = Height(random.between(1, 12));
+    let rounds = random.below(2) as u32;
+    let vote = |number: u32| {
+        let statement = Vote {
+            phase: VoteType::Precommit,
+            height,
+            round: Round::new(number * rounds),
+            block: NilOrVal::Val(BlockHash([number as u8; 32])),
+            voter: Signer(SimKey::of(victim).node()),
+        };
+        let by = if rounds == 1 { victim } else { author };
+        let signature = SimKey::real(by).sign(&statement.sign_bytes(&state.mesh()));
+        Signed {
+            statement,
+            signature,
+        }
+    };
+    Evidence::Votes(Box::new([vote(0), vote(1)]))
 }
 
 #[expect(clippy::expect_used, reason = "names of this file")]
@@ -375,6 +403,11 @@ impl Reference {
                 }
                 match (&ruled.transaction.action, ruled.outcome.is_done()) {
                     (Action::Accuse(_), true) => rare.push("a conviction"),
+                    (Action::Accuse(_), false)
+                        if ruled.outcome == Outcome::Refused(Refusal::NoEvidence) =>
+                    {
+                        rare.push("a slander is refused");
+                    }
                     (Action::Move(_), true) => rare.push("a motion is carried"),
                     (Action::Delegate { .. }, true) => rare.push("a prefix is delegated"),
                     _ => {}

@@ -54,6 +54,7 @@ fn what_must_never_be_of_a_registry_is_not() {
         assert!(transactions > 5 * count, "{transactions} transactions");
         for one in [
             "a conviction",
+            "a slander is refused",
             "a motion is carried",
             "a prefix is delegated",
             "other voters",
