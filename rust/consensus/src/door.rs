@@ -23,6 +23,11 @@ pub trait Machine {
     fn check(&self, height: Height, block: &[u8]) -> Result<(), String>;
     /// Applies a decided block. Answers who votes on the next height.
     fn apply(&mut self, decided: &Decided) -> Voters;
+    /// Who voted on an earlier height, if that is known still: a replica asks for the last few when it begins, so that what voters
+    /// said of them counts as evidence after a restart too.
+    fn voters_of(&self, _height: Height) -> Option<Voters> {
+        None
+    }
 }
 
 /// How a replica behaves; the same on all nodes of a mesh, or it decides slower.

@@ -97,6 +97,11 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         log: Vec<Record>,
         now: Time,
     ) -> Result<Self, ReplicaError> {
+        let oldest = height.0.saturating_sub(HEIGHTS_KEPT).max(1);
+        let past = (oldest..height.0)
+            .filter_map(|past| Some((Height(past), machine.voters_of(Height(past))?)))
+            .chain([(height, voters.clone())])
+            .collect();
         let mut replica = Self {
             begin_at: after(now, config.timeouts.idle),
             heartbeat_at: now,
@@ -104,7 +109,7 @@ impl<M: Machine, S: Sign> Replica<M, S> {
             signer,
             machine,
             height,
-            past: BTreeMap::from([(height, voters.clone())]),
+            past,
             voters,
             engine: None,
             outputs: VecDeque::new(),

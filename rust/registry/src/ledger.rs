@@ -450,6 +450,10 @@ impl Machine for Ledger {
         Ok(())
     }
 
+    fn voters_of(&self, height: Height) -> Option<Voters> {
+        self.state.voters_of(height.0)
+    }
+
     fn apply(&mut self, decided: &Decided) -> Voters {
         let Certificate { block, height, .. } = decided.certificate;
         let executed = self

@@ -121,6 +121,10 @@ impl Machine for Chain {
         }
     }
 
+    fn voters_of(&self, height: Height) -> Option<Voters> {
+        Some(self.membership.voters(height))
+    }
+
     fn apply(&mut self, decided: &Decided) -> Voters {
         self.tip = decided.certificate.block;
         if decided.body.get(40) == Some(&(self.node as u8)) && self.pending.is_some() {

@@ -59,6 +59,13 @@ impl Machine for Ordered {
         }
     }
 
+    fn voters_of(&self, height: Height) -> Option<Voters> {
+        match self {
+            Self::Chain(chain) => chain.voters_of(height),
+            Self::Ledger(ledger) => ledger.voters_of(height),
+        }
+    }
+
     fn apply(&mut self, decided: &Decided) -> Voters {
         match self {
             Self::Chain(chain) => chain.apply(decided),

@@ -243,6 +243,9 @@ impl Machine for Chain {
     fn check(&self, height: Height, block: &[u8]) -> Result<(), String> {
         self.ledger.check(height, block)
     }
+    fn voters_of(&self, height: Height) -> Option<Voters> {
+        self.ledger.voters_of(height)
+    }
     fn apply(&mut self, decided: &Decided) -> Voters {
         self.ledger.apply(decided)
     }
