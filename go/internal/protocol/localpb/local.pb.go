@@ -2432,6 +2432,8 @@ type ConsensusStatus struct {
 	Counted             []*Counted             `protobuf:"bytes,17,rep,name=counted,proto3" json:"counted,omitempty"`                                // messages refused and dropped, faults, by kind
 	StoredHeight        uint64                 `protobuf:"varint,18,opt,name=stored_height,json=storedHeight,proto3" json:"stored_height,omitempty"` // up to which blocks are in decided.redb
 	Founder             string                 `protobuf:"bytes,19,opt,name=founder,proto3" json:"founder,omitempty"`
+	SnapshotHeight      uint64                 `protobuf:"varint,20,opt,name=snapshot_height,json=snapshotHeight,proto3" json:"snapshot_height,omitempty"` // of the newest file with the decided state; 0: none yet
+	BeginsAfter         uint64                 `protobuf:"varint,21,opt,name=begins_after,json=beginsAfter,proto3" json:"begins_after,omitempty"`          // up to which height blocks may be missing; 0: all are here
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2597,6 +2599,20 @@ func (x *ConsensusStatus) GetFounder() string {
 		return x.Founder
 	}
 	return ""
+}
+
+func (x *ConsensusStatus) GetSnapshotHeight() uint64 {
+	if x != nil {
+		return x.SnapshotHeight
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetBeginsAfter() uint64 {
+	if x != nil {
+		return x.BeginsAfter
+	}
+	return 0
 }
 
 type Counted struct {
@@ -11377,7 +11393,7 @@ const file_local_proto_rawDesc = "" +
 	"\x0fSchedulerStatus\x12+\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x17.hypermesh.local.v1.JobR\x04jobs\x12+\n" +
 	"\x11adviser_available\x18\x02 \x01(\bR\x10adviserAvailable\x12#\n" +
-	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"\xdc\x04\n" +
+	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"\xa8\x05\n" +
 	"\x0fConsensusStatus\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
@@ -11399,7 +11415,9 @@ const file_local_proto_rawDesc = "" +
 	"\x05names\x18\x10 \x01(\x04R\x05names\x125\n" +
 	"\acounted\x18\x11 \x03(\v2\x1b.hypermesh.local.v1.CountedR\acounted\x12#\n" +
 	"\rstored_height\x18\x12 \x01(\x04R\fstoredHeight\x12\x18\n" +
-	"\afounder\x18\x13 \x01(\tR\afounder\"3\n" +
+	"\afounder\x18\x13 \x01(\tR\afounder\x12'\n" +
+	"\x0fsnapshot_height\x18\x14 \x01(\x04R\x0esnapshotHeight\x12!\n" +
+	"\fbegins_after\x18\x15 \x01(\x04R\vbeginsAfter\"3\n" +
 	"\aCounted\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"0\n" +
