@@ -201,6 +201,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
         began: Instant::now(),
         view: view_to,
         tells: Vec::new(),
+        unvoted: Some(height),
     };
     let heard = from.heard;
     let thread = std::thread::Builder::new()
@@ -232,6 +233,8 @@ struct Driver<M, S> {
     view: watch::Sender<View>,
     /// What is told once what it follows from is on the disk.
     tells: Vec<Tell>,
+    /// The height that it began with, until it votes on a later one.
+    unvoted: Option<Height>,
 }
 
 impl<M: Orders, S: Sign> Driver<M, S> {
@@ -401,7 +404,10 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                 }
                 // It is in the log before any vote of the next height: its flush takes this along.
                 Output::Decided(decided) => self.decided(decided)?,
-                Output::Broadcast(message) => self.tell(Vec::new(), &message),
+                Output::Broadcast(message) => {
+                    self.voting(&message);
+                    self.tell(Vec::new(), &message);
+                }
                 Output::Send(to, message) => self.tell(vec![to], &message),
                 Output::SendDecided(to, height) => self.send_decided(to, height)?,
                 Output::Evidence(evidence) => {
@@ -438,6 +444,18 @@ impl<M: Orders, S: Sign> Driver<M, S> {
             });
         }
         Ok(())
+    }
+
+    /// Notes when this node votes for the first time, on a height of which its log said nothing.
+    fn voting(&mut self, message: &Message) {
+        if let Some(begun) = self.unvoted
+            && let Message::Vote(vote) = message
+            && vote.statement.height > begun
+        {
+            self.unvoted = None;
+            let now = crate::answer::unix_ns() as f64 / 1e9;
+            metrics::gauge!("hypermesh_order_first_vote_time_seconds").set(now);
+        }
     }
 
     fn decided(&mut self, decided: Decided) -> Result<(), OrderError> {

@@ -158,6 +158,8 @@ async fn a_node_goes_on_from_the_file_of_another() {
     let (height, path) = newest(one);
     let here = snapshots::path_of(other, height);
     fs::copy(&path, &here).unwrap();
+    // At least one block follows it.
+    name(&node, 60..62).await;
 
     let learner = try_open(other, 2, None, &ears).await.unwrap();
     assert!(learner.published.borrow().tip.height >= height);
