@@ -515,7 +515,10 @@ impl ConsensusService {
             .await
             .map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
         let found = found.map_err(|error| Failure::new(Status::CORRUPT, error.to_string()))?;
-        let mut reply = pb::NameHistory::default();
+        let mut reply = pb::NameHistory {
+            begins_after: mesh.running.store.begins_after(),
+            ..pb::NameHistory::default()
+        };
         for (at, _) in found.iter().take(limit) {
             let Some((height, place)) = at.get(key.len()..).and_then(place) else {
                 continue;

@@ -858,8 +858,12 @@ pub struct NameChange {
 pub struct NameHistory {
     #[prost(message, repeated, tag = "1")]
     pub changes: ::prost::alloc::vec::Vec<NameChange>,
+    /// 0 when that is all
     #[prost(uint64, tag = "2")]
     pub before: u64,
+    /// changes up to this height may be missing here; 0: none are
+    #[prost(uint64, tag = "3")]
+    pub begins_after: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvidenceList {

@@ -4701,7 +4701,8 @@ func (x *NameChange) GetTransaction() string {
 type NameHistory struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Changes       []*NameChange          `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
-	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`                              // 0 when that is all
+	BeginsAfter   uint64                 `protobuf:"varint,3,opt,name=begins_after,json=beginsAfter,proto3" json:"begins_after,omitempty"` // changes up to this height may be missing here; 0: none are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4746,6 +4747,13 @@ func (x *NameHistory) GetChanges() []*NameChange {
 func (x *NameHistory) GetBefore() uint64 {
 	if x != nil {
 		return x.Before
+	}
+	return 0
+}
+
+func (x *NameHistory) GetBeginsAfter() uint64 {
+	if x != nil {
+		return x.BeginsAfter
 	}
 	return 0
 }
@@ -11585,10 +11593,11 @@ const file_local_proto_rawDesc = "" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x122\n" +
 	"\x06action\x18\x04 \x01(\v2\x1a.hypermesh.local.v1.ActionR\x06action\x125\n" +
 	"\aoutcome\x18\x05 \x01(\v2\x1b.hypermesh.local.v1.OutcomeR\aoutcome\x12 \n" +
-	"\vtransaction\x18\x06 \x01(\tR\vtransaction\"_\n" +
+	"\vtransaction\x18\x06 \x01(\tR\vtransaction\"\x82\x01\n" +
 	"\vNameHistory\x128\n" +
 	"\achanges\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.NameChangeR\achanges\x12\x16\n" +
-	"\x06before\x18\x02 \x01(\x04R\x06before\"L\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\x12!\n" +
+	"\fbegins_after\x18\x03 \x01(\x04R\vbeginsAfter\"L\n" +
 	"\fEvidenceList\x12<\n" +
 	"\bevidence\x18\x01 \x03(\v2 .hypermesh.local.v1.SeenEvidenceR\bevidence\"\x97\x01\n" +
 	"\fSeenEvidence\x12\x18\n" +

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{Outcome, put, text};
 
 /// How long a mesh may take to agree, on a machine that is busy with other tests.
-const AGREED: Duration = Duration::from_secs(60);
+pub(crate) const AGREED: Duration = Duration::from_secs(60);
 /// Who ask for the same name at once.
 const RACING: usize = 12;
 /// How long a node is left alone.

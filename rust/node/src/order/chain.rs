@@ -192,7 +192,8 @@ impl Chain {
 
     /// Has transactions wait whose signatures were verified.
     fn verified(&mut self, all: Vec<Verified>, forged: usize) {
-        self.faults.extend(std::iter::repeat_n("transaction_forged", forged));
+        self.faults
+            .extend(std::iter::repeat_n("transaction_forged", forged));
         for one in all {
             // What was decided meanwhile, or is too much now, was worth no more than that.
             let _ = self.ledger.insert(one);

@@ -104,6 +104,7 @@ pub(crate) struct Fetch {
     genesis: Genesis,
     behind: u64,
     own: u64,
+    /// Since when others are ahead and nothing is decided here.
     own_since: Time,
     peers: BTreeMap<NodeId, Peer>,
     turn: usize,
@@ -157,6 +158,10 @@ impl Fetch {
         if self.peers.len() < PEERS_MAX || self.peers.contains_key(&from) {
             self.peers.entry(from).or_default().height = height.saturating_sub(1);
         }
+        // One height ahead is where others are while a message is on its way.
+        if !self.peers.values().any(|peer| peer.height > self.own + 1) {
+            self.own_since = now;
+        }
         if self.taking().is_some_and(|height| height <= self.own) {
             // The blocks came first.
             self.abandon(now);
@@ -171,7 +176,6 @@ impl Fetch {
         }
         let is_stuck = now.saturating_sub(self.own_since) >= STUCK;
         let (least, above) = match is_stuck {
-            // One height ahead is where others are while a message is on its way.
             true => (self.own + 1, self.own),
             false => (self.own + self.behind, self.own + self.behind / 2),
         };
