@@ -113,7 +113,11 @@ impl Snapshots {
             return;
         }
         self.spent = 0;
-        // One that still waits is older.
+        // One that still waits goes first, or none would be written where blocks come faster; but of those that are applied again
+        // at a start, only the last.
+        if self.due.is_some() && self.writer.is_some() {
+            return;
+        }
         self.due = ledger.last().map(|sealed| Due {
             state: state.clone(),
             links: ledger.links().to_vec(),
