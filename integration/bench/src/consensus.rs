@@ -18,10 +18,13 @@ use crate::cpu;
 use crate::peers::order::{self, Load, Outcome};
 use crate::proof;
 use crate::record::{BenchError, Ctx, Must, Samples};
+use crate::restart;
 
 const VOTERS: usize = 4;
 /// A transaction of ours with a name of 255 bytes has so many; the peers get as many.
 const TRANSACTION_BYTES: usize = 404;
+/// So many names at least are decided before a voter is restarted.
+const NAMES: u64 = 20_000;
 /// A directory that no disk is behind.
 const MEMORY: &str = "/dev/shm";
 const FLUSHES: u64 = 100;
@@ -49,11 +52,12 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     let (mut heights, mut work) = (Samples::default(), Samples::default());
     let (mut check, mut proof_bytes) = (Samples::default(), 0);
     let (mut flushes, mut unflushed) = (Samples::default(), Samples::default());
+    let (mut restarts, mut restored) = (Samples::default(), 0);
     let names = Arc::new(AtomicU64::new(0));
     for _ in 0..rounds {
         let first = names.load(Ordering::Relaxed);
         let mut mesh = Mesh::new().map_err(BenchError::new)?;
-        let nodes = found(&mut mesh).map_err(BenchError::new)?;
+        let mut nodes = found(&mut mesh).map_err(BenchError::new)?;
         samples[0].push(runtime.block_on(drive(&nodes, load, &names))?);
         let (checked, bytes) = runtime.block_on(proof::check(&nodes[0], &name(first)))?;
         check.push(checked);
@@ -63,6 +67,12 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         let quiet = runtime.block_on(drive(&nodes, trickle, &names))?;
         work.push((spent(&pids)? - before) / quiet.heights as f64 / VOTERS as f64 * 1e6);
         heights.push(quiet.heights as f64 / quiet.seconds);
+        while names.load(Ordering::Relaxed) - first < NAMES {
+            runtime.block_on(drive(&nodes, Load { singles: 0, ..load }, &names))?;
+        }
+        let (seconds, from) = runtime.block_on(restart::measure(&mut nodes, &names))?;
+        restarts.push(seconds);
+        restored = from;
         drop((nodes, mesh));
         flushes.push(flush(&std::env::temp_dir())?);
         let memory = Path::new(MEMORY);
@@ -142,6 +152,17 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         "checking what a name means, processor time",
         "ms",
         &check,
+        None,
+        Must::AtMost(1.0),
+        &note,
+    )?;
+    let note = format!(
+        "a voter is killed and started again after a second, with 20,000 names or more, while the three others decide: from its start as a process to its first vote on a height that it did not know before, by its own clock; it went on from its snapshot of height {restored}"
+    );
+    ctx.row(
+        "restart to first vote",
+        "s",
+        &restarts,
         None,
         Must::AtMost(1.0),
         &note,
@@ -296,7 +317,7 @@ fn name(number: u64) -> String {
 }
 
 /// A new name of 255 bytes, decided.
-async fn submit(client: &Client, names: &AtomicU64) -> Result<(), BenchError> {
+pub(crate) async fn submit(client: &Client, names: &AtomicU64) -> Result<(), BenchError> {
     let number = names.fetch_add(1, Ordering::Relaxed);
     let root = hypermesh_id::Root(hypermesh_id::BlockId([7; 32])).to_string();
     let change = pb::SetNameAction {

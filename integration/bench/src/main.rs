@@ -27,6 +27,7 @@ mod proof;
 mod record;
 mod registry;
 mod render;
+mod restart;
 mod second;
 mod similarity;
 mod split;

@@ -181,6 +181,12 @@ pub const TARGETS: &[Target] = &[
         seal: parts::sealed,
     },
     Target {
+        name: "order_snapshot",
+        run: order::snapshot,
+        seeds: order::snapshots,
+        seal: order::sealed_snapshot,
+    },
+    Target {
         name: "consensus_message",
         run: order::message,
         seeds: order::messages,

@@ -1,12 +1,20 @@
 //! What voters tell, keep and order: decoders, what each promises, and encodings to start from. Signatures are looked at after
 //! decoding, so that nothing but an enclosed genesis guards what is inside.
 
+use std::io::Cursor;
+use std::num::NonZeroUsize;
+
+use ed25519_dalek::SigningKey;
 use hypermesh_consensus::{
-    BlockHash, BlockMessage, Certificate, Decided, DecodeError, Evidence, Height, MeshId, Message,
-    NilOrVal, Proposal, Record, Round, Sig, Signed, Signer, VERSION, Vote, VoteType,
+    BlockHash, BlockMessage, Certificate, Decided, DecodeError, Evidence, Height, Key, Machine,
+    MeshId, Message, NilOrVal, Proposal, Record, Round, Sig, Sign, Signed, Signer, VERSION, Vote,
+    VoteType,
 };
-use hypermesh_id::NodeId;
-use hypermesh_registry::{NameProof, ProofError, Transaction, read_block};
+use hypermesh_id::{BlockId, NodeId, Root};
+use hypermesh_registry::{
+    Action, Description, Expect, Genesis, Ledger, MempoolLimits, Name, NameProof, Parameters,
+    ProofError, Restore, SavedIndex, SavedReader, SavedWriter, Transaction, load, read_block, save,
+};
 
 use crate::Depth::{self, Accepted, Entered, Refused};
 
@@ -55,6 +63,48 @@ pub(crate) fn proof(data: &[u8]) -> Depth {
     }
 }
 
+/// The file of a state. What it proves is looked at as well: if it is a ledger, it is that of its root; and each piece as a part
+/// of the state of the seeds.
+pub(crate) fn snapshot(data: &[u8]) -> Depth {
+    if let Ok(ledger) = load(
+        data,
+        &genesis(),
+        MempoolLimits::default(),
+        NonZeroUsize::MIN,
+    ) {
+        assert_eq!(ledger.state().root(), ledger.state().root_anew());
+    }
+    if let Ok(index) = SavedIndex::of(Cursor::new(data)) {
+        for number in 0..index.pieces().min(8) {
+            drop(index.piece(Cursor::new(data), number));
+        }
+    }
+    let Ok(mut reader) = SavedReader::begin(data) else {
+        return Refused;
+    };
+    let mut pieces = Vec::new();
+    loop {
+        match reader.piece() {
+            Ok(Some(piece)) => pieces.push(piece),
+            Ok(None) => break,
+            Err(_) => return Entered,
+        }
+    }
+    let head = &reader.head().sealed.head;
+    let mut root = [0; 32];
+    root.copy_from_slice(&head[42..74]);
+    let mut restore = Restore::new(root);
+    for piece in &pieces {
+        drop(restore.add(piece));
+    }
+    let written = || -> std::io::Result<Vec<u8>> {
+        let mut writer = SavedWriter::begin(Vec::new(), reader.head())?;
+        pieces.iter().try_for_each(|piece| writer.piece(piece))?;
+        writer.end()
+    };
+    written().map_or(Entered, |again| same(data, &again))
+}
+
 pub(crate) fn message(data: &[u8]) -> Depth {
     match Message::decode(data, &MESH) {
         Ok(message) => same(data, &message.encode(&MESH)),
@@ -98,6 +148,25 @@ pub(crate) fn log(data: &[u8]) -> Depth {
 
 /// Nothing: lengths are seen at once, and what is behind them is reached without a repair.
 pub(crate) fn unsealed(_: &mut Vec<u8>) {}
+
+/// The sums of all frames.
+#[expect(clippy::ptr_arg, reason = "all repairs have one type")]
+pub(crate) fn sealed_snapshot(data: &mut Vec<u8>) {
+    let mut at = 8;
+    while let Some(frame) = data.get_mut(at..)
+        && let Some((&mut [kind, a, b, c, d], rest)) = frame.split_first_chunk_mut::<5>()
+        && let Some((sum, rest)) = rest.split_first_chunk_mut::<8>()
+        && let Some(content) = rest.get(..u32::from_le_bytes([a, b, c, d]) as usize)
+    {
+        let mut hasher = blake3::Hasher::new();
+        let hash = hasher
+            .update(&[kind, a, b, c, d])
+            .update(content)
+            .finalize();
+        sum.copy_from_slice(&hash.as_bytes()[..8]);
+        at += 13 + content.len();
+    }
+}
 
 /// The checksum of the first record.
 #[expect(clippy::ptr_arg, reason = "all repairs have one type")]
@@ -145,6 +214,54 @@ pub(crate) fn proofs() -> Vec<Vec<u8>> {
         usize::from(length[0]) + 256 * usize::from(length[1])
     });
     changed(seeds, 8 + 4 + length + 4 + 20)
+}
+
+fn founder() -> Key {
+    Key(SigningKey::from_bytes(&[5; 32]))
+}
+
+fn genesis() -> Genesis {
+    let (parameters, description) = (Parameters::default(), Description::default());
+    let founded = Genesis::found(&founder(), [7; 16], 1_000, parameters, description);
+    founded.unwrap_or_else(|error| unreachable!("a default mesh is founded: {error}"))
+}
+
+/// Files of a mesh of one, after the first few blocks.
+pub(crate) fn snapshots() -> Vec<Vec<u8>> {
+    let threads = NonZeroUsize::MIN;
+    let Ok(mut ledger) = Ledger::new(genesis(), MempoolLimits::default(), threads) else {
+        return Vec::new();
+    };
+    let decide = |number: u64| -> Option<Vec<u8>> {
+        let action = Action::SetName {
+            name: Name::new(&format!("a/name/{number}")).ok()?,
+            root: Root(BlockId([7; 32])),
+            expect: Expect::Any,
+        };
+        let mesh = ledger.mesh();
+        let signed = Transaction::sign(&founder(), &mesh, number, 100, action);
+        ledger.submit(&signed.to_bytes()).ok()?;
+        let height = ledger.next_height();
+        let body = ledger.propose(height);
+        let vote = Vote {
+            phase: VoteType::Precommit,
+            height,
+            round: Round::new(0),
+            block: NilOrVal::Val(BlockHash::of(&body)),
+            voter: Signer(founder().node()),
+        };
+        let signature = founder().sign(&vote.sign_bytes(&mesh));
+        let certificate = Certificate {
+            height,
+            round: vote.round,
+            block: BlockHash::of(&body),
+            signatures: vec![(founder().node(), signature)],
+        };
+        ledger.apply(&Decided { certificate, body });
+        let story = (ledger.state(), ledger.links(), ledger.last()?);
+        save(Vec::new(), story, |_| Ok(())).ok()
+    };
+    (1..=5).filter_map(decide).collect()
 }
 
 fn changed(seeds: Vec<Vec<u8>>, at: usize) -> Vec<Vec<u8>> {

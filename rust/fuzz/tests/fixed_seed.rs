@@ -49,7 +49,7 @@ fn changed_bytes_get_deep_and_no_target_panics() {
         let seeds = (target.seeds)();
         let rounds = match target.name {
             "invitation" | "stoq_frame" | "dsr_well" => SIGNED_ROUNDS,
-            "cpe_stream" | "cpe_engine" => SNAPSHOT_ROUNDS,
+            "cpe_stream" | "cpe_engine" | "order_snapshot" => SNAPSHOT_ROUNDS,
             _ => ROUNDS,
         };
         let (mut refused, mut accepted) = (0, 0);

@@ -26,6 +26,7 @@ use crate::memory::Layers;
 use crate::metrics::{Memory, MetricsService, Other};
 use crate::network::Direct;
 use crate::node::NodeError;
+use crate::order::snapshots::Policy;
 use crate::peers::PeerBook;
 use crate::receive::Receiver;
 use crate::scheduler::SchedulerService;
@@ -180,13 +181,17 @@ pub(crate) fn state(
 /// What the mesh has decided. Whoever signs has the key, so this component does.
 pub(crate) fn consensus(
     host: &Host,
-    dir: &NodeDir,
+    (dir, config): (&NodeDir, &Config),
     (me, key): (NodeId, Arc<SigningKey>),
     gossip: Arc<dyn Gossip>,
 ) -> Result<Component, NodeError> {
     let directory = dir.consensus();
+    let snapshots = Policy {
+        every: config.snapshot_every,
+        behind: config.snapshot_behind,
+    };
     let (component, ()) = host.start(Service::Consensus, move || async move {
-        let service = ConsensusService::open(me, key, directory, gossip).await;
+        let service = ConsensusService::open((me, key), directory, snapshots, gossip).await;
         let mut parts = Parts::only(Arc::new(service.clone()));
         parts.beside = Box::pin(service.keep());
         Ok((parts, ()))

@@ -16,6 +16,10 @@ use crate::address::{PeerAddress, parse_socket_address};
 use crate::files;
 use crate::units::{parse_duration, parse_size, short};
 
+mod keys;
+
+pub use keys::{KEYS, Key};
+
 /// The port that nodes listen on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 4870;
 
@@ -52,6 +56,10 @@ pub struct Config {
     pub memory_bytes_max: u64,
     /// The `ifrd` program; none: beside this program, then on the PATH.
     pub memory_ifrd: Option<PathBuf>,
+    /// After how many bytes of decided blocks the state is written.
+    pub snapshot_every: u64,
+    /// How many heights behind others a snapshot of them is asked for.
+    pub snapshot_behind: u64,
     /// Where run directories are made; none: the machine's usual place.
     pub run_base: Option<PathBuf>,
     /// Where metrics are served over HTTP as well: a loopback address; none: nowhere.
@@ -113,6 +121,8 @@ impl Default for Config {
             memory_enabled: true,
             memory_bytes_max: 256 << 20,
             memory_ifrd: None,
+            snapshot_every: 4 << 20,
+            snapshot_behind: 4_096,
             run_base: None,
             metrics_http: None,
             log_format: LogFormat::Human,
@@ -120,143 +130,6 @@ impl Default for Config {
         }
     }
 }
-
-/// One key of the file.
-#[derive(Debug)]
-pub struct Key {
-    pub section: &'static str,
-    pub name: &'static str,
-    /// The default, as it is written in the file.
-    pub default: &'static str,
-    pub help: &'static str,
-}
-
-const fn key(
-    section: &'static str,
-    name: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> Key {
-    Key {
-        section,
-        name,
-        default,
-        help,
-    }
-}
-
-/// Every key that the file may have, in the order of the template.
-pub const KEYS: &[Key] = &[
-    key(
-        "transport",
-        "listen",
-        "[\"[::]:4870\"]",
-        "Addresses to listen on (UDP). Port 0 lets the system choose.",
-    ),
-    key(
-        "transport",
-        "advertise",
-        "[]",
-        "Addresses that invitations name. Empty: those listened on, or the machine's own for [::].",
-    ),
-    key(
-        "transport",
-        "peers",
-        "[]",
-        "Members by configuration, such as \"hm1…@[2001:db8::7]:4870\".",
-    ),
-    key(
-        "store",
-        "quota",
-        "\"none\"",
-        "Most bytes on disk, such as \"50 GiB\". A put or get that needs more fails.",
-    ),
-    key(
-        "store",
-        "deltas",
-        "true",
-        "Store new blocks as deltas against similar ones. What is stored so is read in any case.",
-    ),
-    key(
-        "transfer",
-        "deltas",
-        "true",
-        "Let blocks travel as deltas against those that the other side has. Without it, they go whole.",
-    ),
-    key(
-        "get",
-        "peer_wait",
-        "\"10s\"",
-        "How long a get waits for a first connected peer.",
-    ),
-    key(
-        "prefetch",
-        "enabled",
-        "true",
-        "Fetch the files that are likely to be read next before they are asked for.",
-    ),
-    key(
-        "prefetch",
-        "budget",
-        "\"16 MiB\"",
-        "Most bytes that are fetched ahead at once.",
-    ),
-    key(
-        "alm",
-        "enabled",
-        "true",
-        "Start almd and ask it to rank providers and what is read together. Without it, round-trip time decides.",
-    ),
-    key(
-        "alm",
-        "program",
-        "\"\"",
-        "The almd program. Empty: beside hypermesh, then on the PATH.",
-    ),
-    key(
-        "alm",
-        "half_life",
-        "\"1h\"",
-        "How long until a link that is not confirmed counts half.",
-    ),
-    key(
-        "memory",
-        "enabled",
-        "true",
-        "Serve the layers ifr, dsr and cpe on sockets of their own. What they hold is kept in memory/.",
-    ),
-    key(
-        "memory",
-        "bytes_max",
-        "\"256 MiB\"",
-        "What each of the three may take in memory, 64 MiB at least. A full ifr refuses; dsr and cpe forget.",
-    ),
-    key(
-        "memory",
-        "ifrd",
-        "\"\"",
-        "The ifrd program, which serves ifr. Empty: beside hypermesh, then on the PATH.",
-    ),
-    key(
-        "run",
-        "base",
-        "\"\"",
-        "Where the socket directory is made. Empty: $XDG_RUNTIME_DIR/hypermesh or the like.",
-    ),
-    key(
-        "metrics",
-        "http",
-        "\"\"",
-        "Serve Prometheus text over HTTP as well, on a loopback address such as \"[::1]:9464\". Empty: no.",
-    ),
-    key("log", "format", "\"human\"", "human or json."),
-    key(
-        "log",
-        "level",
-        "\"info\"",
-        "error, warn, info, debug or trace; per part: \"info,stoq=debug\".",
-    ),
-];
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -383,6 +256,11 @@ impl Config {
                     return Err(wrong(value, "a layer takes 64 MiB at least".into()));
                 }
             }
+            ("consensus", "snapshot_every") => {
+                self.snapshot_every =
+                    parse_size(string(value)?).map_err(|error| wrong(value, error.to_string()))?;
+            }
+            ("consensus", "snapshot_behind") => self.snapshot_behind = number(value)?,
             ("run", "base") => self.run_base = path(value)?,
             ("metrics", "http") => self.metrics_http = loopback(value)?,
             ("log", "format") => {
@@ -442,6 +320,15 @@ fn flag(value: &Spanned<DeValue<'_>>) -> Result<bool, Wrong> {
         .get_ref()
         .as_bool()
         .ok_or_else(|| wrong(value, "write true or false".into()))
+}
+
+/// A whole number from 1 on.
+fn number(value: &Spanned<DeValue<'_>>) -> Result<u64, Wrong> {
+    let number = value.get_ref().as_integer().and_then(|integer| {
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        number.filter(|number| *number > 0)
+    });
+    number.ok_or_else(|| wrong(value, "write a whole number from 1 on".into()))
 }
 
 fn duration(value: &Spanned<DeValue<'_>>) -> Result<Duration, Wrong> {
@@ -675,6 +562,10 @@ mod tests {
         check("[log]\nlevel = \"lots=of=it\"\n", &["line 2", "lots"]);
         check("[memory]\nbytes_max = \"1 MiB\"\n", &["line 2", "64 MiB"]);
         check("[memory]\nbytes = \"1 GiB\"\n", &["line 2", "'bytes_max'"]);
+        for text in ["0", "-5", "\"5\"", "1.5"] {
+            let text = format!("[consensus]\nsnapshot_behind = {text}\n");
+            check(&text, &["line 2", "whole number"]);
+        }
         check("[log\n", &["line 1"]);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use hypermesh_consensus::Height;
 use hypermesh_id::NodeId;
-use hypermesh_registry::{Action, Description, Genesis, Motion, Name, Parameter, State};
+use hypermesh_registry::{Action, Description, Genesis, Name, State};
 use mfn_local::{BoxFuture, Call, Failure, Handler, Reply};
 use mfn_wire::{Service, Status, method, pb};
 use stoq_proto::Invitation;
@@ -17,9 +17,11 @@ use crate::answer::{Answer, boxed, invalid, unsupported};
 use crate::doors::{Gossip, Ordered};
 use crate::order::chain::{Published, Unsubmitted, Verdict, history_key};
 use crate::order::driver::View;
-use crate::order::mesh::{self, Mesh};
+use crate::order::mesh::{self, Mesh, Opening};
+use crate::order::snapshots::Policy;
+use crate::order::store::DecidedStore;
 use crate::order::words::{
-    action, decided_block, entry, hex, kind, motion_words, outcome, place, role,
+    action, decided_block, entry, hex, kind, member_list, outcome, place, role,
 };
 
 /// How often an action is signed anew whose transaction was overtaken.
@@ -39,9 +41,21 @@ struct Shared {
     me: NodeId,
     key: Arc<SigningKey>,
     directory: PathBuf,
+    snapshots: Policy,
     gossip: Arc<dyn Gossip>,
     mesh: RwLock<Result<Arc<Mesh>, String>>,
     joining: tokio::sync::Mutex<()>,
+}
+
+/// What is said of a block that is not here, because this node went on from a snapshot.
+fn missing(mesh: &Mesh, height: u64) -> Option<Failure> {
+    let after = mesh.running.store.begins_after();
+    (height <= after).then(|| {
+        let text = format!(
+            "blocks up to {after} are not here, this node went on from a snapshot: ask another member"
+        );
+        Failure::new(Status::NOT_FOUND, text)
+    })
 }
 
 /// Who belongs and who no longer does, and to what mesh, for the transport.
@@ -83,32 +97,40 @@ impl ConsensusService {
     /// Takes part in the mesh of the directory, or founds one. What stands in the way is said by every answer; the component
     /// serves all the same.
     pub(crate) async fn open(
-        me: NodeId,
-        key: Arc<SigningKey>,
+        (me, key): (NodeId, Arc<SigningKey>),
         directory: PathBuf,
+        snapshots: Policy,
         gossip: Arc<dyn Gossip>,
     ) -> Self {
         let shared = Arc::new(Shared {
             me,
             key,
             directory,
+            snapshots,
             gossip,
             mesh: RwLock::new(Err("it starts".into())),
             joining: tokio::sync::Mutex::default(),
         });
         let this = Self { shared };
-        this.start(None).await;
+        this.start(None, None).await;
         this
     }
 
-    async fn start(&self, joined: Option<Genesis>) {
+    /// Opens the mesh of the directory, or the one that is joined; with the store that is open already, if it is.
+    async fn start(&self, joined: Option<Genesis>, store: Option<DecidedStore>) {
         let shared = Arc::clone(&self.shared);
         let heard = shared.gossip.hear().await;
         let opened = tokio::task::spawn_blocking(move || {
             let heard = heard.map_err(|failure| failure.text)?;
             let gossip = Arc::clone(&shared.gossip);
-            mesh::open(&shared.directory, &shared.key, joined, gossip, heard)
-                .map_err(|error| error.to_string())
+            let opening = Opening {
+                directory: &shared.directory,
+                key: &shared.key,
+                joined,
+                snapshots: shared.snapshots,
+                store,
+            };
+            mesh::open(opening, gossip, heard).map_err(|error| error.to_string())
         });
         let opened = opened
             .await
@@ -157,17 +179,44 @@ impl ConsensusService {
                     last = ordered;
                 }
                 self.admit(&mesh, &state).await;
-                published = Some((news, members));
+                published = Some((news, members, mesh.installed.clone()));
             }
             let changed = async {
                 match &mut published {
-                    // Names come and go many times for each change of the members.
-                    Some((news, seen)) => drop(news.wait_for(|now| now.members != *seen).await),
+                    Some((news, seen, installed)) => tokio::select! {
+                        // Names come and go many times for each change of the members.
+                        _ = news.wait_for(|now| now.members != *seen) => {}
+                        Ok(_) = installed.wait_for(|height| *height > 0) => {}
+                    },
                     None => std::future::pending().await,
                 }
             };
             // Whoever was invited meanwhile is seen by the next look.
             let _ = tokio::time::timeout(ADMIT_AGAIN, changed).await;
+            if published.is_some_and(|(_, _, installed)| *installed.borrow() > 0) {
+                self.go_on().await;
+            }
+        }
+    }
+
+    /// Goes on from the snapshot that came: opens the mesh of the directory again.
+    async fn go_on(&self) {
+        let _alone = self.shared.joining.lock().await;
+        // Another mesh may have been joined meanwhile.
+        let Ok(mesh) = self.mesh() else { return };
+        if *mesh.installed.borrow() == 0 {
+            return;
+        }
+        drop(mesh);
+        let text = "it goes on from a snapshot, in a moment".into();
+        let Ok(old) = std::mem::replace(&mut *self.place(), Err(text)) else {
+            return;
+        };
+        let store = old.running.store.clone();
+        // Waits for its files; calls under way may read the store a moment longer.
+        let stopped = tokio::task::spawn_blocking(move || old.running.stop());
+        if stopped.await.is_ok() {
+            self.start(None, Some(store)).await;
         }
     }
 
@@ -290,6 +339,8 @@ impl ConsensusService {
                 .collect(),
             stored_height: mesh.running.store.stored(),
             founder: mesh.genesis.founder.to_string(),
+            snapshot_height: published.snapshot,
+            begins_after: mesh.running.store.begins_after(),
         }
     }
 
@@ -351,73 +402,8 @@ impl ConsensusService {
     fn members(&self) -> Answer {
         let mesh = self.mesh()?;
         let (view, published) = (mesh.running.view.borrow(), mesh.published.borrow());
-        let state = &published.state;
-        let member = |(node, member): (NodeId, &hypermesh_registry::Member)| pb::Member {
-            node_id: node.to_string(),
-            role: role(Some(member.voter)).into(),
-            convicted: state.conviction(&node).is_some(),
-            addresses: member
-                .description
-                .addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            region: member.description.region.clone(),
-            capacity: member.description.capacity,
-            failure_domain: member.description.domain.clone(),
-            inviter: member.inviter.to_string(),
-            since_height: member.since,
-            connected: node == self.shared.me || view.connected.contains(&node),
-            height: match node == self.shared.me {
-                true => view.height.0,
-                false => view.heights.get(&node).map_or(0, |height| height.0),
-            },
-        };
-        let motion = |(motion, open): (&Motion, &hypermesh_registry::OpenMotion)| {
-            let (word, about) = motion_words(motion);
-            pb::Motion {
-                motion: word.into(),
-                about,
-                supporters: open.said.iter().map(ToString::to_string).collect(),
-                until_height: open.until,
-                needed: state.voters().quorum() as u32,
-            }
-        };
-        Ok(Reply::message(&pb::MemberList {
-            members: state.members().map(member).collect(),
-            motions: state.motions().map(motion).collect(),
-            delegations: state
-                .delegations()
-                .map(|(prefix, delegation)| pb::Delegation {
-                    prefix: prefix.as_str().into(),
-                    to: delegation.to.to_string(),
-                    by: delegation.by.map(|by| by.to_string()).unwrap_or_default(),
-                })
-                .collect(),
-            parameters: Parameter::ALL
-                .iter()
-                .map(|parameter| pb::Parameter {
-                    name: parameter.name().into(),
-                    value: state.parameters().get(*parameter),
-                })
-                .collect(),
-            pins: state
-                .pins()
-                .take(LISTED_MAX)
-                .map(|(root, owner, pin)| pb::PinnedRoot {
-                    root: root.to_string(),
-                    copies: pin.copies.into(),
-                    domains: pin.domains.into(),
-                    owner: owner.to_string(),
-                })
-                .collect(),
-            height: published.tip.height,
-            removed: state
-                .removed()
-                .take(LISTED_MAX)
-                .map(|node| node.to_string())
-                .collect(),
-        }))
+        let list = member_list(&view, &published, &self.shared.me, LISTED_MAX);
+        Ok(Reply::message(&list))
     }
 
     /// One decided block, off the component's thread.
@@ -463,12 +449,19 @@ impl ConsensusService {
             let from = request.from.max(1);
             (from..=last.min(from.saturating_add(count - 1))).collect()
         };
-        for height in heights {
-            if let Some(block) = self.block(&mesh, height).await? {
+        let mut is_there = false;
+        for height in &heights {
+            if let Some(block) = self.block(&mesh, *height).await? {
                 call.events.message(&block).await?;
+                is_there = true;
             }
         }
-        Ok(Reply::empty())
+        match heights.iter().max() {
+            Some(height) if !is_there => {
+                missing(&mesh, *height).map_or_else(|| Ok(Reply::empty()), Err)
+            }
+            _ => Ok(Reply::empty()),
+        }
     }
 
     async fn subscribe(&self, call: &Call) -> Answer {
@@ -479,6 +472,9 @@ impl ConsensusService {
             0 => published.borrow().tip.height + 1,
             from => from,
         };
+        if let Some(failure) = missing(&mesh, next) {
+            return Err(failure);
+        }
         loop {
             let last = published.borrow_and_update().tip.height;
             while next <= last {
@@ -493,7 +489,7 @@ impl ConsensusService {
             let cancelled = call.cancelled();
             tokio::select! {
                 changed = published.changed() => if changed.is_err() {
-                    return Err(Failure::new(Status::CLOSED, "this node takes part in another mesh now, or stops"));
+                    return Err(Failure::new(Status::CLOSED, "this node takes part in another mesh now, goes on from a snapshot, or stops"));
                 },
                 () = cancelled.cancelled() => return Err(Failure::new(Status::CANCELLED, "cancelled")),
             }
@@ -519,7 +515,10 @@ impl ConsensusService {
             .await
             .map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
         let found = found.map_err(|error| Failure::new(Status::CORRUPT, error.to_string()))?;
-        let mut reply = pb::NameHistory::default();
+        let mut reply = pb::NameHistory {
+            begins_after: mesh.running.store.begins_after(),
+            ..pb::NameHistory::default()
+        };
         for (at, _) in found.iter().take(limit) {
             let Some((height, place)) = at.get(key.len()..).and_then(place) else {
                 continue;
@@ -647,7 +646,7 @@ impl ConsensusService {
             .map_err(|_| Failure::new(Status::INTERNAL, "a blocking call failed"))?;
         let aside = left.map_err(|error| Failure::new(Status::IO, error.to_string()))?;
         tracing::info!(mesh = reply.mesh, aside = %aside.display(), "this node joins another mesh");
-        self.start(Some(genesis)).await;
+        self.start(Some(genesis), None).await;
         // At once: who joins this node from now on is told of this mesh, not of the one that was left.
         if let Ok(mesh) = self.mesh() {
             let ordered = ordered(&mesh);

@@ -213,7 +213,19 @@ fn consensus(dir: &NodeDir, running: bool) -> Finding {
         return fine(CHECK, "the first start founds a mesh of this node alone");
     }
     match mesh::examine(&directory) {
-        Ok(Some((mesh, height))) => fine(CHECK, format!("mesh {mesh}, {height} blocks stored")),
+        Ok(Some(found)) => {
+            let (mesh, stored, snapshot) = (found.mesh, found.stored, found.snapshot);
+            let text = format!("mesh {mesh}, blocks stored up to {stored}, snapshot of {snapshot}");
+            match found.unusable.first() {
+                None => fine(CHECK, text),
+                Some((path, reason)) => {
+                    let path = path.display();
+                    let text = format!("{text}; {path} cannot be used ({reason})");
+                    let fix = "nothing: the blocks since an older one are applied again at the next start, and later ones replace it";
+                    warning(CHECK, text, fix)
+                }
+            }
+        }
         Ok(None) => fine(CHECK, "the next start founds a mesh of this node alone"),
         Err(error) => broken_error(CHECK, &error, matches!(error, MeshError::Io { .. })),
     }

@@ -109,7 +109,7 @@ impl Node {
             transport,
             scheduler,
             state,
-            components::consensus(&host, dir, (id, key), gossip)?,
+            components::consensus(&host, (dir, config), (id, key), gossip)?,
         ];
         let layers = Layers::open(dir, config);
         components.extend(components::layers(&host, &layers)?);

@@ -16,7 +16,7 @@ use crate::genesis::Genesis;
 use crate::mempool::{Mempool, MempoolLimits, Rejected};
 use crate::name::Name;
 use crate::outcome::Outcome;
-use crate::proof::{Link, NameProof, ProofError, Sealed, follow};
+use crate::proof::{Link, NameProof, ProofError, Sealed, Way};
 use crate::rules::{Invalid, Work, admissible};
 use crate::signature;
 use crate::state::State;
@@ -135,24 +135,40 @@ impl Ledger {
     /// last head with its certificate.
     ///
     /// # Errors
-    /// When the links do not lead from the founder to the voters of that head, or its root is not the state's.
+    /// When the links do not lead from the founder to the voters of that head, some are missing, or its root is not the state's.
     pub fn resume(
         (genesis, links, last): (Genesis, Vec<Link>, Sealed),
         state: State,
         limits: MempoolLimits,
         threads: NonZeroUsize,
     ) -> Result<Self, ProofError> {
-        let before = match links.split_last() {
-            Some((link, before)) if link.sealed == last => before,
-            _ => &links,
-        };
-        let (after, voters) = follow(&genesis, before)?;
-        let head = last.verify(&genesis.mesh(), &voters, after)?;
-        follow(&genesis, &links)?;
+        let mut way = Way::new(&genesis)?;
+        links.iter().try_for_each(|link| way.link(link))?;
+        let head = way.end(&last)?;
         if head.root != state.root() || state.mesh() != genesis.mesh() {
             return Err(ProofError::Root(head.height));
         }
-        Ok(Self {
+        if !way.voters.nodes().eq(state.voters().nodes()) {
+            return Err(ProofError::Links(head.height));
+        }
+        Ok(Self::at(
+            (genesis, links, last),
+            &head,
+            state,
+            limits,
+            threads,
+        ))
+    }
+
+    /// What [`Self::resume`] makes of what was verified.
+    pub(crate) fn at(
+        (genesis, links, last): (Genesis, Vec<Link>, Sealed),
+        head: &Head,
+        state: State,
+        limits: MempoolLimits,
+        threads: NonZeroUsize,
+    ) -> Self {
+        Self {
             tip: Tip {
                 height: head.height,
                 hash: last.certificate.block,
@@ -168,7 +184,7 @@ impl Ledger {
             links,
             last: Some(last),
             fault: None,
-        })
+        }
     }
 
     /// The last head with its certificate.
@@ -253,7 +269,9 @@ impl Ledger {
         // The block of the last link was decided by those who voted before it.
         let last = self.last.as_ref()?;
         let links = match self.links.split_last() {
-            Some((link, before)) if link.sealed == *last => before,
+            Some((link, before)) if link.sealed.certificate.block == last.certificate.block => {
+                before
+            }
             _ => &self.links,
         };
         Some(NameProof {

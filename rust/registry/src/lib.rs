@@ -17,6 +17,7 @@ mod proof;
 mod rules;
 #[cfg(test)]
 mod rules_tests;
+mod saved;
 mod signature;
 mod snapshot;
 mod state;
@@ -36,6 +37,10 @@ pub use outcome::{Outcome, Refusal};
 pub use parameters::{Parameter, Parameters};
 pub use proof::{LINKS_MAX, Link, NameProof, PROOF_BYTES_MAX, ProofError, Proven, Sealed, follow};
 pub use rules::{ACCUSED_HEIGHTS, Invalid};
+pub use saved::{
+    LINKS_EACH, PieceError, Pieces, SavedError, SavedHead, SavedIndex, SavedReader, SavedWriter,
+    load, save,
+};
 pub use snapshot::{PART_BYTES, PART_BYTES_MAX, PartError, Restore, Snapshot};
 pub use state::State;
 pub use transaction::{

@@ -84,6 +84,8 @@ pub enum ProofError {
     Block(u64),
     #[error("the root of height {0} says something else")]
     Root(u64),
+    #[error("changes of the voters are missing before height {0}")]
+    Links(u64),
 }
 
 impl Sealed {
@@ -173,22 +175,62 @@ impl Link {
 /// # Errors
 /// Says at which height what is wrong.
 pub fn follow(genesis: &Genesis, links: &[Link]) -> Result<(u64, Voters), ProofError> {
-    let mesh = genesis.mesh();
-    let voters = |nodes: &[NodeId], height| {
-        let voters: Result<Vec<_>, _> = nodes.iter().map(|node| Voter::new(*node)).collect();
-        let voters = voters.and_then(Voters::new);
-        voters.map_err(|reason| ProofError::Voters { height, reason })
-    };
-    let mut at = (0, voters(&[genesis.founder], 0)?);
-    for link in links {
-        let head = link.sealed.verify(&mesh, &at.1, at.0)?;
+    let mut way = Way::new(genesis)?;
+    links.iter().try_for_each(|link| way.link(link))?;
+    Ok((way.height, way.voters))
+}
+
+/// A way along the changes of the voters, link by link.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    mesh: MeshId,
+    /// Of the last change, and who votes since.
+    height: u64,
+    pub(crate) voters: Voters,
+    /// Who decided the block of the last change, and after which height.
+    before: Option<(BlockHash, u64, Voters)>,
+}
+
+impl Way {
+    pub(crate) fn new(genesis: &Genesis) -> Result<Self, ProofError> {
+        Ok(Self {
+            mesh: genesis.mesh(),
+            height: 0,
+            voters: voters(&[genesis.founder], 0)?,
+            before: None,
+        })
+    }
+
+    /// Goes on to the next change. What is refused changes nothing.
+    pub(crate) fn link(&mut self, link: &Link) -> Result<(), ProofError> {
+        let head = link.sealed.verify(&self.mesh, &self.voters, self.height)?;
         let value = Entry::Voters(link.voters.clone()).to_bytes();
         if !link.proof.shows(&head.root, &Key::Voters, Some(&value)) {
             return Err(ProofError::Root(head.height));
         }
-        at = (head.height, voters(&link.voters, head.height)?);
+        let next = voters(&link.voters, head.height)?;
+        let voters = std::mem::replace(&mut self.voters, next);
+        let after = std::mem::replace(&mut self.height, head.height);
+        self.before = Some((link.sealed.certificate.block, after, voters));
+        Ok(())
     }
-    Ok(at)
+
+    /// Checks the head at its end, which may be that of the last change itself.
+    pub(crate) fn end(&self, sealed: &Sealed) -> Result<Head, ProofError> {
+        match &self.before {
+            // Its certificate may be of other voters than the one in the link.
+            Some((block, after, voters)) if *block == sealed.certificate.block => {
+                sealed.verify(&self.mesh, voters, *after)
+            }
+            _ => sealed.verify(&self.mesh, &self.voters, self.height),
+        }
+    }
+}
+
+fn voters(nodes: &[NodeId], height: u64) -> Result<Voters, ProofError> {
+    let voters: Result<Vec<_>, _> = nodes.iter().map(|node| Voter::new(*node)).collect();
+    let voters = voters.and_then(Voters::new);
+    voters.map_err(|reason| ProofError::Voters { height, reason })
 }
 
 fn sorted(voters: &Voters) -> Vec<NodeId> {

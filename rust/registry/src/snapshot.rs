@@ -25,8 +25,14 @@ pub struct Snapshot {
 /// Puts a state together from parts, in order.
 #[derive(Debug)]
 pub struct Restore {
-    root: Hash,
+    parts: Parts,
     entries: Vec<(Key, Entry)>,
+}
+
+/// Looks whether parts, in order, are those of the state with a root. Keeps none of them.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    root: Hash,
     /// The bits of the next part's beginning; none when all is there.
     next: Option<Hash>,
 }
@@ -113,9 +119,8 @@ impl Restore {
     /// Of the state with this root, which a certified head has.
     pub fn new(root: [u8; 32]) -> Self {
         Self {
-            root,
+            parts: Parts::new(root),
             entries: Vec::new(),
-            next: Some([0; 32]),
         }
     }
 
@@ -124,6 +129,41 @@ impl Restore {
     /// # Errors
     /// Says why it is none of this state, or not the next.
     pub fn add(&mut self, part: &[u8]) -> Result<(), PartError> {
+        self.entries.append(&mut self.parts.add(part)?);
+        Ok(())
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.parts.is_whole()
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// When parts are missing.
+    pub fn finish(self, mesh: MeshId) -> Result<State, PartError> {
+        if !self.is_whole() {
+            return Err(PartError::Missing);
+        }
+        let state = State::restore(mesh, self.entries).ok_or(PartError::Missing)?;
+        match state.root() == self.parts.root {
+            true => Ok(state),
+            false => Err(PartError::Root),
+        }
+    }
+}
+
+impl Parts {
+    pub(crate) fn new(root: Hash) -> Self {
+        Self {
+            root,
+            next: Some([0; 32]),
+        }
+    }
+
+    /// The entries of the next part. What is refused changes nothing.
+    pub(crate) fn add(&mut self, part: &[u8]) -> Result<Vec<(Key, Entry)>, PartError> {
         if part.len() > PART_BYTES_MAX {
             return Err(DecodeError::Long(part.len() - PART_BYTES_MAX).into());
         }
@@ -157,29 +197,12 @@ impl Restore {
         if proof.up(&first, subtree(depth, &changes)) != self.root {
             return Err(PartError::Root);
         }
-        self.entries.append(&mut entries);
         self.next = after(first, depth);
-        Ok(())
+        Ok(entries)
     }
 
-    /// Whether nothing is missing.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.next.is_none()
-    }
-
-    /// The state.
-    ///
-    /// # Errors
-    /// When parts are missing.
-    pub fn finish(self, mesh: MeshId) -> Result<State, PartError> {
-        if !self.is_whole() {
-            return Err(PartError::Missing);
-        }
-        let state = State::restore(mesh, self.entries).ok_or(PartError::Missing)?;
-        match state.root() == self.root {
-            true => Ok(state),
-            false => Err(PartError::Root),
-        }
     }
 }
 

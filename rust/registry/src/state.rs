@@ -75,6 +75,11 @@ impl State {
         self.tree.root()
     }
 
+    /// How many entries it has.
+    pub fn entries_len(&self) -> usize {
+        self.entries.size()
+    }
+
     /// Who votes on the next height.
     pub fn voters(&self) -> &Voters {
         &self.voters

@@ -484,6 +484,12 @@ pub struct ConsensusStatus {
     pub stored_height: u64,
     #[prost(string, tag = "19")]
     pub founder: ::prost::alloc::string::String,
+    /// of the newest file with the decided state; 0: none yet
+    #[prost(uint64, tag = "20")]
+    pub snapshot_height: u64,
+    /// up to which height blocks may be missing; 0: all are here
+    #[prost(uint64, tag = "21")]
+    pub begins_after: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Counted {
@@ -852,8 +858,12 @@ pub struct NameChange {
 pub struct NameHistory {
     #[prost(message, repeated, tag = "1")]
     pub changes: ::prost::alloc::vec::Vec<NameChange>,
+    /// 0 when that is all
     #[prost(uint64, tag = "2")]
     pub before: u64,
+    /// changes up to this height may be missing here; 0: none are
+    #[prost(uint64, tag = "3")]
+    pub begins_after: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EvidenceList {

@@ -2432,6 +2432,8 @@ type ConsensusStatus struct {
 	Counted             []*Counted             `protobuf:"bytes,17,rep,name=counted,proto3" json:"counted,omitempty"`                                // messages refused and dropped, faults, by kind
 	StoredHeight        uint64                 `protobuf:"varint,18,opt,name=stored_height,json=storedHeight,proto3" json:"stored_height,omitempty"` // up to which blocks are in decided.redb
 	Founder             string                 `protobuf:"bytes,19,opt,name=founder,proto3" json:"founder,omitempty"`
+	SnapshotHeight      uint64                 `protobuf:"varint,20,opt,name=snapshot_height,json=snapshotHeight,proto3" json:"snapshot_height,omitempty"` // of the newest file with the decided state; 0: none yet
+	BeginsAfter         uint64                 `protobuf:"varint,21,opt,name=begins_after,json=beginsAfter,proto3" json:"begins_after,omitempty"`          // up to which height blocks may be missing; 0: all are here
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2597,6 +2599,20 @@ func (x *ConsensusStatus) GetFounder() string {
 		return x.Founder
 	}
 	return ""
+}
+
+func (x *ConsensusStatus) GetSnapshotHeight() uint64 {
+	if x != nil {
+		return x.SnapshotHeight
+	}
+	return 0
+}
+
+func (x *ConsensusStatus) GetBeginsAfter() uint64 {
+	if x != nil {
+		return x.BeginsAfter
+	}
+	return 0
 }
 
 type Counted struct {
@@ -4685,7 +4701,8 @@ func (x *NameChange) GetTransaction() string {
 type NameHistory struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Changes       []*NameChange          `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
-	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`
+	Before        uint64                 `protobuf:"varint,2,opt,name=before,proto3" json:"before,omitempty"`                              // 0 when that is all
+	BeginsAfter   uint64                 `protobuf:"varint,3,opt,name=begins_after,json=beginsAfter,proto3" json:"begins_after,omitempty"` // changes up to this height may be missing here; 0: none are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4730,6 +4747,13 @@ func (x *NameHistory) GetChanges() []*NameChange {
 func (x *NameHistory) GetBefore() uint64 {
 	if x != nil {
 		return x.Before
+	}
+	return 0
+}
+
+func (x *NameHistory) GetBeginsAfter() uint64 {
+	if x != nil {
+		return x.BeginsAfter
 	}
 	return 0
 }
@@ -11377,7 +11401,7 @@ const file_local_proto_rawDesc = "" +
 	"\x0fSchedulerStatus\x12+\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x17.hypermesh.local.v1.JobR\x04jobs\x12+\n" +
 	"\x11adviser_available\x18\x02 \x01(\bR\x10adviserAvailable\x12#\n" +
-	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"\xdc\x04\n" +
+	"\radviser_state\x18\x03 \x01(\tR\fadviserState\"\xa8\x05\n" +
 	"\x0fConsensusStatus\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\bR\x05ready\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
@@ -11399,7 +11423,9 @@ const file_local_proto_rawDesc = "" +
 	"\x05names\x18\x10 \x01(\x04R\x05names\x125\n" +
 	"\acounted\x18\x11 \x03(\v2\x1b.hypermesh.local.v1.CountedR\acounted\x12#\n" +
 	"\rstored_height\x18\x12 \x01(\x04R\fstoredHeight\x12\x18\n" +
-	"\afounder\x18\x13 \x01(\tR\afounder\"3\n" +
+	"\afounder\x18\x13 \x01(\tR\afounder\x12'\n" +
+	"\x0fsnapshot_height\x18\x14 \x01(\x04R\x0esnapshotHeight\x12!\n" +
+	"\fbegins_after\x18\x15 \x01(\x04R\vbeginsAfter\"3\n" +
 	"\aCounted\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"0\n" +
@@ -11567,10 +11593,11 @@ const file_local_proto_rawDesc = "" +
 	"\x06author\x18\x03 \x01(\tR\x06author\x122\n" +
 	"\x06action\x18\x04 \x01(\v2\x1a.hypermesh.local.v1.ActionR\x06action\x125\n" +
 	"\aoutcome\x18\x05 \x01(\v2\x1b.hypermesh.local.v1.OutcomeR\aoutcome\x12 \n" +
-	"\vtransaction\x18\x06 \x01(\tR\vtransaction\"_\n" +
+	"\vtransaction\x18\x06 \x01(\tR\vtransaction\"\x82\x01\n" +
 	"\vNameHistory\x128\n" +
 	"\achanges\x18\x01 \x03(\v2\x1e.hypermesh.local.v1.NameChangeR\achanges\x12\x16\n" +
-	"\x06before\x18\x02 \x01(\x04R\x06before\"L\n" +
+	"\x06before\x18\x02 \x01(\x04R\x06before\x12!\n" +
+	"\fbegins_after\x18\x03 \x01(\x04R\vbeginsAfter\"L\n" +
 	"\fEvidenceList\x12<\n" +
 	"\bevidence\x18\x01 \x03(\v2 .hypermesh.local.v1.SeenEvidenceR\bevidence\"\x97\x01\n" +
 	"\fSeenEvidence\x12\x18\n" +

@@ -14,6 +14,7 @@ mod kill;
 mod mem;
 mod memory;
 mod order;
+mod order_snapshot;
 mod paths;
 mod rogue;
 mod split;

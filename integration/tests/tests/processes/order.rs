@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{Outcome, put, text};
 
 /// How long a mesh may take to agree, on a machine that is busy with other tests.
-const AGREED: Duration = Duration::from_secs(60);
+pub(crate) const AGREED: Duration = Duration::from_secs(60);
 /// Who ask for the same name at once.
 const RACING: usize = 12;
 /// How long a node is left alone.
@@ -20,16 +20,16 @@ const ROUNDS: u64 = 4;
 const NAMES_EACH: usize = 3;
 
 /// What the node says of the mesh, once it takes part.
-fn mesh(node: &Node) -> Result<Value> {
+pub(crate) fn mesh(node: &Node) -> Result<Value> {
     Ok(node.json(&["status"])?["consensus"].clone())
 }
 
-fn number(value: &Value) -> Result<u64> {
+pub(crate) fn number(value: &Value) -> Result<u64> {
     value.as_u64().ok_or(format!("no number: {value}"))
 }
 
 /// Waits until what is decided there is so.
-fn wait_mesh(node: &Node, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(crate) fn wait_mesh(node: &Node, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
     let mut last = Value::Null;
     until(what, AGREED, || {
         last = mesh(node)?;
@@ -73,7 +73,7 @@ fn wait_role(node: &Node, of: &Node, wanted: &str) -> Outcome {
 }
 
 /// Joins it to the mesh of the first, as a learner that all of these know.
-fn join(node: &Node, others: &[&Node]) -> Outcome {
+pub(crate) fn join(node: &Node, others: &[&Node]) -> Outcome {
     node.join(others[0])?;
     for other in others {
         wait_role(other, node, "learner")?;
@@ -121,7 +121,7 @@ fn same_state(nodes: &[&Node]) -> Outcome {
 }
 
 /// A root that is stored there.
-fn some_root(mesh: &Mesh, node: &Node, seed: u64) -> Result<String> {
+pub(crate) fn some_root(mesh: &Mesh, node: &Node, seed: u64) -> Result<String> {
     let path = mesh.path().join(format!("tree-{seed}"));
     tree::write(&path, &mut Random::new(seed), 2, 1_000)?;
     Ok(put(node, &path)?.0)

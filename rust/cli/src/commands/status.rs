@@ -234,6 +234,8 @@ impl Snapshot {
             "decided_time_ms": mesh.decided_time_ms,
             "decided_round": mesh.decided_round,
             "stored_height": mesh.stored_height,
+            "snapshot_height": mesh.snapshot_height,
+            "begins_after": mesh.begins_after,
             "state_root": mesh.state_root,
             "mempool_transactions": mesh.mempool_transactions,
             "mempool_bytes": mesh.mempool_bytes,

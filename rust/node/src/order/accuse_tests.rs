@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use super::chain::Chain;
 use super::driver_tests::{Ears, Wire};
-use super::mesh::{self, Mesh};
+use super::mesh::{self, Mesh, Opening};
+use super::snapshots::Policy;
 use crate::doors::Gossip;
 
 fn key(seed: u8) -> SigningKey {
@@ -31,8 +32,19 @@ async fn open(place: &Path, number: u8, seed: u8, joined: Option<Genesis>, ears:
     });
     let heard = wire.hear().await.unwrap();
     let place = place.to_path_buf();
-    let opened =
-        tokio::task::spawn_blocking(move || mesh::open(&place, &key(seed), joined, wire, heard));
+    let opened = tokio::task::spawn_blocking(move || {
+        let opening = Opening {
+            directory: &place,
+            key: &key(seed),
+            joined,
+            snapshots: Policy {
+                every: 4 << 20,
+                behind: 4_096,
+            },
+            store: None,
+        };
+        mesh::open(opening, wire, heard)
+    });
     opened.await.unwrap().unwrap()
 }
 

@@ -17,6 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::accuse::Accuser;
 use super::driver::{Applied, Ask, Orders};
+use super::exchange::Exchange;
+use super::snapshot_words::{ASK, PIECE};
+use super::snapshots::Snapshots;
 use crate::doors::Tell;
 
 /// The kind of a message that carries transactions; those of the agreement are below.
@@ -69,6 +72,8 @@ pub(crate) struct Published {
     pub(crate) waiting: usize,
     pub(crate) waiting_bytes: usize,
     pub(crate) evidence: Arc<Vec<Evidence>>,
+    /// The height of the newest snapshot here; 0: none.
+    pub(crate) snapshot: u64,
 }
 
 pub(crate) struct Chain {
@@ -82,18 +87,20 @@ pub(crate) struct Chain {
     accuser: Accuser,
     /// Where signatures of others are verified, once it runs.
     verifier: Option<SyncSender<Vec<Transaction>>>,
-    /// Messages with a transaction that is not its author's.
-    forged: usize,
+    /// What others told and later turned out to be wrong.
+    faults: Vec<&'static str>,
     /// See [`Published::members`].
     members: u64,
     /// What is published is older than what is here.
     stale: bool,
     published: watch::Sender<Published>,
+    snapshots: Snapshots,
+    exchange: Exchange,
 }
 
 impl Chain {
     /// The chain of a ledger, with what was proved against voters before a restart.
-    pub(crate) fn new(ledger: Ledger, key: Key, accuser: Accuser) -> Self {
+    pub(crate) fn new(ledger: Ledger, key: Key, accuser: Accuser, snapshots: Snapshots) -> Self {
         let first = Published {
             state: ledger.state().clone(),
             tip: ledger.tip(),
@@ -101,6 +108,7 @@ impl Chain {
             waiting: 0,
             waiting_bytes: 0,
             evidence: accuser.all(),
+            snapshot: snapshots.last(),
         };
         Self {
             ledger,
@@ -111,11 +119,28 @@ impl Chain {
             told_at: Instant::now(),
             accuser,
             verifier: None,
-            forged: 0,
+            faults: Vec::new(),
             members: 0,
             stale: false,
             published: watch::channel(first).0,
+            snapshots,
+            exchange: Exchange::new(),
         }
+    }
+
+    /// See [`Exchange::installed`].
+    pub(crate) fn installed(&self) -> watch::Receiver<u64> {
+        self.exchange.installed()
+    }
+
+    /// Has a message told.
+    pub(crate) fn tell_word(&mut self, tell: Tell) {
+        self.tells.push_back(tell);
+    }
+
+    /// Has it counted that a peer was wrong.
+    pub(crate) fn fault(&mut self, what: &'static str) {
+        self.faults.push(what);
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Published> {
@@ -127,6 +152,7 @@ impl Chain {
         let voters = self.ledger.replay(decided);
         while self.ledger.poll_applied().is_some() {}
         self.members += 1;
+        self.snapshots.decided(&self.ledger, decided.body.len());
         self.publish();
         voters.map_err(|error| error.to_string())
     }
@@ -166,7 +192,8 @@ impl Chain {
 
     /// Has transactions wait whose signatures were verified.
     fn verified(&mut self, all: Vec<Verified>, forged: usize) {
-        self.forged += forged;
+        self.faults
+            .extend(std::iter::repeat_n("transaction_forged", forged));
         for one in all {
             // What was decided meanwhile, or is too much now, was worth no more than that.
             let _ = self.ledger.insert(one);
@@ -201,6 +228,7 @@ impl Chain {
             waiting: mempool.len(),
             waiting_bytes: mempool.bytes(),
             evidence: self.accuser.all(),
+            snapshot: self.snapshots.last(),
         };
         metrics::gauge!("hypermesh_order_waiting").set(next.waiting as f64);
         metrics::gauge!("hypermesh_order_waiting_bytes").set(next.waiting_bytes as f64);
@@ -247,19 +275,25 @@ impl Machine for Chain {
         self.ledger.voters_of(height)
     }
     fn apply(&mut self, decided: &Decided) -> Voters {
-        self.ledger.apply(decided)
+        let voters = self.ledger.apply(decided);
+        self.snapshots.decided(&self.ledger, decided.body.len());
+        voters
     }
 }
 
 impl Orders for Chain {
     fn begin(&mut self, asks: &mpsc::Sender<Ask<Self>>) -> std::io::Result<()> {
         let (to, all) = sync_channel(UNVERIFIED_MAX);
-        let (mesh, published, asks) = (self.ledger.mesh(), self.watch(), asks.clone());
+        let (mesh, published, verified) = (self.ledger.mesh(), self.watch(), asks.clone());
         std::thread::Builder::new()
             .name("order-verify".into())
-            .spawn(move || verify(&all, mesh, &published, &asks))?;
+            .spawn(move || verify(&all, mesh, &published, &verified))?;
         self.verifier = Some(to);
-        Ok(())
+        self.snapshots.begin()?;
+        let (genesis, own) = (self.ledger.genesis().clone(), self.ledger.tip().height);
+        let (directory, behind) = (self.snapshots.directory(), self.snapshots.policy().behind);
+        let exchange = &mut self.exchange;
+        exchange.begin((genesis, directory), (behind, own), asks)
     }
 
     fn applied(&mut self, height: Height) -> Applied {
@@ -307,7 +341,17 @@ impl Orders for Chain {
         all
     }
 
-    fn heard(&mut self, _: NodeId, content: &[u8]) -> Result<(), &'static str> {
+    fn works_on(&mut self, from: NodeId, height: Height) {
+        let own = self.ledger.tip().height;
+        if height.0 > own {
+            self.exchange.height(from, height.0, own);
+        }
+    }
+
+    fn heard(&mut self, from: NodeId, content: &[u8]) -> Result<(), &'static str> {
+        if matches!(content.get(1), Some(ASK..=PIECE)) {
+            return self.exchange.heard(from, content);
+        }
         if content.get(1) != Some(&TRANSACTIONS) {
             return Err("unknown_kind");
         }
@@ -352,6 +396,8 @@ impl Orders for Chain {
     }
 
     fn poll_tell(&mut self) -> Option<Tell> {
+        self.snapshots.poll();
+        self.stale |= self.snapshots.last() != self.published.borrow().snapshot;
         if self.stale {
             self.publish();
         }
@@ -368,8 +414,7 @@ impl Orders for Chain {
     }
 
     fn poll_fault(&mut self) -> Option<&'static str> {
-        self.forged = self.forged.checked_sub(1)?;
-        Some("transaction_forged")
+        self.faults.pop()
     }
 }
 

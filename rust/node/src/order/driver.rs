@@ -41,6 +41,8 @@ pub(crate) trait Orders: Machine + Send + Sized + 'static {
     fn applied(&mut self, height: Height) -> Applied;
     /// What a peer told that is no message of the agreement. The text says what is wrong with it.
     fn heard(&mut self, from: NodeId, content: &[u8]) -> Result<(), &'static str>;
+    /// A peer said that it works on a height, which proves nothing.
+    fn works_on(&mut self, from: NodeId, height: Height);
     /// A proof against a voter. Answers all such proofs, to be kept under [`EVIDENCE`], if there is something new to keep.
     fn evidence(&mut self, evidence: Evidence) -> Option<Bytes>;
     /// Something to tell peers. It is asked after each batch of what was heard or asked, until there is nothing.
@@ -125,6 +127,7 @@ impl<M> Drop for Running<M> {
 /// What a replica is started with.
 pub(crate) struct Start<'a, S> {
     pub(crate) directory: &'a Path,
+    pub(crate) store: (DecidedStore, Writer),
     /// Whether the mesh was founded or joined just now, so that nothing can be missing.
     pub(crate) new: bool,
     pub(crate) config: Config,
@@ -143,7 +146,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
     machine: impl FnOnce(&DecidedStore) -> Result<(M, Voters), OrderError>,
 ) -> Result<Running<M>, OrderError> {
     let mesh = from.config.mesh;
-    let (store, writer) = DecidedStore::open(from.directory, &mesh.0)?;
+    let (store, writer) = from.store;
     let (log, Recovered { decided, records }) =
         Log::open(from.directory, store.stored(), from.new)?;
     let (mut machine, mut voters) = machine(&store)?;
@@ -153,8 +156,9 @@ pub(crate) fn start<M: Orders, S: Sign>(
             .block(Height(height))?
             .map(|(decided, _)| Arc::new(decided)),
     };
+    let mut height = Height(store.stored());
     for one in decided {
-        let height = one.certificate.height;
+        height = one.certificate.height;
         if let Err(reason) = machine.check(height, &one.body) {
             let height = height.0;
             return Err(OrderError::Rules { height, reason });
@@ -170,7 +174,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
     }
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     machine.begin(&asks).map_err(OrderError::Start)?;
-    let height = Height(last.as_ref().map_or(0, |last| last.certificate.height.0) + 1);
+    let height = Height(height.0.saturating_add(1));
     let signer = from.signer;
     let here = (height, voters.clone());
     let replica = Replica::new(from.config, signer, machine, here, records, 0)?;
@@ -197,6 +201,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
         began: Instant::now(),
         view: view_to,
         tells: Vec::new(),
+        unvoted: Some(height),
     };
     let heard = from.heard;
     let thread = std::thread::Builder::new()
@@ -228,6 +233,8 @@ struct Driver<M, S> {
     view: watch::Sender<View>,
     /// What is told once what it follows from is on the disk.
     tells: Vec<Tell>,
+    /// The height that it began with, until it votes on a later one.
+    unvoted: Option<Height>,
 }
 
 impl<M: Orders, S: Sign> Driver<M, S> {
@@ -330,6 +337,7 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                         view.connected.contains(&word.from)
                             && view.heights.insert(word.from, height) != Some(height)
                     });
+                    self.replica.machine_mut().works_on(word.from, height);
                 }
                 let now = self.now();
                 self.replica.message(now, word.from, message)?;
@@ -396,7 +404,10 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                 }
                 // It is in the log before any vote of the next height: its flush takes this along.
                 Output::Decided(decided) => self.decided(decided)?,
-                Output::Broadcast(message) => self.tell(Vec::new(), &message),
+                Output::Broadcast(message) => {
+                    self.voting(&message);
+                    self.tell(Vec::new(), &message);
+                }
                 Output::Send(to, message) => self.tell(vec![to], &message),
                 Output::SendDecided(to, height) => self.send_decided(to, height)?,
                 Output::Evidence(evidence) => {
@@ -433,6 +444,18 @@ impl<M: Orders, S: Sign> Driver<M, S> {
             });
         }
         Ok(())
+    }
+
+    /// Notes when this node votes for the first time, on a height of which its log said nothing.
+    fn voting(&mut self, message: &Message) {
+        if let Some(begun) = self.unvoted
+            && let Message::Vote(vote) = message
+            && vote.statement.height > begun
+        {
+            self.unvoted = None;
+            let now = crate::answer::unix_ns() as f64 / 1e9;
+            metrics::gauge!("hypermesh_order_first_vote_time_seconds").set(now);
+        }
     }
 
     fn decided(&mut self, decided: Decided) -> Result<(), OrderError> {

@@ -72,6 +72,7 @@ impl Orders for Words {
     fn heard(&mut self, _: NodeId, _: &[u8]) -> Result<(), &'static str> {
         Err("unknown")
     }
+    fn works_on(&mut self, _: NodeId, _: Height) {}
     fn evidence(&mut self, _: Evidence) -> Option<Bytes> {
         None
     }
@@ -168,6 +169,7 @@ async fn run(
     let heard = gossip.hear().await.unwrap();
     let from = Start {
         directory,
+        store: DecidedStore::open(directory, &MESH.0)?,
         new,
         config: Config {
             mesh: MESH,

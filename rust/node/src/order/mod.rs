@@ -6,6 +6,8 @@
 //! - [`mesh`]: which mesh, founded or joined.
 //! - [`log`]: what must be on the disk before a vote is told.
 //! - [`store`]: what was decided.
+//! - [`snapshots`]: the state as files, so that not all blocks have to be applied again.
+//! - [`exchange`], [`fetch`], [`snapshot_words`]: those of others, piece by piece.
 //! - [`words`]: the same in the words of the local wire.
 
 mod accuse;
@@ -15,7 +17,15 @@ pub(crate) mod chain;
 pub(crate) mod driver;
 #[cfg(test)]
 mod driver_tests;
+mod exchange;
+mod fetch;
+#[cfg(test)]
+mod fetch_tests;
 mod log;
 pub(crate) mod mesh;
-mod store;
+mod snapshot_words;
+pub(crate) mod snapshots;
+#[cfg(test)]
+mod snapshots_tests;
+pub(crate) mod store;
 pub(crate) mod words;

@@ -19,6 +19,8 @@ const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const OUTCOMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outcomes");
 const FINDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("finds");
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
+/// In the table about it: after which height it begins.
+const BEGINS_AFTER: &str = "begins after";
 /// Decisions that come while others are written; agreement waits beyond that.
 const WAITING_MAX: usize = 64;
 /// How long decisions are gathered for one commit, and how many bytes of them: a commit costs as much as dozens of heights, and
@@ -71,6 +73,8 @@ struct Shared {
     database: Database,
     waiting: Mutex<BTreeMap<u64, Arc<Entry>>>,
     stored: AtomicU64,
+    /// Up to which height blocks may be missing.
+    begins_after: AtomicU64,
     failed: Mutex<Option<DecidedError>>,
 }
 
@@ -105,7 +109,7 @@ impl DecidedStore {
             .create(&path)
             .map_err(|error| unusable(error.to_string()))?;
         private(&path).map_err(|error| unusable(error.to_string()))?;
-        let stored = first_look(&database, mesh)
+        let (begins_after, stored) = first_look(&database, mesh)
             .map_err(|error| unusable(error.to_string()))?
             .ok_or_else(|| DecidedError::OtherMesh { path: path.clone() })?;
         let store = Self {
@@ -114,29 +118,49 @@ impl DecidedStore {
                 database,
                 waiting: Mutex::default(),
                 stored: AtomicU64::new(stored),
+                begins_after: AtomicU64::new(begins_after),
                 failed: Mutex::default(),
             }),
         };
-        let (to, asked) = sync_channel(WAITING_MAX);
-        let thread = std::thread::Builder::new()
-            .name("order-store".into())
-            .spawn({
-                let store = store.clone();
-                move || store.write(&asked)
-            })
-            .map_err(|error| DecidedError::Unusable {
-                path: store.shared.path.clone(),
-                reason: error.to_string(),
-            })?;
-        let writer = Writer {
-            store: store.clone(),
-            to: Some(to),
-            thread: Some(thread),
-        };
+        let writer = store.writer()?;
         Ok((store, writer))
     }
 
-    /// The last height on the disk.
+    /// The end that adds to it. The one before must have been dropped.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub(crate) fn writer(&self) -> Result<Writer, DecidedError> {
+        let (to, asked) = sync_channel(WAITING_MAX);
+        let store = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("order-store".into())
+            .spawn(move || store.write(&asked));
+        Ok(Writer {
+            store: self.clone(),
+            to: Some(to),
+            thread: Some(thread.map_err(|error| self.unusable(error.to_string()))?),
+        })
+    }
+
+    /// The height after which all blocks are here, up to the last one. It is not 0 when this node went on from a snapshot of others;
+    /// of the blocks up to it some may be here too.
+    pub(crate) fn begins_after(&self) -> u64 {
+        self.shared.begins_after.load(Ordering::Acquire)
+    }
+
+    /// Goes on after a height that is beyond the last one here. Waits for the disk.
+    ///
+    /// # Errors
+    /// When it did not get there.
+    pub(crate) fn begin_after(&self, height: u64) -> Result<(), DecidedError> {
+        self.keep(BEGINS_AFTER, &height.to_le_bytes())?;
+        self.shared.begins_after.store(height, Ordering::Release);
+        self.shared.stored.fetch_max(height, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// The last height on the disk, or the one after which it goes on.
     pub(crate) fn stored(&self) -> u64 {
         self.shared.stored.load(Ordering::Acquire)
     }
@@ -367,10 +391,10 @@ fn private(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
-/// The last height, or none when the store is of another mesh.
-fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<u64>, redb::Error> {
+/// After which height it begins and the last one; none when the store is of another mesh.
+fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<(u64, u64)>, redb::Error> {
     let writing = database.begin_write()?;
-    let mut height = 0;
+    let (mut begins_after, mut height) = (0, 0);
     let mut is_ours = true;
     {
         let mut about = writing.open_table(ABOUT)?;
@@ -378,6 +402,11 @@ fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<u64>, redb:
         match known {
             Some(known) => is_ours = known == mesh,
             None => drop(about.insert("mesh", &mesh[..])?),
+        }
+        if let Some(kept) = about.get(BEGINS_AFTER)?
+            && let Ok(bytes) = kept.value().try_into()
+        {
+            begins_after = u64::from_le_bytes(bytes);
         }
         writing.open_table(OUTCOMES)?;
         writing.open_table(FINDS)?;
@@ -387,7 +416,7 @@ fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<u64>, redb:
         }
     }
     writing.commit()?;
-    Ok(is_ours.then_some(height))
+    Ok(is_ours.then_some((begins_after, height.max(begins_after))))
 }
 
 fn commit(database: &Database, batch: &[Arc<Entry>]) -> Result<(), redb::Error> {

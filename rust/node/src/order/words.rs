@@ -9,6 +9,7 @@ use mfn_local::Failure;
 use mfn_wire::{Status, pb};
 
 use super::chain::{Published, outcomes};
+use super::driver::View;
 use crate::address::parse_socket_address;
 use crate::answer::{invalid, parse_node, parse_root};
 
@@ -392,4 +393,80 @@ pub(crate) fn decided_block(decided: &Decided, stored: &[u8]) -> Result<pb::Deci
         bytes: decided.body.len() as u32,
         transactions: transactions.collect(),
     })
+}
+
+/// Who belongs, and what is under way; at most so many of each of the longer lists.
+pub(crate) fn member_list(
+    view: &View,
+    published: &Published,
+    me: &NodeId,
+    most: usize,
+) -> pb::MemberList {
+    let state = &published.state;
+    let member = |(node, member): (NodeId, &hypermesh_registry::Member)| pb::Member {
+        node_id: node.to_string(),
+        role: role(Some(member.voter)).into(),
+        convicted: state.conviction(&node).is_some(),
+        addresses: member
+            .description
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        region: member.description.region.clone(),
+        capacity: member.description.capacity,
+        failure_domain: member.description.domain.clone(),
+        inviter: member.inviter.to_string(),
+        since_height: member.since,
+        connected: node == *me || view.connected.contains(&node),
+        height: match node == *me {
+            true => view.height.0,
+            false => view.heights.get(&node).map_or(0, |height| height.0),
+        },
+    };
+    let motion = |(motion, open): (&Motion, &hypermesh_registry::OpenMotion)| {
+        let (word, about) = motion_words(motion);
+        pb::Motion {
+            motion: word.into(),
+            about,
+            supporters: open.said.iter().map(ToString::to_string).collect(),
+            until_height: open.until,
+            needed: state.voters().quorum() as u32,
+        }
+    };
+    pb::MemberList {
+        members: state.members().map(member).collect(),
+        motions: state.motions().map(motion).collect(),
+        delegations: state
+            .delegations()
+            .map(|(prefix, delegation)| pb::Delegation {
+                prefix: prefix.as_str().into(),
+                to: delegation.to.to_string(),
+                by: delegation.by.map(|by| by.to_string()).unwrap_or_default(),
+            })
+            .collect(),
+        parameters: Parameter::ALL
+            .iter()
+            .map(|parameter| pb::Parameter {
+                name: parameter.name().into(),
+                value: state.parameters().get(*parameter),
+            })
+            .collect(),
+        pins: state
+            .pins()
+            .take(most)
+            .map(|(root, owner, pin)| pb::PinnedRoot {
+                root: root.to_string(),
+                copies: pin.copies.into(),
+                domains: pin.domains.into(),
+                owner: owner.to_string(),
+            })
+            .collect(),
+        height: published.tip.height,
+        removed: state
+            .removed()
+            .take(most)
+            .map(|node| node.to_string())
+            .collect(),
+    }
 }

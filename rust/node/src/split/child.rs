@@ -190,7 +190,12 @@ fn start(
             let gossip = Arc::new(RemoteGossip::new(doors.to(Service::Transport)));
             let key = Arc::new(identity::load(&dir.identity())?);
             let id = identity::node_id(&key);
-            vec![components::consensus(host, dir, (id, key), gossip)?]
+            vec![components::consensus(
+                host,
+                (dir, config),
+                (id, key),
+                gossip,
+            )?]
         }
     };
     let pools = doors.pools.into_inner();

@@ -10,6 +10,7 @@ mod mesh;
 mod model;
 mod proofs;
 mod random;
+mod saved;
 mod vectors;
 
 pub(crate) use mesh::*;

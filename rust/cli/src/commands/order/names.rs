@@ -177,6 +177,12 @@ async fn history(context: &Context, arguments: NameHistory) -> Result<(), CliErr
     let history: pb::NameHistory = context
         .ask(&consensus, method::consensus::HISTORY, &request)
         .await?;
+    if history.begins_after > 0 {
+        context.out.remark(&format!(
+            "blocks up to {} are not here: this node went on from a snapshot; ask another member for older changes",
+            history.begins_after
+        ));
+    }
     if context.out.json {
         for change in &history.changes {
             context.out.result(String::new, || {

@@ -1,0 +1,2 @@
+#![no_main]
+hypermesh_fuzz::program!("order_snapshot");
