@@ -20,16 +20,16 @@ const ROUNDS: u64 = 4;
 const NAMES_EACH: usize = 3;
 
 /// What the node says of the mesh, once it takes part.
-fn mesh(node: &Node) -> Result<Value> {
+pub(crate) fn mesh(node: &Node) -> Result<Value> {
     Ok(node.json(&["status"])?["consensus"].clone())
 }
 
-fn number(value: &Value) -> Result<u64> {
+pub(crate) fn number(value: &Value) -> Result<u64> {
     value.as_u64().ok_or(format!("no number: {value}"))
 }
 
 /// Waits until what is decided there is so.
-fn wait_mesh(node: &Node, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(crate) fn wait_mesh(node: &Node, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
     let mut last = Value::Null;
     until(what, AGREED, || {
         last = mesh(node)?;
@@ -39,7 +39,7 @@ fn wait_mesh(node: &Node, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<
 }
 
 /// Each object that a command printed.
-fn objects(node: &Node, arguments: &[&str]) -> Result<Vec<Value>> {
+pub(crate) fn objects(node: &Node, arguments: &[&str]) -> Result<Vec<Value>> {
     let mut all = vec!["--json"];
     all.extend(arguments);
     let said = node.ok(&all)?;
@@ -49,7 +49,7 @@ fn objects(node: &Node, arguments: &[&str]) -> Result<Vec<Value>> {
 }
 
 /// A member as this node has it.
-fn member(node: &Node, of: &Node) -> Result<Option<Value>> {
+pub(crate) fn member(node: &Node, of: &Node) -> Result<Option<Value>> {
     let list = node.json(&["members", "ls"])?;
     let members = list["members"].as_array().ok_or("no members")?;
     Ok(members
@@ -58,14 +58,14 @@ fn member(node: &Node, of: &Node) -> Result<Option<Value>> {
         .cloned())
 }
 
-fn role(node: &Node, of: &Node) -> Result<String> {
+pub(crate) fn role(node: &Node, of: &Node) -> Result<String> {
     let found = member(node, of)?;
     Ok(found
         .and_then(|one| one["role"].as_str().map(str::to_owned))
         .unwrap_or_default())
 }
 
-fn wait_role(node: &Node, of: &Node, wanted: &str) -> Outcome {
+pub(crate) fn wait_role(node: &Node, of: &Node, wanted: &str) -> Outcome {
     until(wanted, AGREED, || {
         Ok((role(node, of)? == wanted).then_some(()))
     })
@@ -73,7 +73,7 @@ fn wait_role(node: &Node, of: &Node, wanted: &str) -> Outcome {
 }
 
 /// Joins it to the mesh of the first, as a learner that all of these know.
-fn join(node: &Node, others: &[&Node]) -> Outcome {
+pub(crate) fn join(node: &Node, others: &[&Node]) -> Outcome {
     node.join(others[0])?;
     for other in others {
         wait_role(other, node, "learner")?;
@@ -82,7 +82,7 @@ fn join(node: &Node, others: &[&Node]) -> Outcome {
 }
 
 /// Makes a learner vote: all voters say so.
-fn promote(node: &Node, voters: &[&Node]) -> Outcome {
+pub(crate) fn promote(node: &Node, voters: &[&Node]) -> Outcome {
     for voter in voters {
         voter.ok(&["--quiet", "members", "promote", node.id()])?;
     }
@@ -93,7 +93,7 @@ fn promote(node: &Node, voters: &[&Node]) -> Outcome {
 }
 
 /// Four that vote; each motion on the way takes all who vote by then.
-fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
+pub(crate) fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
     for name in ["a", "b", "c", "d"] {
         let node = mesh.node(name)?;
@@ -108,7 +108,7 @@ fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
 }
 
 /// Waits until all have decided as much as the one that is ahead, and the same.
-fn same_state(nodes: &[&Node]) -> Outcome {
+pub(crate) fn same_state(nodes: &[&Node]) -> Outcome {
     until("one state", AGREED, || {
         let mut states = BTreeSet::new();
         for node in nodes {
@@ -121,7 +121,7 @@ fn same_state(nodes: &[&Node]) -> Outcome {
 }
 
 /// A root that is stored there.
-fn some_root(mesh: &Mesh, node: &Node, seed: u64) -> Result<String> {
+pub(crate) fn some_root(mesh: &Mesh, node: &Node, seed: u64) -> Result<String> {
     let path = mesh.path().join(format!("tree-{seed}"));
     tree::write(&path, &mut Random::new(seed), 2, 1_000)?;
     Ok(put(node, &path)?.0)
@@ -266,7 +266,7 @@ fn four_agree_on_names_and_members() -> Outcome {
 }
 
 /// Waits until these neither count a node as a member nor are connected to it.
-fn gone(others: &[&Node], removed: &Node) -> Outcome {
+pub(crate) fn gone(others: &[&Node], removed: &Node) -> Outcome {
     for node in others {
         until("a removed member", AGREED, || {
             Ok(member(node, removed)?.is_none().then_some(()))
