@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{Outcome, put, text};
 
 /// How long a mesh may take to agree, on a machine that is busy with other tests.
-const AGREED: Duration = Duration::from_secs(60);
+pub(crate) const AGREED: Duration = Duration::from_secs(60);
 /// Who ask for the same name at once.
 const RACING: usize = 12;
 /// How long a node is left alone.
@@ -81,9 +81,14 @@ pub(crate) fn join(node: &Node, others: &[&Node]) -> Outcome {
     wait_role(node, node, "learner")
 }
 
-/// Makes a learner vote: all voters say so.
+/// How many of so many voters decide.
+pub(crate) fn quorum(voters: usize) -> usize {
+    voters * 2 / 3 + 1
+}
+
+/// Makes a learner vote: as many voters say so as are needed.
 pub(crate) fn promote(node: &Node, voters: &[&Node]) -> Outcome {
-    for voter in voters {
+    for voter in &voters[..quorum(voters.len())] {
         voter.ok(&["--quiet", "members", "promote", node.id()])?;
     }
     for one in voters.iter().chain([&node]) {
@@ -92,11 +97,14 @@ pub(crate) fn promote(node: &Node, voters: &[&Node]) -> Outcome {
     Ok(())
 }
 
-/// Four that vote; each motion on the way takes all who vote by then.
-pub(crate) fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
+/// So many that vote; each motion on the way takes a quorum of those who vote by then.
+pub(crate) fn voting(
+    count: usize,
+    mut make: impl FnMut(usize) -> Result<Node>,
+) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
-    for name in ["a", "b", "c", "d"] {
-        let node = mesh.node(name)?;
+    for number in 0..count {
+        let node = make(number)?;
         let voters: Vec<&Node> = nodes.iter().collect();
         if !voters.is_empty() {
             join(&node, &voters)?;
@@ -105,6 +113,11 @@ pub(crate) fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
         nodes.push(node);
     }
     Ok(nodes)
+}
+
+/// Four that vote.
+pub(crate) fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
+    voting(4, |number| mesh.node(["a", "b", "c", "d"][number]))
 }
 
 /// Waits until all have decided as much as the one that is ahead, and the same.
