@@ -236,11 +236,11 @@ func foundRoot(text string) string {
 	return root
 }
 
-// log adds the changes that were decided, as the node has them that is ahead, and fails when two nodes have different blocks
-// of one height.
+// log adds the changes that were decided, as the first node has them and the last, and fails when they have different blocks of
+// one height.
 func (l *load) log() error {
 	hashes := make(map[uint64]string)
-	for _, target := range l.targets {
+	for _, target := range []target{l.targets[0], l.targets[len(l.targets)-1]} {
 		if err := l.logOf(target, hashes); err != nil {
 			return fmt.Errorf("log of %s: %w", target.node, err)
 		}

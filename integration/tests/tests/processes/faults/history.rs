@@ -15,7 +15,7 @@ use crate::order::{four, same_state};
 
 /// How long a mesh may take to decide what is waited for, on a machine that is busy with other tests.
 const DECIDED: Duration = Duration::from_secs(90);
-const CLIENTS: &str = "16";
+const CLIENTS: u64 = 16;
 const NAMES: &str = "5";
 /// Faults, and how many changes are decided before each, during it, and after the last.
 const FAULTS: u64 = 4;
@@ -31,8 +31,8 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Starts the load on these nodes.
-    pub(super) fn start(mesh: &Mesh, nodes: &[&Node], seed: u64) -> Result<Load> {
+    /// So many clients, spread over these nodes.
+    pub(super) fn start(mesh: &Mesh, nodes: &[&Node], clients: u64, seed: u64) -> Result<Load> {
         let program = Programs::find()?.hypermesh.with_file_name("histories");
         let file = mesh.path().join("history.jsonl");
         let socket = |node: &&Node| {
@@ -40,7 +40,7 @@ impl Load {
             format!("{}={}", node.id(), path.display())
         };
         let mut child = Command::new(&program)
-            .args(["load", "--clients", CLIENTS, "--names", NAMES])
+            .args(["load", "--clients", &clients.to_string(), "--names", NAMES])
             .args(["--seed", &seed.to_string()])
             .arg(&file)
             .args(nodes.iter().map(socket))
@@ -136,7 +136,7 @@ fn changes_of_names_are_linearizable_while_nodes_are_killed_and_stopped() -> Out
     let mut place = Mesh::new()?;
     let mut nodes = four(&mut place)?;
     let all: Vec<&Node> = nodes.iter().collect();
-    let mut load = Load::start(&place, &all, seed)?;
+    let mut load = Load::start(&place, &all, CLIENTS, seed)?;
     for fault in 0..FAULTS {
         load.wait(BETWEEN)?;
         let victim = random.below(4) as usize;

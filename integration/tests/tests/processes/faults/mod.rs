@@ -2,10 +2,12 @@
 //!
 //! - [`history`]: what clients were told meanwhile is checked.
 //! - [`cut`]: paths between four that are cut, and one that is stopped.
+//! - [`liars`]: some of them say what they may not.
 //! - [`seven`]: as many as two faults take, and changes of who votes, under load.
 
 mod cut;
 mod history;
+mod liars;
 mod seven;
 
 use std::io::{BufRead, BufReader};
