@@ -70,6 +70,7 @@ func (l *load) run(ctx context.Context, clients int) error {
 		c := &client{
 			load: l, number: number, target: l.targets[number%len(l.targets)],
 			random: rand.New(rand.NewPCG(l.seed, uint64(number))), known: make(map[string]string),
+			foreign: make(map[string]bool),
 		}
 		all.Go(func() { c.run(ctx) })
 	}
@@ -87,9 +88,10 @@ type client struct {
 	target  target
 	random  *rand.Rand
 	session int
-	// known is what it believes that names mean.
-	known map[string]string
-	made  uint64
+	// known is what it believes that names mean, and foreign which of them it saw that are not its node's.
+	known   map[string]string
+	foreign map[string]bool
+	made    uint64
 }
 
 func (c *client) run(ctx context.Context) {
@@ -137,11 +139,13 @@ func (c *client) next() *line {
 		Client: c.number, Session: c.session, Node: c.target.node,
 		Name: fmt.Sprintf("history/%d", c.random.IntN(c.load.names)), Expect: expectAny,
 	}
-	switch c.random.IntN(10) {
-	case 0, 1, 2:
+	// What it may not change anyway it mostly looks at, until it is free again.
+	looks := c.foreign[one.Name] && c.random.IntN(3) > 0
+	switch choice := c.random.IntN(10); {
+	case looks || choice < 2:
 		one.Kind, one.Expect = kindGet, ""
 		return one
-	case 3, 4:
+	case choice < 4:
 		one.Kind = kindRemove
 	default:
 		one.Kind = kindSet
@@ -180,7 +184,7 @@ func (c *client) get(ctx context.Context, conn *ipc.Client, one *line) error {
 		return err
 	}
 	one.Root, one.Owner, one.Height = entry.GetRoot(), entry.GetOwner(), entry.GetHeight()
-	c.known[one.Name] = one.Root
+	c.known[one.Name], c.foreign[one.Name] = one.Root, one.Root != "" && one.Owner != one.Node
 	return nil
 }
 

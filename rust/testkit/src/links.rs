@@ -97,7 +97,6 @@ impl Links {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
