@@ -109,10 +109,10 @@ pub(crate) trait Gossip: Send + Sync {
 
 /// Something to tell: to some peers, or to all that are connected when none is named.
 #[derive(Clone, Debug)]
-pub(crate) struct Tell {
-    pub(crate) to: Vec<NodeId>,
-    pub(crate) class: Class,
-    pub(crate) content: Bytes,
+pub struct Tell {
+    pub to: Vec<NodeId>,
+    pub class: Class,
+    pub content: Bytes,
 }
 
 /// What is heard.

@@ -3,6 +3,7 @@
 //! - [`NodeDir`]: the files of a node, and who may use them.
 //! - [`Config`]: what a node can be told.
 //! - [`Node`], [`run`]: five components, each a thread with its own runtime and socket.
+//! - [`voice`]: a node whose agreement speaks through something else, for programs that test what liars can do.
 //! - [`examine`]: finds what is wrong, without a running node.
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,7 @@ mod state;
 mod store;
 mod transport;
 pub mod units;
+pub mod voice;
 
 pub use hypermesh_blocks::RebuildReport;
 

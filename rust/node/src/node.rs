@@ -15,6 +15,7 @@ use crate::answer::unix_ns;
 use crate::component::{Component, Host, Stop};
 use crate::config::Config;
 use crate::dir::{DirError, DirLock, NodeDir};
+use crate::doors::Gossip;
 use crate::identity::{self, IdentityError};
 use crate::memory::Layers;
 use crate::peers::{PeerBook, PeersError};
@@ -72,6 +73,15 @@ impl Node {
     /// # Errors
     /// Each names what is in the way and what to do.
     pub fn start(dir: &NodeDir, config: &Config) -> Result<Self, NodeError> {
+        Self::start_through(dir, config, |gossip| gossip)
+    }
+
+    /// The same, with something between what is agreed and who hears it.
+    pub(crate) fn start_through(
+        dir: &NodeDir,
+        config: &Config,
+        between: impl FnOnce(Arc<dyn Gossip>) -> Arc<dyn Gossip>,
+    ) -> Result<Self, NodeError> {
         dir.check()?;
         let lock = dir.acquire()?;
         let key = Arc::new(identity::load(&dir.identity())?);
@@ -109,7 +119,7 @@ impl Node {
             transport,
             scheduler,
             state,
-            components::consensus(&host, (dir, config), (id, key), gossip)?,
+            components::consensus(&host, (dir, config), (id, key), between(gossip))?,
         ];
         let layers = Layers::open(dir, config);
         components.extend(components::layers(&host, &layers)?);

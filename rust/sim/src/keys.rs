@@ -66,6 +66,12 @@ impl SimKey {
         }
     }
 
+    /// All nodes that a simulation can have, by number.
+    pub(crate) fn all() -> &'static [NodeId] {
+        static ALL: OnceLock<Vec<NodeId>> = OnceLock::new();
+        ALL.get_or_init(|| keys().iter().map(|(voter, _)| voter.node()).collect())
+    }
+
     /// The same node as a voter.
     pub fn voter(number: usize) -> &'static Voter {
         &keys()[number % NODES_MAX].0

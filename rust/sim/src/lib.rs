@@ -17,7 +17,7 @@ mod snare;
 mod twins;
 mod world;
 
-pub use actors::Behaviour;
+pub use actors::{Actor, Behaviour, Desk};
 pub use delays::{Delays, DelaysError};
 pub use happened::Happened;
 pub use invariants::Violation;

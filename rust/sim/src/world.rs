@@ -16,7 +16,7 @@ use hypermesh_id::NodeId;
 
 use crate::actors::{Actor, Behaviour, Desk, MS};
 use crate::book::Beginning;
-use crate::chain::{Chain, Membership};
+use crate::chain::{Chain, Membership, other_block};
 use crate::disk::Disk;
 use crate::happened::Happened;
 use crate::invariants::{Violation, Watch, good};
@@ -620,10 +620,12 @@ impl<'a> World<'a> {
             None => to.iter().map(|to| (*to, 0, message.clone())).collect(),
             Some(actor) => {
                 let height = instance.replica.as_ref().map_or(Height(0), Replica::height);
+                let key = self.scenario.key(node);
                 let mut desk = Desk {
                     me: node,
-                    nodes: self.scenario.nodes.len(),
-                    key: self.scenario.key(node),
+                    names: &SimKey::all()[..self.scenario.nodes.len()],
+                    sign: &|bytes| key.sign(bytes),
+                    other: other_block,
                     mesh: self.mesh,
                     height,
                     random: &mut self.random,

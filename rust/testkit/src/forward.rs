@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::links::Gate;
 use crate::{Result, at};
 
 /// How often a thread looks whether it is to end.
@@ -42,6 +43,8 @@ struct State {
     /// Nanoseconds that a datagram takes.
     delay: AtomicU64,
     late: Mutex<Sender<Late>>,
+    /// Who may send to whom.
+    gate: Option<Gate>,
     end: AtomicBool,
 }
 
@@ -68,6 +71,11 @@ impl Forwarder {
     /// # Errors
     /// When there is no socket to be had.
     pub fn new() -> Result<Forwarder> {
+        Forwarder::with(None)
+    }
+
+    /// The same, behind a gate.
+    pub(crate) fn with(gate: Option<Gate>) -> Result<Forwarder> {
         let socket = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).map_err(at("forwarder"))?;
         socket
             .set_read_timeout(Some(LOOK))
@@ -82,6 +90,7 @@ impl Forwarder {
             path: AtomicU8::new(Path::Open as u8),
             passed: AtomicU64::new(0),
             budget: AtomicU64::new(u64::MAX),
+            gate,
             end: AtomicBool::new(false),
         });
         let shared = Arc::clone(&state);
@@ -214,7 +223,8 @@ fn inward(socket: &Arc<UdpSocket>, state: &Arc<State>) {
         let Some(datagram) = buffer.get_mut(..length) else {
             continue;
         };
-        if !state.passes(datagram) {
+        let is_cut = (state.gate.as_ref()).is_some_and(|gate| !gate.lets_in(client));
+        if is_cut || !state.passes(datagram) {
             continue;
         }
         let target = *state.target.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,7 +261,9 @@ fn outward(up: &UdpSocket, back: &Arc<UdpSocket>, client: SocketAddr, state: &St
         let Ok(length) = up.recv(&mut buffer) else {
             continue;
         };
+        let is_cut = (state.gate.as_ref()).is_some_and(|gate| !gate.lets_out(client));
         if let Some(datagram) = buffer.get_mut(..length)
+            && !is_cut
             && state.passes(datagram)
         {
             state.send(back, datagram, Some(client));

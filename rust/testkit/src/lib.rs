@@ -2,6 +2,7 @@
 //!
 //! - [`Mesh`] makes nodes in a temporary directory, [`Node`] is one running process.
 //! - [`Forwarder`] is a UDP path that can be stopped, cut after a number of bytes, or made to garble.
+//! - [`Links`] are such paths before each of several nodes: who reaches whom, each way.
 //! - [`tree`] writes seeded trees and compares copies; [`Random`] is the seed's stream.
 //! - [`until`] waits for a real condition, with a deadline.
 //!
@@ -15,12 +16,14 @@
 #![forbid(unsafe_code)]
 
 mod forward;
+mod links;
 mod node;
 mod random;
 pub mod tree;
 mod wait;
 
 pub use forward::{Forwarder, Path as PathState};
+pub use links::Links;
 pub use node::{Answer, Job, Mesh, Node, Programs, split};
 pub use random::Random;
 pub use wait::until;

@@ -244,20 +244,39 @@ impl Node {
     /// # Errors
     /// With the end of its log.
     pub fn start(&mut self) -> Result<()> {
+        let mut command = self.command(&["up", "--listen", &self.listen]);
+        command.args(self.split.then_some("--split"));
+        self.start_by(command)
+    }
+
+    /// Starts another program in its place, which is given the directory, where it listened before, and these arguments, and
+    /// serves the same sockets.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_as(&mut self, program: &Path, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(program);
+        command
+            .arg(&self.directory)
+            .arg(&self.listen)
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", &self.runs);
+        self.start_by(command)
+    }
+
+    fn start_by(&mut self, mut command: Command) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(&self.log)
             .map_err(at(self.log.display()))?;
         let output = log.try_clone().map_err(at("log"))?;
-        let child = self
-            .command(&["up", "--listen", &self.listen])
-            .args(self.split.then_some("--split"))
+        let child = command
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(log)
             .spawn()
-            .map_err(at("hypermesh up"))?;
+            .map_err(at(command.get_program().display()))?;
         let pid = child.id().to_string();
         self.child = Some(child);
         until("a node that serves its sockets", START, || {

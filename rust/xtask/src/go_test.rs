@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde::Deserialize;
 
 use crate::Outcome;
 use crate::test::Totals;
+
+/// Modules whose tests are run: what nodes are built of, and what checks histories of them.
+const MODULES: &[&str] = &["go", "go/histories"];
 
 /// One line of `go test -json`.
 #[derive(Debug, Deserialize)]
@@ -34,30 +37,44 @@ struct Run {
 
 /// Runs the tests; arguments go to `go test`.
 pub(crate) fn run(root: &Path, args: &[String]) -> Outcome {
-    let mut child = Command::new("go")
-        .current_dir(root.join("go"))
-        .args(["test", "-json", "-race"])
-        .args(args)
-        .arg("./...")
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|e| format!("go: {e}"))?;
-    let stdout = child.stdout.take().ok_or("go: no output")?;
     let mut run = Run::default();
-    for line in BufReader::new(stdout).lines() {
-        if let Some(text) = run.line(&line?) {
-            print!("{text}");
-        }
+    let mut failed = None;
+    for module in MODULES {
+        let status = run.module(&root.join(module), args)?;
+        failed = failed.or((!status.success()).then_some(status));
     }
-    let status = child.wait()?;
     println!("{}", run.totals.line());
-    if !status.success() || run.totals.failed > 0 {
-        return Err(format!("go test: {status}").into());
+    match failed {
+        Some(status) => Err(format!("go test: {status}").into()),
+        None if run.totals.failed > 0 => Err("go test: a test failed".into()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Run {
+    /// Runs the tests of one module.
+    fn module(
+        &mut self,
+        directory: &Path,
+        args: &[String],
+    ) -> Result<ExitStatus, Box<dyn std::error::Error>> {
+        let mut child = Command::new("go")
+            .current_dir(directory)
+            .args(["test", "-json", "-race"])
+            .args(args)
+            .arg("./...")
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("go: {e}"))?;
+        let stdout = child.stdout.take().ok_or("go: no output")?;
+        for line in BufReader::new(stdout).lines() {
+            if let Some(text) = self.line(&line?) {
+                print!("{text}");
+            }
+        }
+        Ok(child.wait()?)
+    }
+
     /// Counts one line; what is to be shown of it.
     fn line(&mut self, line: &str) -> Option<String> {
         let Ok(event) = serde_json::from_str::<Event>(line) else {

@@ -6,6 +6,7 @@ mod command;
 mod damage;
 mod deltas;
 mod doors;
+mod faults;
 mod foresight;
 mod hostile;
 mod ifrd;

@@ -39,7 +39,7 @@ pub(crate) fn wait_mesh(node: &Node, what: &str, is_so: impl Fn(&Value) -> bool)
 }
 
 /// Each object that a command printed.
-fn objects(node: &Node, arguments: &[&str]) -> Result<Vec<Value>> {
+pub(crate) fn objects(node: &Node, arguments: &[&str]) -> Result<Vec<Value>> {
     let mut all = vec!["--json"];
     all.extend(arguments);
     let said = node.ok(&all)?;
@@ -49,7 +49,7 @@ fn objects(node: &Node, arguments: &[&str]) -> Result<Vec<Value>> {
 }
 
 /// A member as this node has it.
-fn member(node: &Node, of: &Node) -> Result<Option<Value>> {
+pub(crate) fn member(node: &Node, of: &Node) -> Result<Option<Value>> {
     let list = node.json(&["members", "ls"])?;
     let members = list["members"].as_array().ok_or("no members")?;
     Ok(members
@@ -58,14 +58,14 @@ fn member(node: &Node, of: &Node) -> Result<Option<Value>> {
         .cloned())
 }
 
-fn role(node: &Node, of: &Node) -> Result<String> {
+pub(crate) fn role(node: &Node, of: &Node) -> Result<String> {
     let found = member(node, of)?;
     Ok(found
         .and_then(|one| one["role"].as_str().map(str::to_owned))
         .unwrap_or_default())
 }
 
-fn wait_role(node: &Node, of: &Node, wanted: &str) -> Outcome {
+pub(crate) fn wait_role(node: &Node, of: &Node, wanted: &str) -> Outcome {
     until(wanted, AGREED, || {
         Ok((role(node, of)? == wanted).then_some(()))
     })
@@ -81,9 +81,14 @@ pub(crate) fn join(node: &Node, others: &[&Node]) -> Outcome {
     wait_role(node, node, "learner")
 }
 
-/// Makes a learner vote: all voters say so.
-fn promote(node: &Node, voters: &[&Node]) -> Outcome {
-    for voter in voters {
+/// How many of so many voters decide.
+pub(crate) fn quorum(voters: usize) -> usize {
+    voters * 2 / 3 + 1
+}
+
+/// Makes a learner vote: as many voters say so as are needed.
+pub(crate) fn promote(node: &Node, voters: &[&Node]) -> Outcome {
+    for voter in &voters[..quorum(voters.len())] {
         voter.ok(&["--quiet", "members", "promote", node.id()])?;
     }
     for one in voters.iter().chain([&node]) {
@@ -92,11 +97,14 @@ fn promote(node: &Node, voters: &[&Node]) -> Outcome {
     Ok(())
 }
 
-/// Four that vote; each motion on the way takes all who vote by then.
-fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
+/// So many that vote; each motion on the way takes a quorum of those who vote by then.
+pub(crate) fn voting(
+    count: usize,
+    mut make: impl FnMut(usize) -> Result<Node>,
+) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = Vec::new();
-    for name in ["a", "b", "c", "d"] {
-        let node = mesh.node(name)?;
+    for number in 0..count {
+        let node = make(number)?;
         let voters: Vec<&Node> = nodes.iter().collect();
         if !voters.is_empty() {
             join(&node, &voters)?;
@@ -107,8 +115,13 @@ fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
+/// Four that vote.
+pub(crate) fn four(mesh: &mut Mesh) -> Result<Vec<Node>> {
+    voting(4, |number| mesh.node(["a", "b", "c", "d"][number]))
+}
+
 /// Waits until all have decided as much as the one that is ahead, and the same.
-fn same_state(nodes: &[&Node]) -> Outcome {
+pub(crate) fn same_state(nodes: &[&Node]) -> Outcome {
     until("one state", AGREED, || {
         let mut states = BTreeSet::new();
         for node in nodes {
@@ -266,7 +279,7 @@ fn four_agree_on_names_and_members() -> Outcome {
 }
 
 /// Waits until these neither count a node as a member nor are connected to it.
-fn gone(others: &[&Node], removed: &Node) -> Outcome {
+pub(crate) fn gone(others: &[&Node], removed: &Node) -> Outcome {
     for node in others {
         until("a removed member", AGREED, || {
             Ok(member(node, removed)?.is_none().then_some(()))

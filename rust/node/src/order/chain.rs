@@ -300,7 +300,8 @@ impl Orders for Chain {
         let mut all = Applied::default();
         let mut outcomes = Vec::new();
         let mut words = Vec::new();
-        while let Some(applied) = self.ledger.poll_applied() {
+        // One for each height: of several that are decided at once, the others come with their own.
+        if let Some(applied) = self.ledger.poll_applied() {
             self.members += u64::from(applied.ruled.iter().any(changes_members));
             for (place, ruled) in applied.ruled.iter().enumerate() {
                 let place = place as u32;

@@ -14,6 +14,8 @@ mod accuse;
 #[cfg(test)]
 mod accuse_tests;
 pub(crate) mod chain;
+#[cfg(test)]
+mod chain_tests;
 pub(crate) mod driver;
 #[cfg(test)]
 mod driver_tests;

@@ -1,20 +1,11 @@
 //! Proposes one block to some and another to the rest.
 
-use hypermesh_consensus::{BlockHash, BlockMessage, Message, Proposal, Sign, Signed};
+use hypermesh_consensus::{BlockHash, BlockMessage, Message, Proposal, Signed};
 
 use super::{Actor, Desk};
 
 #[derive(Debug)]
 pub(crate) struct DoubleProposals;
-
-/// As good a block as this one, and another.
-fn other_body(body: &[u8]) -> Vec<u8> {
-    let mut other = body.to_vec();
-    if let Some(byte) = other.get_mut(41) {
-        *byte ^= 0x40;
-    }
-    other
-}
 
 impl Actor for DoubleProposals {
     fn tells(&mut self, desk: &mut Desk<'_>, to: &[usize], message: &Message) {
@@ -22,7 +13,7 @@ impl Actor for DoubleProposals {
             match message {
                 _ if to % 2 == 0 => desk.send(*to, message.clone()),
                 Message::Block(block) => {
-                    let body = other_body(&block.body).into();
+                    let body = (desk.other)(&block.body).into();
                     let block = block.clone();
                     desk.send(
                         *to,
@@ -39,7 +30,7 @@ impl Actor for DoubleProposals {
                         block: BlockHash::of(&proposal.statement.block.0),
                         ..proposal.statement.clone()
                     };
-                    let signature = desk.key.sign(&statement.sign_bytes(&desk.mesh));
+                    let signature = desk.sign(&statement.sign_bytes(&desk.mesh));
                     let other = Signed {
                         statement,
                         signature,

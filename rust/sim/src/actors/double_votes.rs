@@ -1,6 +1,6 @@
 //! Votes twice and tells both votes to everybody.
 
-use hypermesh_consensus::{BlockHash, Message, NilOrVal, Sign, Signed, Vote};
+use hypermesh_consensus::{BlockHash, Message, NilOrVal, Signed, Vote};
 
 use super::{Actor, Desk};
 
@@ -17,7 +17,7 @@ pub(super) fn contrary(desk: &Desk<'_>, vote: &Signed<Vote>) -> Signed<Vote> {
         block,
         ..vote.statement.clone()
     };
-    let signature = desk.key.sign(&statement.sign_bytes(&desk.mesh));
+    let signature = desk.sign(&statement.sign_bytes(&desk.mesh));
     Signed {
         statement,
         signature,

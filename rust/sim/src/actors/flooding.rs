@@ -1,7 +1,7 @@
 //! Sends, with each message, others that nobody can use: of far heights and rounds, and blocks that nobody asked for.
 
 use hypermesh_consensus::{
-    BlockMessage, Height, Message, NilOrVal, Round, Sign, Signed, Signer, Vote, VoteType,
+    BlockMessage, Height, Message, NilOrVal, Round, Signed, Signer, Vote, VoteType,
 };
 
 use super::{Actor, Desk};
@@ -21,9 +21,9 @@ impl Actor for Flooding {
             height,
             round: Round::new(100 + desk.random.below(1 << 20) as u32),
             block: NilOrVal::Nil,
-            voter: Signer(desk.key.node()),
+            voter: Signer(desk.node()),
         };
-        let signature = desk.key.sign(&statement.sign_bytes(&desk.mesh));
+        let signature = desk.sign(&statement.sign_bytes(&desk.mesh));
         desk.pass(
             to,
             &Message::Vote(Signed {

@@ -1,9 +1,8 @@
 //! Breaks its signatures, and puts other names on its votes.
 
-use hypermesh_consensus::{Message, Sign, Signer};
+use hypermesh_consensus::{Message, Signer};
 
 use super::{Actor, Desk};
-use crate::keys::SimKey;
 
 #[derive(Debug)]
 pub(crate) struct Forging;
@@ -15,8 +14,8 @@ impl Actor for Forging {
                 if desk.random.chance(0.5) {
                     vote.signature.0[3] ^= 1;
                 } else {
-                    let victim = desk.random.below(desk.nodes as u64) as usize;
-                    vote.statement.voter = Signer(SimKey::of(victim).node());
+                    let victim = desk.random.below(desk.names.len() as u64) as usize;
+                    vote.statement.voter = Signer(desk.names[victim]);
                     // Its own signature stays its own where the name does.
                     vote.signature.0[3] ^= u8::from(victim == desk.me);
                 }

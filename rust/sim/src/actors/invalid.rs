@@ -1,6 +1,6 @@
 //! Proposes blocks that break the rules, well signed.
 
-use hypermesh_consensus::{BlockHash, BlockMessage, Message, Proposal, Sign, Signed};
+use hypermesh_consensus::{BlockHash, BlockMessage, Message, Proposal, Signed};
 
 use super::{Actor, Desk};
 use crate::chain::FORBIDDEN;
@@ -24,9 +24,9 @@ impl Actor for Invalid {
             round: block.round,
             block: BlockHash::of(&body),
             valid_round: block.valid_round,
-            proposer: hypermesh_consensus::Signer(desk.key.node()),
+            proposer: hypermesh_consensus::Signer(desk.node()),
         };
-        let signature = desk.key.sign(&statement.sign_bytes(&desk.mesh));
+        let signature = desk.sign(&statement.sign_bytes(&desk.mesh));
         let bad = BlockMessage {
             body: body.into(),
             ..block.clone()

@@ -15,36 +15,57 @@ mod split;
 mod stuffing;
 mod withholding;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
-use hypermesh_consensus::{Height, MeshId, Message};
+use hypermesh_consensus::{Height, MeshId, Message, Sig};
+use hypermesh_id::NodeId;
 
-use crate::keys::SimKey;
 use crate::random::Random;
 
 /// Nanoseconds in a millisecond.
 pub(crate) const MS: u64 = 1_000_000;
 
 /// Changes what a node tells.
-pub(crate) trait Actor: Debug {
+pub trait Actor: Debug + Send {
     /// The node would tell this to those.
     fn tells(&mut self, desk: &mut Desk<'_>, to: &[usize], message: &Message);
 }
 
-/// What an actor works with.
-#[derive(Debug)]
-pub(crate) struct Desk<'a> {
-    pub(crate) me: usize,
-    pub(crate) nodes: usize,
-    pub(crate) key: SimKey,
-    pub(crate) mesh: MeshId,
-    pub(crate) height: Height,
-    pub(crate) random: &'a mut Random,
+/// What an actor works with: in the simulator, and in a real process that lies.
+pub struct Desk<'a> {
+    /// The number of its node.
+    pub me: usize,
+    /// All nodes, by number.
+    pub names: &'a [NodeId],
+    /// Signs as its node.
+    pub sign: &'a dyn Fn(&[u8]) -> Sig,
+    /// As good a block as this one, and another.
+    pub other: fn(&[u8]) -> Vec<u8>,
+    pub mesh: MeshId,
+    pub height: Height,
+    pub random: &'a mut Random,
     /// To whom, after how many nanoseconds, what.
-    pub(crate) sent: Vec<(usize, u64, Message)>,
+    pub sent: Vec<(usize, u64, Message)>,
+}
+
+impl Debug for Desk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("me", &self.me)
+            .field("height", &self.height)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Desk<'_> {
+    pub(crate) fn node(&self) -> NodeId {
+        self.names[self.me]
+    }
+
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Sig {
+        (self.sign)(bytes)
+    }
+
     pub(crate) fn send(&mut self, to: usize, message: Message) {
         self.sent.push((to, 0, message));
     }
@@ -127,7 +148,7 @@ impl Behaviour {
     }
 
     /// The actor; none where the behaviour is the simulator's own to play.
-    pub(crate) fn actor(self, random: &mut Random) -> Option<Box<dyn Actor>> {
+    pub fn actor(self, random: &mut Random) -> Option<Box<dyn Actor>> {
         Some(match self {
             Self::Silent => Box::new(silent::Silent),
             Self::SlowVotes => Box::new(slow::Slow::votes(random)),

@@ -78,6 +78,11 @@ pub(super) fn command(tree: &Tree) -> Vec<Problem> {
     let mut problems = Vec::new();
     for file in sources(tree, "rs", &["rust/cli/src/"]) {
         for (number, line) in product_lines(file) {
+            if line.contains("voice::") {
+                let text =
+                    "voice is for programs that test what liars can do: no command may have it";
+                problems.push(Problem::at(&file.path, number, text));
+            }
             for name in after_all(line, "hypermesh_node::") {
                 for part in name.split(',').map(str::trim) {
                     let door = part.split("::").next().unwrap_or_default();
@@ -221,10 +226,10 @@ mod tests {
 
     #[test]
     fn command_takes_only_doors_from_the_node() {
-        let text = "use hypermesh_node::{Node, NodeOptions};\nuse hypermesh_node::store::Store;\nlet x = hypermesh_node::Config::default();\n";
+        let text = "use hypermesh_node::{Node, NodeOptions};\nuse hypermesh_node::store::Store;\nlet x = hypermesh_node::Config::default();\nvoice::start()\n";
         assert_eq!(
             found(command, &[("rust/cli/src/a.rs", text)]),
-            ["rust/cli/src/a.rs:2"]
+            ["rust/cli/src/a.rs:2", "rust/cli/src/a.rs:4"]
         );
     }
 
