@@ -283,7 +283,7 @@ static void obey(char *line) {
         hang_up();
         int32_t status = mfn_pool_new(words[1], MFN_SERVICE_IFR, 2, 5000, &flows);
         printf(status == MFN_OK ? "ok\n" : "failed %d\n", status);
-    } else if (strcmp(words[0], "records") == 0 && count > 2) {
+    } else if (strcmp(words[0], "records") == 0 && count > 1) {
         records(words, count);
     } else if (strcmp(words[0], "close") == 0) {
         hang_up();

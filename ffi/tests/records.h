@@ -71,6 +71,65 @@ static void records_found(const struct mfn_ifr_flow *record, uint8_t found) {
     printf("record %s\n", text);
 }
 
+static void records_valued(const uint8_t value[16], uint8_t found) {
+    char text[33];
+    if (!found) {
+        puts("none");
+        return;
+    }
+    records_hex(text, value, 16);
+    printf("value %s\n", text);
+}
+
+#define RECORDS_POOLS_MAX 8
+
+static int records_by_id(const void *left, const void *right) {
+    uint32_t one = ((const struct mfn_ifr_flow_pool *)left)->pool_id;
+    uint32_t other = ((const struct mfn_ifr_flow_pool *)right)->pool_id;
+    return (one > other) - (one < other);
+}
+
+/* In the order of their numbers. */
+static void records_pools(struct mfn_ifr_flow_pool *pools, size_t count, char out[600]) {
+    size_t used = 0;
+    qsort(pools, count, sizeof *pools, records_by_id);
+    out[0] = 0;
+    for (size_t at = 0; at < count && used < 600; at++) {
+        const struct mfn_ifr_pool_stats *stats = &pools[at].stats;
+        used += (size_t)snprintf(out + used, 600 - used,
+                                 "%s%u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64, at > 0 ? " " : "",
+                                 pools[at].pool_id, pools[at].flags, pools[at].bytes_max, stats->records, stats->bytes,
+                                 stats->bytes_max, stats->evictions, stats->expirations);
+    }
+}
+
+/* put, get or remove of a key in a pool of values: POOL KIND KEY [VALUE]. */
+static int32_t records_value(const struct mfn_ifr_flow_client *client, const char *verb, char **words, size_t count) {
+    uint8_t key[256], body[24 + 256], given[16], value[16], found = 0;
+    size_t key_bytes = records_unhex(words[2], key, sizeof key);
+    uint32_t pool_id = (uint32_t)records_number(words[0]);
+    uint8_t kind = (uint8_t)records_number(words[1]);
+    int is_put = strcmp(verb, "value_put") == 0 && count == 4;
+    int is_get = strcmp(verb, "value_get") == 0;
+    int32_t status;
+    if (is_put) {
+        records_unhex(words[3], given, sizeof given);
+    }
+    if (kind == MFN_IFR_KEY_DIGEST && is_put) {
+        status = mfn_ifr_value_put(client, pool_id, key, given, value, &found);
+    } else if (kind == MFN_IFR_KEY_DIGEST) {
+        status = is_get ? mfn_ifr_value_get(client, pool_id, key, value, &found)
+                        : mfn_ifr_value_remove(client, pool_id, key, value, &found);
+    } else {
+        uint16_t method = is_put ? MFN_METHOD_IFR_PUT : is_get ? MFN_METHOD_IFR_GET : MFN_METHOD_IFR_REMOVE;
+        status = mfn_ifr_value_ask(client, method, body, pool_id, kind, key, key_bytes, is_put ? given : NULL, value, &found);
+    }
+    if (status == MFN_OK) {
+        records_valued(value, found);
+    }
+    return status;
+}
+
 static void records_decided(const struct mfn_ifr_decision *decision) {
     char text[400];
     uint32_t confidence = records_bits(decision->confidence);
@@ -126,6 +185,20 @@ static int32_t records_obey(const struct mfn_ifr_flow_client *client, const char
     int is_key = strcmp(verb, "get") == 0 || strcmp(verb, "remove") == 0 || strcmp(verb, "route") == 0;
     if (is_key && count > 1) {
         records_unhex(words[1], key, sizeof key);
+    }
+    if (strncmp(verb, "value_", 6) == 0 && count >= 3) {
+        return records_value(client, verb, words, count);
+    }
+    if (strcmp(verb, "pools") == 0) {
+        struct mfn_ifr_flow_pool pools[RECORDS_POOLS_MAX];
+        uint32_t pools_count = 0;
+        char text[600];
+        status = mfn_ifr_flow_pools(client, pools, RECORDS_POOLS_MAX, &pools_count);
+        if (status == MFN_OK) {
+            records_pools(pools, pools_count < RECORDS_POOLS_MAX ? pools_count : RECORDS_POOLS_MAX, text);
+            printf("pools %u %s\n", pools_count, text);
+        }
+        return status;
     }
     if (strcmp(verb, "pool_add") == 0 && count == 3) {
         status = mfn_ifr_flow_pool_add(client, pool_id, (uint32_t)records_number(words[1]), records_number(words[2]));
@@ -250,6 +323,18 @@ static int32_t records_read(const char *kind, const uint8_t *bytes, size_t count
         }
         return status;
     }
+    if (strcmp(kind, "pools") == 0) {
+        struct mfn_ifr_flow_pool pools[RECORDS_POOLS_MAX];
+        uint32_t pools_count = 0, entry_bytes = 0;
+        status = mfn_ifr_flow_read_pools(bytes, count, &pools_count, &entry_bytes);
+        for (size_t at = 0; status == MFN_OK && at < pools_count && at < RECORDS_POOLS_MAX; at++) {
+            status = mfn_ifr_flow_read_pool(bytes + 8 + at * entry_bytes, entry_bytes, pools + at);
+        }
+        if (status == MFN_OK) {
+            records_pools(pools, pools_count, out);
+        }
+        return status;
+    }
     uint32_t looked, expired;
     status = mfn_ifr_flow_read_expired(bytes, count, &looked, &expired);
     if (status == MFN_OK) {
@@ -260,7 +345,7 @@ static int32_t records_read(const char *kind, const uint8_t *bytes, size_t count
 
 static int records_is_answer(const char *kind) {
     return strcmp(kind, "decision") == 0 || strcmp(kind, "record") == 0 || strcmp(kind, "pool_stats") == 0 ||
-           strcmp(kind, "expired") == 0;
+           strcmp(kind, "pools") == 0 || strcmp(kind, "expired") == 0;
 }
 
 /* Writes the requests of the golden vectors and reads the answers. */

@@ -30,13 +30,38 @@ const Out = struct {
         try out.say("none", .{});
     }
 
+    fn valued(out: Out, one: ?flows.Value) !void {
+        if (one) |value| return out.say("value {x}", .{&value});
+        try out.say("none", .{});
+    }
+
+    /// In the order of their numbers.
+    fn pools(out: Out, all: flows.Pools) !void {
+        var below: u64 = 0;
+        for (0..all.count) |at| {
+            var lowest: ?flows.Pool = null;
+            var stats_of: flows.PoolStats = undefined;
+            var rest = all;
+            while (rest.next()) |entry| {
+                const pool, const held = entry;
+                if (pool.pool_id < below or (lowest != null and pool.pool_id > lowest.?.pool_id)) continue;
+                lowest = pool;
+                stats_of = held;
+            }
+            const pool = lowest orelse return;
+            below = @as(u64, pool.pool_id) + 1;
+            try out.say("{s}{d} {d} {d} ", .{ if (at > 0) " " else "", pool.pool_id, pool.encodedFlags(), pool.bytes_max });
+            try out.stats(stats_of);
+        }
+    }
+
     fn stats(out: Out, held: flows.PoolStats) !void {
         try out.say("{d} {d} {d} {d} {d}", .{ held.records, held.bytes, held.bytes_max, held.evictions, held.expirations });
     }
 };
 
 const Words = std.mem.TokenIterator(u8, .scalar);
-const Verb = enum { vectors, pool_add, pool_drop, pool_stats, put, get, remove, expire, route, learn, fill, raw };
+const Verb = enum { vectors, pool_add, pool_drop, pool_stats, pools, value_put, value_get, value_remove, put, get, remove, expire, route, learn, fill, raw };
 
 /// Obeys one command; what fails is an answer as well.
 pub fn obey(gpa: std.mem.Allocator, list: *std.ArrayList(u8), client: ?*flows.FlowClient, words: *Words) !void {
@@ -72,6 +97,26 @@ fn call(out: Out, client: *flows.FlowClient, verb: Verb, words: *Words) !void {
             const held = try client.poolStats(try number(u32, words));
             try out.say("stats ", .{});
             try out.stats(held);
+        },
+        .pools => {
+            const all = try client.allPools();
+            try out.say("pools {d} ", .{all.count});
+            try out.pools(all);
+        },
+        .value_put, .value_get, .value_remove => {
+            const pool_id, const kind = .{ try number(u32, words), try number(u8, words) };
+            const bytes = try unhex(out.gpa, words.next() orelse return error.NoKey);
+            defer out.gpa.free(bytes);
+            const key: flows.Key = if (kind == 1) .{ .digest = bytes[0..32] } else .{ .bytes = bytes };
+            try out.valued(switch (verb) {
+                .value_put => put: {
+                    var value: flows.Value = undefined;
+                    _ = try std.fmt.hexToBytes(&value, words.next() orelse return error.NoValue);
+                    break :put try client.valuePut(pool_id, key, &value);
+                },
+                .value_get => try client.valueGet(pool_id, key),
+                else => try client.valueRemove(pool_id, key),
+            });
         },
         .put => {
             const pool_id, const ttl_ns = .{ try number(u32, words), try number(u64, words) };
@@ -159,7 +204,12 @@ fn digest(words: *Words) !flows.Digest {
 }
 
 fn poolOf(words: *Words) !flows.Pool {
-    return .{ .pool_id = try number(u32, words), .evicts = try number(u8, words) == 0, .bytes_max = try number(u64, words) };
+    return poolWith(try number(u32, words), words);
+}
+
+fn poolWith(pool_id: u32, words: *Words) !flows.Pool {
+    const flags = try number(u8, words);
+    return .{ .pool_id = pool_id, .evicts = flags & 1 == 0, .values = flags & 2 != 0, .bytes_max = try number(u64, words) };
 }
 
 fn recordOf(words: *Words) !flows.FlowRecord {
@@ -202,13 +252,13 @@ fn vectors(out: Out, path: []const u8) !void {
 }
 
 fn agrees(gpa: std.mem.Allocator, kind: []const u8, is_good: bool, bytes: []const u8, words: *Words) !bool {
-    const Kind = enum { pool, flow_put, flow_key, expire, flow_route, learn, decision, record, pool_stats, expired };
+    const Kind = enum { pool, flow_put, flow_key, expire, flow_route, learn, decision, record, pool_stats, pools, expired };
     const body = std.meta.stringToEnum(Kind, kind) orelse return false;
     var text: std.ArrayList(u8) = .empty;
     defer text.deinit(gpa);
     const said: Out = .{ .gpa = gpa, .list = &text };
     switch (body) {
-        .decision, .record, .pool_stats, .expired => {
+        .decision, .record, .pool_stats, .pools, .expired => {
             const is_read = if (readAnswer(said, body, bytes)) true else |err| if (err == error.BadBody) false else return err;
             return is_read == is_good and (!is_good or std.mem.eql(u8, text.items, words.rest()));
         },
@@ -219,7 +269,7 @@ fn agrees(gpa: std.mem.Allocator, kind: []const u8, is_good: bool, bytes: []cons
     const first = try number(u32, words);
     switch (body) {
         .pool => {
-            const pool: flows.Pool = .{ .pool_id = first, .evicts = try number(u8, words) == 0, .bytes_max = try number(u64, words) };
+            const pool = try poolWith(first, words);
             return std.mem.eql(u8, &pool.encode(), bytes);
         },
         .flow_put => {
@@ -249,6 +299,7 @@ fn readAnswer(out: Out, body: anytype, bytes: []const u8) !void {
         },
         .record => try out.record(&(try answers.decodeRecord(bytes) orelse return error.BadBody)),
         .pool_stats => try out.stats(try answers.decodeStats(bytes)),
+        .pools => try out.pools(try answers.Pools.decode(bytes)),
         else => {
             const expired = try answers.decodeExpired(bytes);
             try out.say("{d} {d}", .{ expired.looked, expired.expired });

@@ -15,8 +15,6 @@ pub const Error = error{
     BatchSize,
     /// A byte key is too long.
     KeyTooLong,
-    /// There is no such pool.
-    NoPool,
 };
 
 pub const value_bytes = root.constants.value_bytes;
@@ -39,15 +37,7 @@ pub const Key = union(KeyKind) { digest: *const Digest, bytes: []const u8 };
 
 const Head = struct { pool_id: u32, kind: KeyKind };
 
-/// Of a body that names pool 0.
 fn head(body: []const u8) Error!Head {
-    const found = try headOfAny(body);
-    // The others hold records.
-    if (found.pool_id != 0) return error.NoPool;
-    return found;
-}
-
-fn headOfAny(body: []const u8) Error!Head {
     if (body.len < head_bytes) return error.BadBody;
     if (!std.mem.allEqual(u8, body[5..8], 0)) return error.BadBody;
     const kind: KeyKind = switch (body[4]) {
@@ -257,8 +247,9 @@ pub const Stats = struct {
 // What clients, the journal and tests write.
 
 /// Writes the head of an IfrKey or IfrPut.
-pub fn writeHead(body: *[head_bytes]u8, kind: KeyKind) void {
+pub fn writeHead(body: *[head_bytes]u8, pool_id: u32, kind: KeyKind) void {
     @memset(body, 0);
+    std.mem.writeInt(u32, body[0..4], pool_id, .little);
     body[4] = switch (kind) {
         .digest => protocol.ifr_key.digest,
         .bytes => protocol.ifr_key.bytes,
@@ -266,20 +257,20 @@ pub fn writeHead(body: *[head_bytes]u8, kind: KeyKind) void {
 }
 
 /// Writes the head of an IfrKeys or IfrEntries.
-pub fn writeBatchHead(body: *[batch_head_bytes]u8, kind: KeyKind, count: u32) void {
-    writeHead(body[0..head_bytes], kind);
+pub fn writeBatchHead(body: *[batch_head_bytes]u8, pool_id: u32, kind: KeyKind, count: u32) void {
+    writeHead(body[0..head_bytes], pool_id, kind);
     std.mem.writeInt(u32, body[8..12], count, .little);
     @memset(body[12..16], 0);
 }
 
 test "bodies that lie are refused" {
     var body: [head_bytes + digest_bytes]u8 = undefined;
-    writeHead(body[0..head_bytes], .digest);
+    writeHead(body[0..head_bytes], 0, .digest);
     _ = try decodeKey(&body);
     try std.testing.expectError(error.BadBody, decodeKey(body[0 .. body.len - 1]));
     try std.testing.expectError(error.BadBody, decodePut(body[0..10]));
     body[0] = 1;
-    try std.testing.expectError(error.NoPool, decodeKey(&body));
+    try std.testing.expectEqual(1, (try decodeKey(&body)).pool_id);
     body[0] = 0;
     body[4] = 9;
     try std.testing.expectError(error.BadBody, decodeKey(&body));
@@ -288,15 +279,15 @@ test "bodies that lie are refused" {
     try std.testing.expectError(error.BadBody, decodeKey(&body));
 
     var batch: [batch_head_bytes + 3 * digest_bytes]u8 = undefined;
-    writeBatchHead(batch[0..batch_head_bytes], .digest, 3);
+    writeBatchHead(batch[0..batch_head_bytes], 0, .digest, 3);
     const found = try Batch.decode(&batch, .{ .with_values = false });
     try std.testing.expectEqual(3, found.digests().len);
     try std.testing.expectError(error.BadBody, Batch.decode(&batch, .{ .with_values = true }));
-    writeBatchHead(batch[0..batch_head_bytes], .digest, 0);
+    writeBatchHead(batch[0..batch_head_bytes], 0, .digest, 0);
     try std.testing.expectError(error.BatchSize, Batch.decode(&batch, .{ .with_values = false }));
-    writeBatchHead(batch[0..batch_head_bytes], .digest, std.math.maxInt(u32));
+    writeBatchHead(batch[0..batch_head_bytes], 0, .digest, std.math.maxInt(u32));
     try std.testing.expectError(error.BatchSize, Batch.decode(&batch, .{ .with_values = false }));
-    writeBatchHead(batch[0..batch_head_bytes], .bytes, 2);
+    writeBatchHead(batch[0..batch_head_bytes], 0, .bytes, 2);
     std.mem.writeInt(u32, batch[16..20], std.math.maxInt(u32), .little);
     try std.testing.expectError(error.KeyTooLong, Batch.decode(&batch, .{ .with_values = false }));
     std.mem.writeInt(u32, batch[16..20], 60_000, .little);

@@ -60,6 +60,9 @@ pub const pool_bytes_min: u64 = 1 << 20;
 /// What a record takes at most, at any number of them beyond the least budget's half: 80 bytes of its own, 10 of
 /// index, pages that are not full, its share of the directory.
 pub const flow_bytes_most: u64 = 104;
+/// The same of a digest with its value: 48 bytes of its own; and of a byte key with its value, 40, beside the key's own bytes.
+pub const value_bytes_most: u64 = 72;
+pub const key_value_bytes_most: u64 = 64;
 /// Records that one eviction looks at.
 pub const eviction_looks_max: u32 = 64;
 /// Evictions for one record that does not fit.

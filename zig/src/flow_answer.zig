@@ -54,6 +54,47 @@ pub fn decodeStats(body: []const u8) error{BadBody}!flow.PoolStats {
     return stats;
 }
 
+/// IfrPools: every pool and what it holds, in no order. What a later version appends to each is skipped.
+pub const Pools = struct {
+    count: u32,
+    entry_bytes: usize,
+    rest: []const u8,
+
+    const known_bytes = flow_bodies.Pool.bytes + flow_bodies.stats_bytes;
+
+    /// Borrows the answer. It has been walked once, so every pool is there.
+    pub fn decode(body: []const u8) error{BadBody}!Pools {
+        if (body.len < 8) return error.BadBody;
+        const pools: Pools = .{
+            .count = read(u32, body[0..4], .little),
+            .entry_bytes = read(u32, body[4..8], .little),
+            .rest = body[8..],
+        };
+        if (pools.entry_bytes < known_bytes) return error.BadBody;
+        if (pools.rest.len != @as(u64, pools.count) * pools.entry_bytes) return error.BadBody;
+        for (0..pools.count) |index| _ = try entry(pools.rest[index * pools.entry_bytes ..]);
+        return pools;
+    }
+
+    pub fn next(pools: *Pools) ?struct { flow_bodies.Pool, flow.PoolStats } {
+        if (pools.rest.len == 0) return null;
+        defer pools.rest = pools.rest[pools.entry_bytes..];
+        // It was read before.
+        return entry(pools.rest) catch unreachable;
+    }
+
+    fn entry(bytes: []const u8) error{BadBody}!struct { flow_bodies.Pool, flow.PoolStats } {
+        const pool = flow_bodies.Pool.decode(bytes[0..flow_bodies.Pool.bytes]) catch return error.BadBody;
+        return .{ pool, try decodeStats(bytes[flow_bodies.Pool.bytes..known_bytes]) };
+    }
+};
+
+/// The value of a key, or null for none.
+pub fn decodeValue(body: []const u8) error{BadBody}!?[bodies.value_bytes]u8 {
+    if (body.len == 0) return null;
+    return if (body.len == bodies.value_bytes) body[0..bodies.value_bytes].* else error.BadBody;
+}
+
 /// How many records were looked at, and how many of them taken out.
 pub const Expired = struct { looked: u32, expired: u32 };
 
@@ -99,5 +140,15 @@ test "noise is an error or a whole answer, never a crash" {
         if (decodeStats(body)) |_| {} else |_| {}
         if (decodeExpired(body)) |_| {} else |_| {}
         if (decodeDecision(body)) |_| {} else |_| {}
+        if (decodeValue(body)) |_| {} else |_| {}
+        if (body.len >= 8) {
+            @memset(body[0..8], 0);
+            body[0] = random.random().uintLessThan(u8, 3);
+            body[4] = 56;
+        }
+        var pools = Pools.decode(body) catch continue;
+        var count: u32 = 0;
+        while (pools.next()) |_| count += 1;
+        try std.testing.expectEqual(pools.count, count);
     }
 }

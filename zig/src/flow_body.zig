@@ -18,18 +18,23 @@ const write = std.mem.writeInt;
 pub const Pool = struct {
     pool_id: u32,
     evicts: bool = true,
+    /// Holds keys with values in place of records, and evicts none.
+    values: bool = false,
     bytes_max: u64 = 0,
 
     pub const bytes = 16;
     const flag_refuses: u32 = 1;
+    const flag_values: u32 = 2;
 
     pub fn decode(body: []const u8) Error!Pool {
         if (body.len != bytes) return error.BadBody;
         const flags = read(u32, body[4..8], .little);
-        if (flags & ~flag_refuses != 0) return error.BadBody;
+        const values = flags & flag_values != 0;
+        if (flags & ~(flag_refuses | flag_values) != 0 or (values and flags & flag_refuses == 0)) return error.BadBody;
         return .{
             .pool_id = read(u32, body[0..4], .little),
             .evicts = flags & flag_refuses == 0,
+            .values = values,
             .bytes_max = read(u64, body[8..16], .little),
         };
     }
@@ -41,10 +46,16 @@ pub const Pool = struct {
         return pool.pool_id;
     }
 
+    /// As they travel.
+    pub fn encodedFlags(pool: Pool) u32 {
+        if (pool.values) return flag_refuses | flag_values;
+        return if (pool.evicts) 0 else flag_refuses;
+    }
+
     pub fn encode(pool: Pool) [bytes]u8 {
         var body: [bytes]u8 = undefined;
         write(u32, body[0..4], pool.pool_id, .little);
-        write(u32, body[4..8], if (pool.evicts) 0 else flag_refuses, .little);
+        write(u32, body[4..8], pool.encodedFlags(), .little);
         write(u64, body[8..16], pool.bytes_max, .little);
         return body;
     }
@@ -254,8 +265,13 @@ test "what is encoded is decoded, and anything else is refused" {
     var made = pool.encode();
     try testing.expectEqual(pool, try Pool.decode(&made));
     try testing.expectError(error.BadBody, Pool.decodeId(&made));
-    made[4] = 2;
-    try testing.expectError(error.BadBody, Pool.decode(&made));
+    // What holds values evicts none, and has a flag for either.
+    for ([_]u8{ 2, 4 }) |flags| {
+        made[4] = flags;
+        try testing.expectError(error.BadBody, Pool.decode(&made));
+    }
+    made[4] = 3;
+    try testing.expect((try Pool.decode(&made)).values);
 }
 
 test "noise is an error or a body, never a crash" {
@@ -298,7 +314,7 @@ test "the vectors of all languages" {
                 continue;
             };
             try testing.expectEqualSlices(u8, bytes, &pool.encode());
-            const found = try std.fmt.bufPrint(&text, "{d} {d} {d}", .{ pool.pool_id, @intFromBool(!pool.evicts), pool.bytes_max });
+            const found = try std.fmt.bufPrint(&text, "{d} {d} {d}", .{ pool.pool_id, pool.encodedFlags(), pool.bytes_max });
             try testing.expectEqualStrings(case.fields, found);
         } else if (std.mem.eql(u8, body, "flow_put")) {
             const put = Put.decode(bytes) catch |err| {
@@ -331,6 +347,20 @@ test "the vectors of all languages" {
                 continue;
             };
             try testing.expectEqualSlices(u8, bytes[0..stats_bytes], &encodeStats(found));
+        } else if (std.mem.eql(u8, body, "pools")) {
+            var pools = answers.Pools.decode(bytes) catch |err| {
+                try expectRefused(err, case.status);
+                continue;
+            };
+            var found: std.Io.Writer = .fixed(&text);
+            for (0..pools.count) |index| {
+                const pool, const held = pools.next().?;
+                if (index > 0) try found.writeByte(' ');
+                try found.print("{d} {d} {d} ", .{ pool.pool_id, pool.encodedFlags(), pool.bytes_max });
+                try found.print("{d} {d} {d} {d} {d}", .{ held.records, held.bytes, held.bytes_max, held.evictions, held.expirations });
+            }
+            try testing.expectEqual(null, pools.next());
+            try testing.expectEqualStrings(case.fields, found.buffered());
         } else if (std.mem.eql(u8, body, "expired")) {
             const found = answers.decodeExpired(bytes) catch |err| {
                 try expectRefused(err, case.status);
@@ -356,7 +386,7 @@ test "the vectors of all languages" {
         } else return error.UnknownBody;
         try testing.expectEqual(0, case.status);
     }
-    try testing.expectEqual(37, seen);
+    try testing.expectEqual(44, seen);
 }
 
 fn expectRefused(err: anyerror, status: i32) !void {

@@ -1,4 +1,4 @@
-//! The typed client of `ifrd` for pools of records, over few connections with a circuit breaker for each method. It blocks;
+//! The typed client of `ifrd` for pools of records and of values, over few connections with a circuit breaker for each method. It blocks;
 //! one thread per client.
 //!
 //! ```zig
@@ -22,9 +22,13 @@ pub const Digest = [bodies.digest_bytes]u8;
 pub const FlowRecord = flow.FlowRecord;
 pub const Layer = flow.Layer;
 pub const Outcome = flow.Outcome;
+pub const Key = bodies.Key;
 pub const Pool = flow_bodies.Pool;
+pub const Pools = answers.Pools;
 pub const PoolStats = flow.PoolStats;
 pub const RoutingDecision = flow.RoutingDecision;
+pub const Value = [bodies.value_bytes]u8;
+pub const key_bytes_max = protocol.limits.ifr_key_bytes_max;
 
 pub const Error = pools.Error || error{
     /// The daemon answered with an error: `status` and `text` say which.
@@ -57,12 +61,12 @@ pub const FlowClient = struct {
         client.* = undefined;
     }
 
-    /// Makes a pool of records.
+    /// Makes a pool: of records, or of values.
     pub fn poolAdd(client: *FlowClient, pool: Pool) Error!void {
         _ = try client.call(protocol.method.ifr.pool_add, &pool.encode());
     }
 
-    /// Forgets a pool with all its records.
+    /// Forgets a pool with all that it holds.
     pub fn poolDrop(client: *FlowClient, pool_id: u32) Error!void {
         _ = try client.call(protocol.method.ifr.pool_drop, &(Pool{ .pool_id = pool_id }).encode());
     }
@@ -70,6 +74,41 @@ pub const FlowClient = struct {
     /// What a pool holds.
     pub fn poolStats(client: *FlowClient, pool_id: u32) Error!PoolStats {
         return answers.decodeStats(try client.call(protocol.method.ifr.pool_stats, &(Pool{ .pool_id = pool_id }).encode()));
+    }
+
+    /// Every pool and what it holds, in no order; lives until the next call.
+    pub fn allPools(client: *FlowClient) Error!Pools {
+        return Pools.decode(try client.call(protocol.method.ifr.pools, &.{}));
+    }
+
+    /// The value of a key in a pool of values.
+    pub fn valueGet(client: *FlowClient, pool_id: u32, key: Key) Error!?Value {
+        return client.ofKey(protocol.method.ifr.get, pool_id, key, null);
+    }
+
+    /// Sets a value and answers the one that it replaced.
+    pub fn valuePut(client: *FlowClient, pool_id: u32, key: Key, value: *const Value) Error!?Value {
+        return client.ofKey(protocol.method.ifr.put, pool_id, key, value);
+    }
+
+    /// Forgets a key and answers its value.
+    pub fn valueRemove(client: *FlowClient, pool_id: u32, key: Key) Error!?Value {
+        return client.ofKey(protocol.method.ifr.remove, pool_id, key, null);
+    }
+
+    fn ofKey(client: *FlowClient, method: u16, pool_id: u32, key: Key, value: ?*const Value) Error!?Value {
+        const bytes: []const u8 = switch (key) {
+            .digest => |digest| digest,
+            .bytes => |bytes| bytes,
+        };
+        const gpa = client.pool.gpa;
+        const lead = bodies.head_bytes + if (value == null) 0 else bodies.value_bytes;
+        const body = try gpa.alloc(u8, lead + bytes.len);
+        defer gpa.free(body);
+        bodies.writeHead(body[0..bodies.head_bytes], pool_id, key);
+        if (value) |given| body[bodies.head_bytes..][0..bodies.value_bytes].* = given.*;
+        @memcpy(body[lead..], bytes);
+        return answers.decodeValue(try client.call(method, body));
     }
 
     /// Sets the record of a digest and answers the one that it replaced. It lives for `ttl_ns` from now on, or, if that is

@@ -29,6 +29,7 @@ pub const IfrClient = struct {
     client: calling.Client,
     /// For each call.
     timeout_ns: u64,
+    pool_id: u32,
     status: protocol.Status = .ok,
     body: std.ArrayList(u8) = .empty,
     /// The text of the last answer that was an error; lives until the next call.
@@ -37,11 +38,13 @@ pub const IfrClient = struct {
     pub const Options = struct {
         /// For the connect, and for each call.
         timeout_ns: u64 = 5 * std.time.ns_per_s,
+        /// Of values: 0 is always there, others are made with `FlowClient.poolAdd`.
+        pool_id: u32 = 0,
     };
 
     pub fn connect(gpa: std.mem.Allocator, path: []const u8, options: Options) Error!IfrClient {
         const client = try calling.Client.connect(gpa, path, .{ .service = .ifr, .timeout_ns = options.timeout_ns });
-        return .{ .client = client, .timeout_ns = options.timeout_ns };
+        return .{ .client = client, .timeout_ns = options.timeout_ns, .pool_id = options.pool_id };
     }
 
     pub fn close(ifr: *IfrClient) void {
@@ -68,7 +71,7 @@ pub const IfrClient = struct {
     fn one(ifr: *IfrClient, method: u16, key: Key, value: ?*const Value) Error!?Value {
         const gpa = ifr.client.gpa;
         ifr.body.clearRetainingCapacity();
-        bodies.writeHead(try ifr.body.addManyAsArray(gpa, bodies.head_bytes), key);
+        bodies.writeHead(try ifr.body.addManyAsArray(gpa, bodies.head_bytes), ifr.pool_id, key);
         if (value) |bytes| try ifr.body.appendSlice(gpa, bytes);
         try ifr.body.appendSlice(gpa, switch (key) {
             .digest => |digest| digest,
@@ -89,7 +92,7 @@ pub const IfrClient = struct {
         const count: u32 = @intCast(keys.len);
         const gpa = ifr.client.gpa;
         ifr.body.clearRetainingCapacity();
-        bodies.writeBatchHead(try ifr.body.addManyAsArray(gpa, bodies.batch_head_bytes), .digest, count);
+        bodies.writeBatchHead(try ifr.body.addManyAsArray(gpa, bodies.batch_head_bytes), ifr.pool_id, .digest, count);
         try ifr.body.appendSlice(gpa, std.mem.sliceAsBytes(keys));
         const answer = try ifr.call(protocol.method.ifr.get_many);
         if (answer.len != bodies.Found.bytes(count, .{ .with_values = true })) return error.BadBody;

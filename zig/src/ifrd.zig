@@ -168,6 +168,7 @@ fn run(options: Options, log: Log) !void {
     defer bound.close();
     var journal: Journal = undefined;
     var service: Service = .init(&ifr, &flows, &journal, options.pools_bytes_max);
+    defer service.deinit();
     try journal.open(gpa, options.directory, .{
         .service = @intFromEnum(protocol.Service.ifr),
         .durability = options.durability,

@@ -12,6 +12,7 @@ const protocol = @import("gen/protocol.zig");
 const root = @import("root.zig");
 const serving = @import("ipc/server.zig");
 const sys = @import("ipc/sys.zig");
+const valuing = @import("value_pools.zig");
 
 const Answer = connections.Answer;
 const Call = connections.Call;
@@ -19,7 +20,7 @@ const Reply = connections.Reply;
 const method = protocol.method.ifr;
 
 pub const Service = struct {
-    ifr: *root.Ifr,
+    tables: valuing.Tables,
     flows: *flowing.Flows,
     journal: *journaling.Journal,
     /// What the budgets of all pools may come to, and what they do.
@@ -29,10 +30,6 @@ pub const Service = struct {
     records: u64 = 0,
     /// What the socket counts; set once it serves.
     socket: ?*const connections.Stats = null,
-    /// Entries with a digest, and with a byte key, and the bytes of the latter.
-    digests: u64 = 0,
-    byte_keys: u64 = 0,
-    key_bytes: u64 = 0,
     /// Keys that get and get_many looked up, and how many of them were here.
     looked: u64 = 0,
     found: u64 = 0,
@@ -44,10 +41,15 @@ pub const Service = struct {
 
     /// The journal is opened with this as its context, then.
     pub fn init(ifr: *root.Ifr, flows: *flowing.Flows, journal: *journaling.Journal, pools_bytes_max: u64) Service {
-        return .{ .ifr = ifr, .flows = flows, .journal = journal, .pools_bytes_max = pools_bytes_max };
+        const tables: valuing.Tables = .init(flows.gpa, ifr, &flows.seeds.sip);
+        return .{ .tables = tables, .flows = flows, .journal = journal, .pools_bytes_max = pools_bytes_max };
     }
 
-    const Error = bodies.Error || root.Error || flowing.Error || error{ FrameTooLarge, NoMethod, NoSpace, Io, NoSnapshot, PoolFull, PoolsFull };
+    pub fn deinit(service: *Service) void {
+        service.tables.deinit();
+    }
+
+    const Error = bodies.Error || valuing.Error || flowing.Error || error{ FrameTooLarge, NoMethod, NoSpace, Io, NoSnapshot, PoolsFull };
 
     pub fn call(service: *Service, request: *const Call, reply: *Reply) Answer {
         service.ticket = null;
@@ -96,7 +98,7 @@ pub const Service = struct {
     }
 
     fn stats(service: *Service, reply: *Reply) Error!void {
-        const table = service.ifr.stats();
+        const table = service.tables.first.ifr.stats();
         const held = service.heldByPools();
         const socket: connections.Stats = if (service.socket) |counted| counted.* else .{};
         const body = try reply.body(.fixed, bodies.Stats.body_bytes);
@@ -134,70 +136,37 @@ pub const Service = struct {
 
     fn get(service: *Service, body: []const u8, reply: *Reply) Error!void {
         const one = try bodies.decodeKey(body);
-        const found = switch (one.key) {
-            .digest => |key| service.ifr.get(key),
-            .bytes => |key| service.ifr.getBytes(key),
-        };
+        const found = (try service.tables.find(one.pool_id)).get(one.key);
         service.looked += 1;
         if (found != null) service.found += 1;
-        try replyValue(reply, if (found) |value| value.* else null);
+        try replyValue(reply, found);
     }
 
     fn put(service: *Service, body: []const u8, reply: *Reply) Error!void {
         const one = try bodies.decodePut(body);
+        const table = try service.tables.find(one.pool_id);
         try service.reserve(body);
         const room = try reply.body(.fixed, bodies.value_bytes);
-        const replaced = try service.insert(one.key, one.value.?);
+        const replaced = try service.tables.insert(table, one.key, one.value.?);
         service.changed(method.put, .{ body, &.{} });
         if (replaced) |value| {
             room[0..bodies.value_bytes].* = value;
         } else reply.noBody();
     }
 
-    fn insert(service: *Service, key: bodies.Key, value: *const root.Value) root.Error!?root.Value {
-        switch (key) {
-            .digest => |digest| {
-                const replaced = try service.ifr.insert(digest, value);
-                service.digests += @intFromBool(replaced == null);
-                return replaced;
-            },
-            .bytes => |bytes| {
-                const replaced = try service.ifr.insertBytes(bytes, value);
-                if (replaced != null) return replaced;
-                service.byte_keys += 1;
-                service.key_bytes += bytes.len;
-                return null;
-            },
-        }
-    }
-
     fn remove(service: *Service, body: []const u8, reply: *Reply) Error!void {
         const one = try bodies.decodeKey(body);
+        const table = try service.tables.find(one.pool_id);
         try service.reserve(body);
         const room = try reply.body(.fixed, bodies.value_bytes);
-        const removed = service.take(one.key) orelse return reply.noBody();
+        const removed = service.tables.remove(table, one.key) orelse return reply.noBody();
         service.changed(method.remove, .{ body, &.{} });
         room[0..bodies.value_bytes].* = removed;
     }
 
-    fn take(service: *Service, key: bodies.Key) ?root.Value {
-        switch (key) {
-            .digest => |digest| {
-                const removed = service.ifr.remove(digest) orelse return null;
-                service.digests -= 1;
-                return removed;
-            },
-            .bytes => |bytes| {
-                const removed = service.ifr.removeBytes(bytes) orelse return null;
-                service.byte_keys -= 1;
-                service.key_bytes -= bytes.len;
-                return removed;
-            },
-        }
-    }
-
     fn getMany(service: *Service, body: []const u8, reply: *Reply) Error!void {
         const batch = try bodies.Batch.decode(body, .{ .with_values = false });
+        const ifr = (try service.tables.find(batch.pool_id)).ifr;
         const memory = try reply.body(.fixed, bodies.Found.bytes(batch.count, .{ .with_values = true }));
         var found: bodies.Found = .init(memory, batch.count);
         const values = found.values();
@@ -205,7 +174,7 @@ pub const Service = struct {
         switch (batch.kind) {
             .digest => {
                 var is_here: [bodies.batch_keys_max]u8 = undefined;
-                _ = service.ifr.getMany(batch.digests(), values, is_here[0..batch.count]);
+                _ = ifr.getMany(batch.digests(), values, is_here[0..batch.count]);
                 for (is_here[0..batch.count], 0..) |here, index| {
                     if (here != 0) found.set(index);
                 }
@@ -214,7 +183,7 @@ pub const Service = struct {
                 var items = batch.iterate();
                 var index: usize = 0;
                 while (items.next()) |item| : (index += 1) {
-                    values[index] = (service.ifr.getBytes(item.key.bytes) orelse continue).*;
+                    values[index] = (ifr.getBytes(item.key.bytes) orelse continue).*;
                     found.set(index);
                 }
             },
@@ -226,24 +195,25 @@ pub const Service = struct {
 
     fn putMany(service: *Service, body: []const u8, reply: *Reply) Error!void {
         const batch = try bodies.Batch.decode(body, .{ .with_values = true });
+        const table = try service.tables.find(batch.pool_id);
         try service.reserve(body);
         const memory = try reply.body(.fixed, bodies.Done.bytes);
-        const done, const items_bytes = service.insertAll(&batch);
+        const done, const items_bytes = service.insertAll(table, &batch);
         done.write(memory[0..bodies.Done.bytes]);
         if (done.done == 0) return;
         // The journal gets what was done and nothing else.
         var head: [bodies.batch_head_bytes]u8 = body[0..bodies.batch_head_bytes].*;
-        bodies.writeBatchHead(&head, batch.kind, done.done);
+        bodies.writeBatchHead(&head, batch.pool_id, batch.kind, done.done);
         service.changed(method.put_many, .{ &head, batch.items[0..items_bytes] });
     }
 
     /// How far it came, and how many bytes of the items that was.
-    fn insertAll(service: *Service, batch: *const bodies.Batch) struct { bodies.Done, usize } {
+    fn insertAll(service: *Service, table: *valuing.Table, batch: *const bodies.Batch) struct { bodies.Done, usize } {
         var done: bodies.Done = .{ .done = 0, .replaced = 0, .status = 0 };
         var items = batch.iterate();
         var items_bytes: usize = 0;
         while (items.next()) |item| {
-            const replaced = service.insert(item.key, item.value.?) catch |err| {
+            const replaced = service.tables.insert(table, item.key, item.value.?) catch |err| {
                 done.status = @intFromEnum(failure(err).status);
                 break;
             };
@@ -256,6 +226,7 @@ pub const Service = struct {
 
     fn removeMany(service: *Service, body: []const u8, reply: *Reply) Error!void {
         const batch = try bodies.Batch.decode(body, .{ .with_values = false });
+        const table = try service.tables.find(batch.pool_id);
         try service.reserve(body);
         var found: bodies.Found = .init(
             try reply.body(.fixed, bodies.Found.bytes(batch.count, .{ .with_values = false })),
@@ -264,7 +235,7 @@ pub const Service = struct {
         var items = batch.iterate();
         var index: usize = 0;
         while (items.next()) |item| : (index += 1) {
-            if (service.take(item.key) != null) found.set(index);
+            if (service.tables.remove(table, item.key) != null) found.set(index);
         }
         found.finish();
         // Removing again what was not here changes nothing.
@@ -275,12 +246,13 @@ pub const Service = struct {
         const batch = try bodies.Batch.decode(body, .{ .with_values = false });
         // The table answers this for digests; bytes would need a second look at what `get_many` tells for sure.
         if (batch.kind != .digest) return error.BadBody;
+        const ifr = (try service.tables.find(batch.pool_id)).ifr;
         var found: bodies.Found = .init(
             try reply.body(.fixed, bodies.Found.bytes(batch.count, .{ .with_values = false })),
             batch.count,
         );
         for (batch.digests(), 0..) |*key, index| {
-            if (service.ifr.mayContain(key)) found.set(index);
+            if (ifr.mayContain(key)) found.set(index);
         }
         found.finish();
     }
@@ -301,10 +273,15 @@ pub const Service = struct {
     }
 
     fn makePool(service: *Service, pool: flow_bodies.Pool) Error!void {
-        // Pool 0 is the table.
-        if (pool.pool_id == 0) return error.PoolExists;
+        // Pool 0 is always there, and what holds values has no number of what holds records.
+        if (!std.meta.isError(service.tables.find(pool.pool_id)) or !std.meta.isError(service.flows.stats(pool.pool_id))) return error.PoolExists;
+        if (service.pools == root.constants.pools_max) return error.Limit;
         if (pool.bytes_max > service.pools_bytes_max -| service.pools_bytes) return error.PoolsFull;
-        try service.flows.addPool(pool.pool_id, .{ .bytes_max = pool.bytes_max, .evicts = pool.evicts });
+        if (pool.values) {
+            try service.tables.add(pool.pool_id, pool.bytes_max);
+        } else {
+            try service.flows.addPool(pool.pool_id, .{ .bytes_max = pool.bytes_max, .evicts = pool.evicts });
+        }
         service.pools_bytes += pool.bytes_max;
         service.pools += 1;
     }
@@ -318,24 +295,34 @@ pub const Service = struct {
     }
 
     fn losePool(service: *Service, pool_id: u32) Error!void {
-        const held = try service.flows.stats(pool_id);
-        try service.flows.dropPool(pool_id);
+        const held = try service.heldBy(pool_id);
+        if (std.meta.isError(service.flows.dropPool(pool_id))) {
+            try service.tables.drop(pool_id);
+        } else {
+            service.records -= held.records;
+        }
         service.pools_bytes -= held.bytes_max;
         service.pools -= 1;
-        service.records -= held.records;
+    }
+
+    /// Of a pool of either kind that somebody made.
+    fn heldBy(service: *Service, pool_id: u32) Error!flowing.PoolStats {
+        if (service.flows.stats(pool_id)) |held| return held else |_| {}
+        if (pool_id == 0) return error.NoPool;
+        return (try service.tables.find(pool_id)).stats();
     }
 
     fn poolStats(service: *Service, body: []const u8, reply: *Reply) Error!void {
-        const held = try service.flows.stats(try flow_bodies.Pool.decodeId(body));
+        const held = try service.heldBy(try flow_bodies.Pool.decodeId(body));
         (try reply.body(.fixed, flow_bodies.stats_bytes))[0..flow_bodies.stats_bytes].* = flow_bodies.encodeStats(held);
     }
 
     /// What all pools hold together.
-    fn heldByPools(service: *const Service) flowing.PoolStats {
+    fn heldByPools(service: *Service) flowing.PoolStats {
         var all = std.mem.zeroes(flowing.PoolStats);
-        for (0..root.constants.pools_max) |slot| {
-            const about = service.flows.poolAt(slot) orelse continue;
-            const held = service.flows.stats(about.id) catch continue;
+        for (0..2 * root.constants.pools_max) |slot| {
+            const pool = service.poolAt(slot) orelse continue;
+            const held = service.heldBy(pool.pool_id) catch continue;
             inline for (std.meta.fields(flowing.PoolStats)) |field| @field(all, field.name) +|= @field(held, field.name);
         }
         return all;
@@ -347,13 +334,22 @@ pub const Service = struct {
         std.mem.writeInt(u32, memory[0..4], service.pools, .little);
         std.mem.writeInt(u32, memory[4..8], entry_bytes, .little);
         var rest = memory[8..];
-        for (0..root.constants.pools_max) |slot| {
-            const about = service.flows.poolAt(slot) orelse continue;
-            const pool: flow_bodies.Pool = .{ .pool_id = about.id, .evicts = about.evicts, .bytes_max = about.bytes_max };
+        for (0..2 * root.constants.pools_max) |slot| {
+            const pool = service.poolAt(slot) orelse continue;
             rest[0..flow_bodies.Pool.bytes].* = pool.encode();
-            rest[flow_bodies.Pool.bytes..][0..flow_bodies.stats_bytes].* = flow_bodies.encodeStats(try service.flows.stats(about.id));
+            rest[flow_bodies.Pool.bytes..][0..flow_bodies.stats_bytes].* = flow_bodies.encodeStats(try service.heldBy(pool.pool_id));
             rest = rest[entry_bytes..];
         }
+    }
+
+    /// The pool of a slot: those of records, then those of values.
+    fn poolAt(service: *Service, slot: usize) ?flow_bodies.Pool {
+        if (slot < root.constants.pools_max) {
+            const about = service.flows.poolAt(slot) orelse return null;
+            return .{ .pool_id = about.id, .evicts = about.evicts, .bytes_max = about.bytes_max };
+        }
+        const table = service.tables.at(slot - root.constants.pools_max) orelse return null;
+        return .{ .pool_id = table.pool_id, .evicts = false, .values = true, .bytes_max = table.ifr.budget.bytes_max };
     }
 
     fn replyRecord(reply: *Reply, record: ?flowing.FlowRecord) Error!void {
@@ -484,18 +480,23 @@ pub const Service = struct {
         switch (number) {
             method.put => {
                 const one = try bodies.decodePut(body);
-                _ = try service.insert(one.key, one.value.?);
+                _ = try service.tables.insert(try service.tables.find(one.pool_id), one.key, one.value.?);
             },
-            method.remove => _ = service.take((try bodies.decodeKey(body)).key),
+            method.remove => {
+                const one = try bodies.decodeKey(body);
+                _ = service.tables.remove(try service.tables.find(one.pool_id), one.key);
+            },
             method.put_many => {
                 const batch = try bodies.Batch.decode(body, .{ .with_values = true });
                 var items = batch.iterate();
-                while (items.next()) |item| _ = try service.insert(item.key, item.value.?);
+                const table = try service.tables.find(batch.pool_id);
+                while (items.next()) |item| _ = try service.tables.insert(table, item.key, item.value.?);
             },
             method.remove_many => {
                 const batch = try bodies.Batch.decode(body, .{ .with_values = false });
                 var items = batch.iterate();
-                while (items.next()) |item| _ = service.take(item.key);
+                const table = try service.tables.find(batch.pool_id);
+                while (items.next()) |item| _ = service.tables.remove(table, item.key);
             },
             method.pool_add => try service.makePool(try flow_bodies.Pool.decode(body)),
             method.pool_drop => try service.losePool(try flow_bodies.Pool.decodeId(body)),
@@ -535,27 +536,37 @@ pub const Service = struct {
 
     /// Writes all entries, in the copy of the process.
     fn writeAll(service: *Service, writer: *journaling.SnapshotWriter) sys.Error!void {
-        var batch: changing.Batch = .{ .writer = writer, .kind = .digest };
-        var digests = service.ifr.iterate();
-        while (digests.next()) |entry| try batch.add(&entry.value, &entry.key);
-        try batch.flush();
-        batch.kind = .bytes;
-        var byte_keys = service.ifr.iterateBytes();
-        while (byte_keys.next()) |entry| try batch.add(&entry.value, entry.slice());
-        try batch.flush();
+        try writeTable(&service.tables.first, writer);
+        for (0..root.constants.pools_max) |slot| {
+            const pool = service.poolAt(root.constants.pools_max + slot) orelse continue;
+            var changes: changing.Changes = .{ .writer = writer };
+            try changes.add(method.pool_add, &pool.encode());
+            try changes.flush();
+            try writeTable(service.tables.at(slot).?, writer);
+        }
         try service.writePools(writer);
     }
 
-    /// The pools, each before its records, and what was learned.
+    fn writeTable(table: *const valuing.Table, writer: *journaling.SnapshotWriter) sys.Error!void {
+        var batch: changing.Batch = .{ .writer = writer, .pool_id = table.pool_id, .kind = .digest };
+        var digests = table.ifr.iterate();
+        while (digests.next()) |entry| try batch.add(&entry.value, &entry.key);
+        try batch.flush();
+        batch.kind = .bytes;
+        var byte_keys = table.ifr.iterateBytes();
+        while (byte_keys.next()) |entry| try batch.add(&entry.value, entry.slice());
+        try batch.flush();
+    }
+
+    /// The pools of records, each before what it holds, and what was learned.
     fn writePools(service: *Service, writer: *journaling.SnapshotWriter) sys.Error!void {
         var changes: changing.Changes = .{ .writer = writer };
         for (0..root.constants.pools_max) |slot| {
-            const about = service.flows.poolAt(slot) orelse continue;
-            const pool: flow_bodies.Pool = .{ .pool_id = about.id, .evicts = about.evicts, .bytes_max = about.bytes_max };
+            const pool = service.poolAt(slot) orelse continue;
             try changes.add(method.pool_add, &pool.encode());
             var records = service.flows.iterate(slot).?;
             while (records.next()) |record| {
-                const one: flow_bodies.Put = .{ .pool_id = about.id, .ttl_ns = 0, .record = record.* };
+                const one: flow_bodies.Put = .{ .pool_id = pool.pool_id, .ttl_ns = 0, .record = record.* };
                 try changes.add(method.flow_put, &one.encode());
             }
         }
@@ -571,7 +582,8 @@ pub const Service = struct {
         const per_digest = bodies.value_bytes + bodies.digest_bytes;
         const per_pool = 4 + change_head_bytes + flow_bodies.Pool.bytes;
         const per_record = 4 + change_head_bytes + flow_bodies.Put.bytes;
-        return service.digests * per_digest + service.byte_keys * per_bytes_key + service.key_bytes +
+        const held = &service.tables.held;
+        return held.digests * per_digest + held.byte_keys * per_bytes_key + held.key_bytes +
             service.pools * per_pool + service.records * per_record;
     }
 
@@ -655,10 +667,10 @@ pub const Service = struct {
             error.BadBody => .{ .status = .bad_body, .text = "the body is not laid out as this method's; see docs/PROTOCOL.md" },
             error.BatchSize => .{ .status = .limit, .text = std.fmt.comptimePrint("a batch has 1 to {d} keys", .{bodies.batch_keys_max}) },
             error.KeyTooLong => .{ .status = .limit, .text = std.fmt.comptimePrint("a byte key has at most {d} bytes", .{root.constants.key_bytes_max}) },
-            error.NoPool => .{ .status = .not_found, .text = "there is no such pool; pool 0 is always there" },
-            error.PoolExists => .{ .status = .already_exists, .text = "there is such a pool; pool 0 is the table" },
+            error.NoPool => .{ .status = .not_found, .text = "there is no such pool of what the method is about, values or records; pool 0 of values is always there" },
+            error.PoolExists => .{ .status = .already_exists, .text = "there is such a pool; pool 0 is always there" },
             error.BadRecord => .{ .status = .invalid_argument, .text = "a priority is 0 to 7" },
-            error.PoolFull => .{ .status = .limit, .text = "the pool is full; remove records or let it evict" },
+            error.PoolFull => .{ .status = .limit, .text = "the pool is full; remove something, or make a pool of records that evicts" },
             error.PoolsFull => .{ .status = .limit, .text = "the pools would have more than ifrd's --pools-bytes-max" },
             error.NoMethod => .{ .status = .unsupported, .text = "the ifr service has no such method" },
             error.Limit => .{ .status = .limit, .text = "the table is full, there are too many pools, or a budget is under 1 MiB; remove some, or start ifrd with a larger --bytes-max" },

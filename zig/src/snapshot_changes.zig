@@ -15,6 +15,7 @@ pub const head_bytes = 4;
 /// Entries on their way into a snapshot, as changes of put_many.
 pub const Batch = struct {
     writer: *journaling.SnapshotWriter,
+    pool_id: u32 = 0,
     kind: bodies.KeyKind,
     count: u32 = 0,
     filled: usize = lead_bytes,
@@ -45,7 +46,7 @@ pub const Batch = struct {
         std.mem.writeInt(u32, room[0..4], @intCast(batch.filled - 4), .little);
         @memset(room[4..8], 0);
         std.mem.writeInt(u16, room[4..6], method.put_many, .little);
-        bodies.writeBatchHead(room[8..][0..bodies.batch_head_bytes], batch.kind, batch.count);
+        bodies.writeBatchHead(room[8..][0..bodies.batch_head_bytes], batch.pool_id, batch.kind, batch.count);
         try batch.writer.record(room[0..batch.filled]);
         batch.count = 0;
         batch.filled = lead_bytes;

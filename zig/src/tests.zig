@@ -18,6 +18,7 @@ test {
     _ = @import("flow_body.zig");
     _ = @import("flow_answer.zig");
     _ = @import("service.zig");
+    _ = @import("value_pools.zig");
     _ = @import("ipc/log.zig");
     _ = @import("testing/vectors.zig");
     _ = @import("testing/breaker.zig");

@@ -1,4 +1,5 @@
-/* Pools of records of ifrd, asked over its socket: budgets, times to live, and where to ask next. Header only, C11 and C++17.
+/* Pools of records and of values of ifrd, asked over its socket: budgets, times to live, and where to ask next. Header only, C11
+ * and C++17.
  *
  * The records are those of mfn/ifr.h, whose functions keep pools in the process; the calls are those of mfn/client.h. The
  * bodies are written and read in place: docs/PROTOCOL.md, "Bodies of ifr".
@@ -24,6 +25,10 @@ extern "C" {
 #define MFN_IFR_FLOW_KEY_BYTES 40u
 #define MFN_IFR_FLOW_STATS_BYTES 40u
 #define MFN_IFR_FLOW_EXPIRED_BYTES 16u
+/* Of an IfrPools, as it is known here. */
+#define MFN_IFR_FLOW_POOL_ENTRY_BYTES 56u
+/* A flag of a pool of ifrd beside MFN_IFR_POOL_REFUSES, which goes with it: it holds keys with values in place of records. */
+#define MFN_IFR_POOL_VALUES 2u
 #define MFN_IFR_PRIORITY_MAX 7u
 
 /* Who is asked, and for how long each call may take; 0 waits without end. */
@@ -44,7 +49,7 @@ static inline void mfn_ifr_flow_put_u16(uint8_t *at, uint16_t number) {
     at[1] = (uint8_t)(number >> 8);
 }
 
-/* Writes an IfrPool. `flags`: MFN_IFR_POOL_REFUSES or 0. */
+/* Writes an IfrPool. `flags`: 0, MFN_IFR_POOL_REFUSES, or that and MFN_IFR_POOL_VALUES. */
 static inline void mfn_ifr_flow_write_pool(uint8_t body[MFN_IFR_FLOW_POOL_BYTES], uint32_t pool_id, uint32_t flags,
                                            uint64_t bytes_max) {
     mfn_ifr_body_put_u32(body, pool_id);
@@ -172,6 +177,37 @@ static inline int32_t mfn_ifr_flow_read_stats(const uint8_t *body, size_t bytes,
     return MFN_OK;
 }
 
+/* A pool and what it holds. */
+struct mfn_ifr_flow_pool {
+    uint32_t pool_id;
+    uint32_t flags; /* As mfn_ifr_flow_write_pool takes them. */
+    uint64_t bytes_max;
+    struct mfn_ifr_pool_stats stats;
+};
+
+/* Reads how many pools an IfrPools tells of, and how many bytes it has for each. Returns MFN_OK or MFN_BAD_BODY. */
+static inline int32_t mfn_ifr_flow_read_pools(const uint8_t *body, size_t bytes, uint32_t *count, uint32_t *entry_bytes) {
+    if (bytes < 8 || mfn_wire_u32(body + 4) < MFN_IFR_FLOW_POOL_ENTRY_BYTES ||
+        bytes - 8 != (uint64_t)mfn_wire_u32(body) * mfn_wire_u32(body + 4)) {
+        return MFN_BAD_BODY;
+    }
+    *count = mfn_wire_u32(body);
+    *entry_bytes = mfn_wire_u32(body + 4);
+    return MFN_OK;
+}
+
+/* Reads the pool that begins at `entry` and skips what a later version appends. Returns MFN_OK or MFN_BAD_BODY. */
+static inline int32_t mfn_ifr_flow_read_pool(const uint8_t *entry, uint32_t entry_bytes, struct mfn_ifr_flow_pool *pool) {
+    uint32_t flags = mfn_wire_u32(entry + 4);
+    if (flags > MFN_IFR_POOL_REFUSES && flags != (MFN_IFR_POOL_REFUSES | MFN_IFR_POOL_VALUES)) {
+        return MFN_BAD_BODY;
+    }
+    pool->pool_id = mfn_wire_u32(entry);
+    pool->flags = flags;
+    pool->bytes_max = mfn_wire_u64(entry + 8);
+    return mfn_ifr_flow_read_stats(entry + MFN_IFR_FLOW_POOL_BYTES, entry_bytes - MFN_IFR_FLOW_POOL_BYTES, &pool->stats);
+}
+
 /* Reads how many records were looked at, and how many of them taken out. Returns MFN_OK or MFN_BAD_BODY. */
 static inline int32_t mfn_ifr_flow_read_expired(const uint8_t *body, size_t bytes, uint32_t *looked, uint32_t *expired) {
     if (bytes != MFN_IFR_FLOW_EXPIRED_BYTES || mfn_wire_u64(body + 8) != 0 ||
@@ -226,7 +262,7 @@ static inline int32_t mfn_ifr_flow_ask(const struct mfn_ifr_flow_client *client,
     return status;
 }
 
-/* Makes a pool of at most bytes_max bytes, at least MFN_IFR_POOL_BYTES_MIN. `flags`: MFN_IFR_POOL_REFUSES or 0.
+/* Makes a pool of at most bytes_max bytes, at least MFN_IFR_POOL_BYTES_MIN. `flags`: as mfn_ifr_flow_write_pool.
  * Errors: MFN_ALREADY_EXISTS; MFN_LIMIT for a budget that is too small, a pool too many, or over the daemon's own budget. */
 static inline int32_t mfn_ifr_flow_pool_add(const struct mfn_ifr_flow_client *client, uint32_t pool_id, uint32_t flags,
                                             uint64_t bytes_max) {
@@ -235,7 +271,7 @@ static inline int32_t mfn_ifr_flow_pool_add(const struct mfn_ifr_flow_client *cl
     return mfn_ifr_flow_tell(client, MFN_METHOD_IFR_POOL_ADD, body, sizeof body);
 }
 
-/* Forgets a pool with all its records. Errors: MFN_NOT_FOUND. */
+/* Forgets a pool with all that it holds. Errors: MFN_NOT_FOUND. */
 static inline int32_t mfn_ifr_flow_pool_drop(const struct mfn_ifr_flow_client *client, uint32_t pool_id) {
     uint8_t body[MFN_IFR_FLOW_POOL_BYTES];
     mfn_ifr_flow_write_pool(body, pool_id, 0, 0);
@@ -256,6 +292,91 @@ static inline int32_t mfn_ifr_flow_pool_stats(const struct mfn_ifr_flow_client *
         mfn_reply_free(reply);
     }
     return status;
+}
+
+/* Reads what every pool holds, in no order: at most `room` of them go to `pools`; *count becomes how many there are. More than
+ * `room`: call again with more. */
+static inline int32_t mfn_ifr_flow_pools(const struct mfn_ifr_flow_client *client, struct mfn_ifr_flow_pool *pools, size_t room,
+                                         uint32_t *count) {
+    struct mfn_reply *reply = NULL;
+    int32_t status = mfn_ifr_flow_call(client, MFN_METHOD_IFR_POOLS, NULL, 0, &reply);
+    if (status != MFN_OK) {
+        return status;
+    }
+    size_t length = 0;
+    const uint8_t *answer = mfn_reply_body(reply, &length);
+    uint32_t found = 0, entry_bytes = 0;
+    status = mfn_ifr_flow_read_pools(answer, length, &found, &entry_bytes);
+    for (size_t at = 0; status == MFN_OK && at < found && at < room; at++) {
+        status = mfn_ifr_flow_read_pool(answer + 8 + at * entry_bytes, entry_bytes, pools + at);
+    }
+    mfn_reply_free(reply);
+    if (status == MFN_OK) {
+        *count = found;
+    }
+    return status;
+}
+
+/* Makes a call about a key in a pool of values. `kind`: MFN_IFR_KEY_*; a key of MFN_IFR_KEY_DIGEST has 32 bytes, another at most
+ * MFN_WIRE_IFR_KEY_BYTES_MAX. `put`: 16 bytes for a put, else NULL. *found says whether there was a value, which `value` becomes;
+ * both may be NULL. `body` has room for 24 bytes and the key. */
+static inline int32_t mfn_ifr_value_ask(const struct mfn_ifr_flow_client *client, uint16_t method, uint8_t *body,
+                                        uint32_t pool_id, uint8_t kind, const uint8_t *key, size_t key_bytes,
+                                        const uint8_t *put, uint8_t *value, uint8_t *found) {
+    uint8_t *at = mfn_ifr_body_head(body, pool_id, kind);
+    if (put) {
+        memcpy(at, put, MFN_IFR_BODY_VALUE_BYTES);
+        at += MFN_IFR_BODY_VALUE_BYTES;
+    }
+    if (key_bytes > 0) {
+        memcpy(at, key, key_bytes);
+        at += key_bytes;
+    }
+    struct mfn_reply *reply = NULL;
+    int32_t status = mfn_ifr_flow_call(client, method, body, (size_t)(at - body), &reply);
+    if (status != MFN_OK) {
+        return status;
+    }
+    size_t length = 0;
+    const uint8_t *answer = mfn_reply_body(reply, &length);
+    if (length != 0 && length != MFN_IFR_BODY_VALUE_BYTES) {
+        status = MFN_BAD_BODY;
+    } else {
+        if (found) {
+            *found = length > 0;
+        }
+        if (value && length > 0) {
+            memcpy(value, answer, MFN_IFR_BODY_VALUE_BYTES);
+        }
+    }
+    mfn_reply_free(reply);
+    return status;
+}
+
+/* Reads the value of a digest in a pool of values; *found says whether there is one. Errors: MFN_NOT_FOUND without such a pool.
+ * For byte keys: mfn_ifr_value_ask. */
+static inline int32_t mfn_ifr_value_get(const struct mfn_ifr_flow_client *client, uint32_t pool_id, const uint8_t *key,
+                                        uint8_t *value, uint8_t *found) {
+    uint8_t body[MFN_IFR_FLOW_KEY_BYTES];
+    return mfn_ifr_value_ask(client, MFN_METHOD_IFR_GET, body, pool_id, MFN_IFR_KEY_DIGEST, key, MFN_IFR_BODY_DIGEST_BYTES, NULL,
+                             value, found);
+}
+
+/* Sets the value of a digest; *replaced says whether there was one, which `old` becomes; both may be NULL. Errors: as
+ * mfn_ifr_value_get, and MFN_LIMIT from a pool that is full. */
+static inline int32_t mfn_ifr_value_put(const struct mfn_ifr_flow_client *client, uint32_t pool_id, const uint8_t *key,
+                                        const uint8_t *value, uint8_t *old, uint8_t *replaced) {
+    uint8_t body[MFN_IFR_FLOW_KEY_BYTES + MFN_IFR_BODY_VALUE_BYTES];
+    return mfn_ifr_value_ask(client, MFN_METHOD_IFR_PUT, body, pool_id, MFN_IFR_KEY_DIGEST, key, MFN_IFR_BODY_DIGEST_BYTES, value,
+                             old, replaced);
+}
+
+/* Forgets a digest, whose value `old` becomes, if *found. Errors: as mfn_ifr_value_get. */
+static inline int32_t mfn_ifr_value_remove(const struct mfn_ifr_flow_client *client, uint32_t pool_id, const uint8_t *key,
+                                           uint8_t *old, uint8_t *found) {
+    uint8_t body[MFN_IFR_FLOW_KEY_BYTES];
+    return mfn_ifr_value_ask(client, MFN_METHOD_IFR_REMOVE, body, pool_id, MFN_IFR_KEY_DIGEST, key, MFN_IFR_BODY_DIGEST_BYTES,
+                             NULL, old, found);
 }
 
 /* Sets the record of a digest, which lives for ttl_ns from now on, or, if that is 0, until its expires_ns. *replaced says

@@ -134,8 +134,8 @@
 #define MFN_METHOD_IFR_REMOVE_MANY 7u /* IfrKeys; IfrFound: which were here. */
 #define MFN_METHOD_IFR_MAY_CONTAIN 8u /* IfrKeys; IfrFound by the filter alone: 0 is sure, 1 is a maybe. */
 #define MFN_METHOD_IFR_SNAPSHOT 9u /* Writes a snapshot now and begins a new log; answers when it is on disk. */
-#define MFN_METHOD_IFR_POOL_ADD 10u /* IfrPool: makes a pool of records with a budget. */
-#define MFN_METHOD_IFR_POOL_DROP 11u /* IfrPool: forgets a pool with all its records; budget and flags are 0. */
+#define MFN_METHOD_IFR_POOL_ADD 10u /* IfrPool: makes a pool, of records or of values, with a budget. */
+#define MFN_METHOD_IFR_POOL_DROP 11u /* IfrPool: forgets a pool with all that it holds; budget and flags are 0. */
 #define MFN_METHOD_IFR_POOL_STATS 12u /* IfrPool; IfrPoolStats. Budget and flags are 0. */
 #define MFN_METHOD_IFR_FLOW_PUT 13u /* IfrFlowPut; the record that it replaced, or no body. */
 #define MFN_METHOD_IFR_FLOW_GET 14u /* IfrKey of a digest; its record, or no body when none lives. */
@@ -143,7 +143,7 @@
 #define MFN_METHOD_IFR_FLOW_EXPIRE 16u /* IfrExpire: takes out what has expired; IfrDone. */
 #define MFN_METHOD_IFR_FLOW_ROUTE 17u /* IfrRoute; IfrDecision: the record, or where to ask next. */
 #define MFN_METHOD_IFR_FLOW_LEARN 18u /* IfrLearn: whether a layer that was asked had an answer. */
-#define MFN_METHOD_IFR_POOLS 19u /* IfrPools: every pool of records, its budget and what it holds. */
+#define MFN_METHOD_IFR_POOLS 19u /* IfrPools: every pool, its budget and what it holds. */
 
 /* Methods of the dsr service. */
 #define MFN_METHOD_DSR_STATS 1u /* DsrStats. */

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +42,16 @@ func (c *client) record(ctx context.Context, verb string, words []string) (strin
 	pool := func() uint32 { return uint32(wide(words[0])) }
 	switch verb {
 	case "pool_add":
-		return "done", c.flows.PoolAdd(ctx, ifr.Pool{ID: pool(), Refuses: words[1] == "1", BytesMax: wide(words[2])})
+		return "done", c.flows.PoolAdd(ctx, poolOf(words))
+	case "pools":
+		pools, err := c.flows.Pools(ctx)
+		return fmt.Sprintf("pools %d %s", len(pools), poolsWords(pools)), err
+	case "value_put":
+		return valued(c.flows.ValuePut(ctx, pool(), keyOf(words[1:]), ifr.Value(unhex(words[3]))))
+	case "value_get":
+		return valued(c.flows.ValueGet(ctx, pool(), keyOf(words[1:])))
+	case "value_remove":
+		return valued(c.flows.ValueRemove(ctx, pool(), keyOf(words[1:])))
 	case "pool_drop":
 		return "done", c.flows.PoolDrop(ctx, pool())
 	case "pool_stats":
@@ -92,6 +103,43 @@ func wide(word string) uint64 {
 }
 
 func digest(word string) ifr.Digest { return ifr.Digest(unhex(word)) }
+
+func poolOf(words []string) ifr.Pool {
+	flags := wide(words[1])
+	return ifr.Pool{ID: uint32(wide(words[0])), Refuses: flags&1 != 0, Values: flags&2 != 0, BytesMax: wide(words[2])}
+}
+
+// poolsWords are in the order of the pools' numbers.
+func poolsWords(pools []ifr.PoolAbout) string {
+	slices.SortFunc(pools, func(a, b ifr.PoolAbout) int { return cmp.Compare(a.ID, b.ID) })
+	each := make([]string, 0, len(pools))
+	for _, pool := range pools {
+		flags := 0
+		if pool.Refuses {
+			flags |= 1
+		}
+		if pool.Values {
+			flags |= 2
+		}
+		each = append(each, fmt.Sprintf("%d %d %d %s", pool.ID, flags, pool.BytesMax, statsWords(pool.Stats)))
+	}
+	return strings.Join(each, " ")
+}
+
+// keyOf reads a kind and the key's bytes.
+func keyOf(words []string) ifr.Key {
+	if words[0] == "1" {
+		return ifr.OfDigest(digest(words[1]))
+	}
+	return ifr.OfBytes(unhex(words[1]))
+}
+
+func valued(value *ifr.Value, err error) (string, error) {
+	if err != nil || value == nil {
+		return "none", err
+	}
+	return "value " + hex.EncodeToString(value[:]), nil
+}
 
 func found(record *ifr.FlowRecord, err error) (string, error) {
 	if err != nil || record == nil {
@@ -161,7 +209,7 @@ func recordVectors(path string) string {
 
 // written is the request of these fields; nil: the body is an answer. A bad request is the daemon's to refuse: it has no fields.
 func written(body string, fields []string) []byte {
-	isAnswer := body == "decision" || body == "record" || body == "pool_stats" || body == "expired"
+	isAnswer := body == "decision" || body == "record" || body == "pool_stats" || body == "pools" || body == "expired"
 	if isAnswer {
 		return nil
 	}
@@ -171,7 +219,7 @@ func written(body string, fields []string) []byte {
 	first := uint32(wide(fields[0]))
 	switch body {
 	case "pool":
-		return ifr.Pool{ID: first, Refuses: fields[1] == "1", BytesMax: wide(fields[2])}.Append(nil)
+		return poolOf(fields).Append(nil)
 	case "flow_put":
 		return ifr.AppendFlowPut(nil, first, wide(fields[1]), recordOf(fields[2:]))
 	case "flow_key":
@@ -203,6 +251,10 @@ func read(body string, bytes []byte) (string, error) {
 	case "pool_stats":
 		stats, err := ifr.DecodePoolStats(bytes)
 		return statsWords(stats), err
+	}
+	if body == "pools" {
+		pools, err := ifr.DecodePools(bytes)
+		return poolsWords(pools), err
 	}
 	looked, expired, err := ifr.DecodeExpired(bytes)
 	return fmt.Sprintf("%d %d", looked, expired), err

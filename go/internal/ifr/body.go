@@ -12,14 +12,20 @@ import (
 const (
 	// DigestBytes is the length of a key.
 	DigestBytes = 32
+	// ValueBytes is the length of a value.
+	ValueBytes = 16
+	// KeyBytesMax is the length of the longest byte key.
+	KeyBytesMax = protocol.IFRKeyBytesMax
 	// PriorityMax is the highest priority of a record.
 	PriorityMax = 7
 
 	recordBytes   = 80
 	decisionBytes = 16 + recordBytes
 	statsBytes    = 40
+	poolBytes     = 16
 	expiredBytes  = 16
 	flagRefuses   = 1
+	flagValues    = 2
 )
 
 // ErrBody says that an answer is not laid out as its method's: the other side is no ifrd, or one of another version.
@@ -30,12 +36,51 @@ var little = binary.LittleEndian
 // Digest is 32 bytes that are evenly spread, such as a BLAKE3 hash.
 type Digest [DigestBytes]byte
 
-// Pool is a pool of records and what it does when its budget is full.
+// Value is what a key in a pool of values maps to; its meaning is the caller's.
+type Value [ValueBytes]byte
+
+// Key is a digest, or bytes of any form; two kinds are never equal. The zero value is the empty byte key.
+type Key struct {
+	kind  byte
+	bytes []byte
+}
+
+// OfDigest is the key of a digest.
+func OfDigest(digest Digest) Key { return Key{protocol.IFRKeyDigest, digest[:]} }
+
+// OfBytes is a key of at most KeyBytesMax bytes of any form. It borrows them.
+func OfBytes(bytes []byte) Key { return Key{protocol.IFRKeyBytes, bytes} }
+
+// appendTo writes the body of get and remove, or with a value that of put.
+func (k Key) appendTo(body []byte, pool uint32, value []byte) []byte {
+	kind := k.kind
+	if kind == 0 {
+		kind = protocol.IFRKeyBytes
+	}
+	body = append(little.AppendUint32(body, pool), kind, 0, 0, 0)
+	return append(append(body, value...), k.bytes...)
+}
+
+// decodeValue reads an answer about one key: its value, or nil for none.
+func decodeValue(body []byte) (*Value, error) {
+	switch len(body) {
+	case 0:
+		return nil, nil
+	case ValueBytes:
+		value := Value(body)
+		return &value, nil
+	}
+	return nil, ErrBody
+}
+
+// Pool is a pool of records or of values, and what it does when its budget is full.
 type Pool struct {
-	// ID is not 0, which is the table of values.
+	// ID is not 0, which is a pool of values that is always there.
 	ID uint32
 	// Refuses a record that does not fit; else a cold one is evicted.
 	Refuses bool
+	// Values says that it holds keys with values in place of records. It refuses what does not fit in any case.
+	Values bool
 	// BytesMax is at least 1 MiB.
 	BytesMax uint64
 }
@@ -43,7 +88,9 @@ type Pool struct {
 // Append writes the body of pool_add; of a Pool with its ID alone, that of pool_drop and pool_stats.
 func (p Pool) Append(body []byte) []byte {
 	flags := uint32(0)
-	if p.Refuses {
+	if p.Values {
+		flags = flagRefuses | flagValues
+	} else if p.Refuses {
 		flags = flagRefuses
 	}
 	return little.AppendUint64(little.AppendUint32(little.AppendUint32(body, p.ID), flags), p.BytesMax)
@@ -51,6 +98,7 @@ func (p Pool) Append(body []byte) []byte {
 
 // PoolStats are what a pool holds, and has lost since the daemon started.
 type PoolStats struct {
+	// Records, or keys with values.
 	Records uint64
 	// Bytes are held now, BytesMax at most.
 	Bytes, BytesMax uint64
@@ -65,6 +113,38 @@ func DecodePoolStats(body []byte) (PoolStats, error) {
 	}
 	number := func(index int) uint64 { return little.Uint64(body[8*index:]) }
 	return PoolStats{number(0), number(1), number(2), number(3), number(4)}, nil
+}
+
+// PoolAbout is a pool and what it holds.
+type PoolAbout struct {
+	Pool
+	Stats PoolStats
+}
+
+// DecodePools reads the answer to pools. It skips what a later version appends to each.
+func DecodePools(body []byte) ([]PoolAbout, error) {
+	if len(body) < 8 {
+		return nil, ErrBody
+	}
+	count, entryBytes := uint64(little.Uint32(body)), uint64(little.Uint32(body[4:]))
+	rest := body[8:]
+	if entryBytes < poolBytes+statsBytes || uint64(len(rest)) != count*entryBytes {
+		return nil, ErrBody
+	}
+	pools := make([]PoolAbout, 0, count)
+	for ; len(rest) > 0; rest = rest[entryBytes:] {
+		flags := little.Uint32(rest[4:])
+		if flags > flagRefuses && flags != flagRefuses|flagValues {
+			return nil, ErrBody
+		}
+		stats, err := DecodePoolStats(rest[poolBytes:entryBytes])
+		if err != nil {
+			return nil, err
+		}
+		pool := Pool{little.Uint32(rest), flags&flagRefuses != 0, flags&flagValues != 0, little.Uint64(rest[8:])}
+		pools = append(pools, PoolAbout{pool, stats})
+	}
+	return pools, nil
 }
 
 // FlowRecord is what is known of a digest. Times are nanoseconds since 1970.

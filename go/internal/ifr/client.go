@@ -34,13 +34,13 @@ func New(options Options) *Client {
 // Close ends all connections; calls under way end with ipc.ErrClosed.
 func (c *Client) Close() { c.pool.Close() }
 
-// PoolAdd makes a pool of records.
+// PoolAdd makes a pool: of records, or of values.
 func (c *Client) PoolAdd(ctx context.Context, pool Pool) error {
 	_, err := c.Call(ctx, protocol.MethodIFRPoolAdd, pool.Append(nil))
 	return err
 }
 
-// PoolDrop forgets a pool with all its records.
+// PoolDrop forgets a pool with all that it holds.
 func (c *Client) PoolDrop(ctx context.Context, pool uint32) error {
 	_, err := c.Call(ctx, protocol.MethodIFRPoolDrop, Pool{ID: pool}.Append(nil))
 	return err
@@ -53,6 +53,38 @@ func (c *Client) PoolStats(ctx context.Context, pool uint32) (PoolStats, error) 
 		return PoolStats{}, err
 	}
 	return DecodePoolStats(body)
+}
+
+// Pools says what every pool holds, in no order.
+func (c *Client) Pools(ctx context.Context) ([]PoolAbout, error) {
+	body, err := c.Call(ctx, protocol.MethodIFRPools, nil)
+	if err != nil {
+		return nil, err
+	}
+	return DecodePools(body)
+}
+
+// ValueGet answers the value of a key in a pool of values, or nil.
+func (c *Client) ValueGet(ctx context.Context, pool uint32, key Key) (*Value, error) {
+	return c.value(ctx, protocol.MethodIFRGet, key.appendTo(nil, pool, nil))
+}
+
+// ValuePut sets the value of a key and answers the one that it replaced, or nil.
+func (c *Client) ValuePut(ctx context.Context, pool uint32, key Key, value Value) (*Value, error) {
+	return c.value(ctx, protocol.MethodIFRPut, key.appendTo(nil, pool, value[:]))
+}
+
+// ValueRemove forgets a key and answers its value, or nil.
+func (c *Client) ValueRemove(ctx context.Context, pool uint32, key Key) (*Value, error) {
+	return c.value(ctx, protocol.MethodIFRRemove, key.appendTo(nil, pool, nil))
+}
+
+func (c *Client) value(ctx context.Context, method uint16, request []byte) (*Value, error) {
+	body, err := c.Call(ctx, method, request)
+	if err != nil {
+		return nil, err
+	}
+	return decodeValue(body)
 }
 
 // FlowPut sets the record of a digest and answers the one that it replaced, or nil. It lives for ttl from now on, or, if that

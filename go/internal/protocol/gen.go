@@ -290,9 +290,9 @@ const (
 	MethodIFRMayContain uint16 = 8
 	// MethodIFRSnapshot Writes a snapshot now and begins a new log; answers when it is on disk.
 	MethodIFRSnapshot uint16 = 9
-	// MethodIFRPoolAdd IfrPool: makes a pool of records with a budget.
+	// MethodIFRPoolAdd IfrPool: makes a pool, of records or of values, with a budget.
 	MethodIFRPoolAdd uint16 = 10
-	// MethodIFRPoolDrop IfrPool: forgets a pool with all its records; budget and flags are 0.
+	// MethodIFRPoolDrop IfrPool: forgets a pool with all that it holds; budget and flags are 0.
 	MethodIFRPoolDrop uint16 = 11
 	// MethodIFRPoolStats IfrPool; IfrPoolStats. Budget and flags are 0.
 	MethodIFRPoolStats uint16 = 12
@@ -308,7 +308,7 @@ const (
 	MethodIFRFlowRoute uint16 = 17
 	// MethodIFRFlowLearn IfrLearn: whether a layer that was asked had an answer.
 	MethodIFRFlowLearn uint16 = 18
-	// MethodIFRPools IfrPools: every pool of records, its budget and what it holds.
+	// MethodIFRPools IfrPools: every pool, its budget and what it holds.
 	MethodIFRPools uint16 = 19
 )
 

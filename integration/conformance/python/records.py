@@ -47,8 +47,19 @@ class Flows:
     def _call(self, verb: str, words: list[str]) -> str:
         client = self._client
         match verb, words:
-            case "pool_add", [pool, refuses, bytes_max]:
-                client.pool_add(int(pool), refuses=refuses == "1", bytes_max=int(bytes_max))
+            case "pool_add", [pool, flags, bytes_max]:
+                refuses, values = int(flags) & 1 != 0, int(flags) & 2 != 0
+                client.pool_add(int(pool), refuses=refuses, values=values, bytes_max=int(bytes_max))
+            case "pools", []:
+                pools = client.pools()
+                return f"pools {len(pools)} {pools_words(pools)}"
+            case "value_put", [pool, key_kind, key, value]:
+                given = bytes.fromhex(value)
+                return valued(client.value_put(int(pool), key_of(key), given, is_bytes=key_kind == "2"))
+            case "value_get", [pool, key_kind, key]:
+                return valued(client.value_get(int(pool), key_of(key), is_bytes=key_kind == "2"))
+            case "value_remove", [pool, key_kind, key]:
+                return valued(client.value_remove(int(pool), key_of(key), is_bytes=key_kind == "2"))
             case "pool_drop", [pool]:
                 client.pool_drop(int(pool))
             case "pool_stats", [pool]:
@@ -98,6 +109,22 @@ def stats_words(stats: ifr.FlowPoolStats) -> str:
     return " ".join(map(str, astuple(stats)))
 
 
+def pools_words(pools: list[ifr.FlowPool]) -> str:
+    """In the order of their numbers."""
+    pools = sorted(pools, key=lambda pool: pool.pool_id)
+    return " ".join(
+        f"{pool.pool_id} {pool.refuses + 2 * pool.values} {pool.bytes_max} {stats_words(pool.stats)}" for pool in pools
+    )
+
+
+def key_of(word: str) -> bytes:
+    return b"" if word == "-" else bytes.fromhex(word)
+
+
+def valued(value: bytes | None) -> str:
+    return "none" if value is None else f"value {value.hex()}"
+
+
 def found(record: ifr.FlowRecord | None) -> str:
     return "none" if record is None else f"record {record_words(record)}"
 
@@ -127,6 +154,8 @@ def read(kind: str, body: bytes) -> str | None:
             return record_words(ifr.FlowRecord.decode(body))
         case "pool_stats":
             return stats_words(ifr.FlowPoolStats.decode(body))
+        case "pools":
+            return pools_words(ifr.decode_pools(body))
         case "expired":
             return " ".join(map(str, ifr.decode_expired(body)))
     return None
@@ -134,8 +163,8 @@ def read(kind: str, body: bytes) -> str | None:
 
 def written(kind: str, fields: list[str]) -> bytes:
     match kind, fields:
-        case "pool", [pool, refuses, bytes_max]:
-            return ifr.encode_pool(int(pool), refuses == "1", int(bytes_max))
+        case "pool", [pool, flags, bytes_max]:
+            return ifr.encode_pool(int(pool), int(flags) & 1 != 0, int(bytes_max), int(flags) & 2 != 0)
         case "flow_put", [pool, ttl_ns, *record]:
             return ifr.encode_flow_put(int(pool), int(ttl_ns), record_of(record))
         case "flow_key", [pool, key]:

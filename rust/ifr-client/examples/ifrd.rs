@@ -39,6 +39,7 @@ fn flows(ifr: &IfrClient, here: &[u8; 32]) -> Result<(), IfrError> {
     let pool = Pool {
         pool_id: POOL,
         refuses: false,
+        values: false,
         bytes_max: 8 << 20,
     };
     ifr.pool_add(&pool)?;

@@ -2,7 +2,8 @@
 //!
 //! - [`IfrClient`]: get, put and remove, one key or up to 4,096 at once. It blocks; threads may share one, and their calls
 //!   travel together.
-//! - [`FlowRecord`] in [`Pool`]s with budgets, with a time to live; [`RoutingDecision`] says where to ask next.
+//! - [`FlowRecord`] in [`Pool`]s with budgets, with a time to live; [`RoutingDecision`] says where to ask next. Pools of values
+//!   have budgets as well.
 //! - [`Key`], [`Value`], [`Stats`]: the same nouns as on the wire (`mfn_wire::ifr`).
 //!
 //! In one process with the table, without a daemon: the crate `mfn-ifr`.
@@ -53,7 +54,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// For each call; the daemon learns it. `None`: without end.
     pub call_timeout: Option<Duration>,
-    /// Of the keys with values; 0 is the only one.
+    /// Of the keys with values: 0, which is always there, or a pool of values that somebody made.
     pub pool_id: u32,
 }
 
@@ -87,8 +88,13 @@ impl IfrClient {
 
     /// The value of a key.
     pub fn get(&self, key: Key<'_>) -> Result<Option<Value>, IfrError> {
+        self.value_get(self.options.pool_id, key)
+    }
+
+    /// The value of a key in a pool of values.
+    pub fn value_get(&self, pool_id: u32, key: Key<'_>) -> Result<Option<Value>, IfrError> {
         let mut body = Vec::with_capacity(8 + key.bytes().len());
-        ifr::encode_key(self.options.pool_id, key, &mut body);
+        ifr::encode_key(pool_id, key, &mut body);
         let reply = self.call(method::ifr::GET, body)?;
         Ok(ifr::decode_value(&reply)?)
     }
@@ -96,16 +102,31 @@ impl IfrClient {
     /// Sets a value and answers the one that it replaced. When this returns, the daemon's log has it, as its durability
     /// says.
     pub fn put(&self, key: Key<'_>, value: &Value) -> Result<Option<Value>, IfrError> {
+        self.value_put(self.options.pool_id, key, value)
+    }
+
+    /// As `put`, in a pool of values.
+    pub fn value_put(
+        &self,
+        pool_id: u32,
+        key: Key<'_>,
+        value: &Value,
+    ) -> Result<Option<Value>, IfrError> {
         let mut body = Vec::with_capacity(24 + key.bytes().len());
-        ifr::encode_put(self.options.pool_id, key, value, &mut body);
+        ifr::encode_put(pool_id, key, value, &mut body);
         let reply = self.call(method::ifr::PUT, body)?;
         Ok(ifr::decode_value(&reply)?)
     }
 
     /// Removes a key and answers its value.
     pub fn remove(&self, key: Key<'_>) -> Result<Option<Value>, IfrError> {
+        self.value_remove(self.options.pool_id, key)
+    }
+
+    /// As `remove`, in a pool of values.
+    pub fn value_remove(&self, pool_id: u32, key: Key<'_>) -> Result<Option<Value>, IfrError> {
         let mut body = Vec::with_capacity(8 + key.bytes().len());
-        ifr::encode_key(self.options.pool_id, key, &mut body);
+        ifr::encode_key(pool_id, key, &mut body);
         let reply = self.call(method::ifr::REMOVE, body)?;
         Ok(ifr::decode_value(&reply)?)
     }
@@ -163,14 +184,14 @@ impl IfrClient {
         self.call(method::ifr::SNAPSHOT, Vec::new()).map(drop)
     }
 
-    /// Makes a pool of records.
+    /// Makes a pool: of records, or of values.
     pub fn pool_add(&self, pool: &Pool) -> Result<(), IfrError> {
         let mut body = Vec::with_capacity(16);
         pool.encode(&mut body);
         self.call(method::ifr::POOL_ADD, body).map(drop)
     }
 
-    /// Forgets a pool with all its records.
+    /// Forgets a pool with all that it holds.
     pub fn pool_drop(&self, pool_id: u32) -> Result<(), IfrError> {
         let mut body = Vec::with_capacity(16);
         Pool::named(pool_id).encode(&mut body);
@@ -186,7 +207,7 @@ impl IfrClient {
         )?)
     }
 
-    /// Every pool of records and what it holds, in no order.
+    /// Every pool and what it holds, in no order.
     pub fn pools(&self) -> Result<Vec<(Pool, PoolStats)>, IfrError> {
         let reply = self.call(method::ifr::POOLS, Vec::new())?;
         Ok(ifr::decode_pools(&reply)?)

@@ -429,9 +429,9 @@ pub mod method {
         pub const MAY_CONTAIN: u16 = 8;
         /// Writes a snapshot now and begins a new log; answers when it is on disk.
         pub const SNAPSHOT: u16 = 9;
-        /// IfrPool: makes a pool of records with a budget.
+        /// IfrPool: makes a pool, of records or of values, with a budget.
         pub const POOL_ADD: u16 = 10;
-        /// IfrPool: forgets a pool with all its records; budget and flags are 0.
+        /// IfrPool: forgets a pool with all that it holds; budget and flags are 0.
         pub const POOL_DROP: u16 = 11;
         /// IfrPool; IfrPoolStats. Budget and flags are 0.
         pub const POOL_STATS: u16 = 12;
@@ -447,7 +447,7 @@ pub mod method {
         pub const FLOW_ROUTE: u16 = 17;
         /// IfrLearn: whether a layer that was asked had an answer.
         pub const FLOW_LEARN: u16 = 18;
-        /// IfrPools: every pool of records, its budget and what it holds.
+        /// IfrPools: every pool, its budget and what it holds.
         pub const POOLS: u16 = 19;
     }
 
@@ -1165,7 +1165,7 @@ pub mod method {
             service: super::Service::Ifr,
             method: 10,
             name: "pool_add",
-            text: "IfrPool: makes a pool of records with a budget.",
+            text: "IfrPool: makes a pool, of records or of values, with a budget.",
             request: "",
             event: "",
             reply: "",
@@ -1174,7 +1174,7 @@ pub mod method {
             service: super::Service::Ifr,
             method: 11,
             name: "pool_drop",
-            text: "IfrPool: forgets a pool with all its records; budget and flags are 0.",
+            text: "IfrPool: forgets a pool with all that it holds; budget and flags are 0.",
             request: "",
             event: "",
             reply: "",
@@ -1246,7 +1246,7 @@ pub mod method {
             service: super::Service::Ifr,
             method: 19,
             name: "pools",
-            text: "IfrPools: every pool of records, its budget and what it holds.",
+            text: "IfrPools: every pool, its budget and what it holds.",
             request: "",
             event: "",
             reply: "",

@@ -257,9 +257,9 @@ pub const method = struct {
         pub const may_contain: u16 = 8;
         /// Writes a snapshot now and begins a new log; answers when it is on disk.
         pub const snapshot: u16 = 9;
-        /// IfrPool: makes a pool of records with a budget.
+        /// IfrPool: makes a pool, of records or of values, with a budget.
         pub const pool_add: u16 = 10;
-        /// IfrPool: forgets a pool with all its records; budget and flags are 0.
+        /// IfrPool: forgets a pool with all that it holds; budget and flags are 0.
         pub const pool_drop: u16 = 11;
         /// IfrPool; IfrPoolStats. Budget and flags are 0.
         pub const pool_stats: u16 = 12;
@@ -275,7 +275,7 @@ pub const method = struct {
         pub const flow_route: u16 = 17;
         /// IfrLearn: whether a layer that was asked had an answer.
         pub const flow_learn: u16 = 18;
-        /// IfrPools: every pool of records, its budget and what it holds.
+        /// IfrPools: every pool, its budget and what it holds.
         pub const pools: u16 = 19;
     };
 

@@ -15,7 +15,7 @@ from .cpe import Cpe, CpeExplanation, CpePoolStats, Horizon, Prediction, Sampled
 from .dsr import Detector, Dsr, DsrExplanation, DsrStats, Match, Precision, Verdict
 from .dsr_pools import DsrApplied, DsrPools, DsrPoolStats
 from .ifr import Ifr, IfrStats
-from .ifr_client import BodyError, FlowPoolStats, FlowRecord, IfrClient, Layer, Outcome, RoutingDecision
+from .ifr_client import BodyError, FlowPool, FlowPoolStats, FlowRecord, IfrClient, Layer, Outcome, RoutingDecision
 from .library import LibraryError, MfnError
 from .protocol import ContentType, Service, Status
 
@@ -35,6 +35,7 @@ __all__ = [
     "DsrPoolStats",
     "DsrPools",
     "DsrStats",
+    "FlowPool",
     "FlowPoolStats",
     "FlowRecord",
     "Horizon",

@@ -1,4 +1,4 @@
-"""Pools of records of ifrd, asked over its socket: what is known of a digest, for how long that holds, and where to ask when
+"""Pools of records and of values of ifrd, asked over its socket: what is known of a digest, for how long that holds, and where to ask when
 nothing is known. The bodies are those of docs/PROTOCOL.md, "Bodies of ifr".
 
     from mfn import FlowRecord, IfrClient
@@ -21,6 +21,9 @@ from .library import as_bytes
 from .protocol import ContentType, IfrKey, Service
 
 DIGEST_BYTES = 32
+VALUE_BYTES = 16
+#: Bytes of the longest byte key.
+KEY_BYTES_MAX = 64 * 1024
 #: The highest priority of a record.
 PRIORITY_MAX = 7
 #: Nanoseconds of the longest time to live.
@@ -37,6 +40,9 @@ _ROUTE = struct.Struct("<IH2x32s")
 _DECISION = struct.Struct("<IIII")
 _LEARN = struct.Struct("<HBB4x")
 _REFUSES = 1
+_VALUES = 2
+_COUNTS = struct.Struct("<II")
+_HEAD = struct.Struct("<IB3x")
 _FLOAT, _BITS = struct.Struct("<f"), struct.Struct("<I")
 
 
@@ -107,6 +113,7 @@ class FlowRecord:
 class FlowPoolStats:
     """What a pool holds, and has lost since the daemon started."""
 
+    #: Or keys with values.
     records: int
     #: Memory held now, and at most.
     bytes: int
@@ -122,6 +129,18 @@ class FlowPoolStats:
         if len(body) < _STATS.size:
             raise BodyError
         return cls(*_STATS.unpack_from(body))
+
+
+@dataclass(frozen=True)
+class FlowPool:
+    """A pool and what it holds."""
+
+    pool_id: int
+    refuses: bool
+    #: Holds keys with values in place of records.
+    values: bool
+    bytes_max: int
+    stats: FlowPoolStats
 
 
 @dataclass(frozen=True)
@@ -155,9 +174,36 @@ class RoutingDecision:
         )
 
 
-def encode_pool(pool_id: int, refuses: bool = False, bytes_max: int = 0) -> bytes:
+def encode_pool(pool_id: int, refuses: bool = False, bytes_max: int = 0, values: bool = False) -> bytes:
     """The body of pool_add; without a budget that of pool_drop and pool_stats."""
-    return _pack(_POOL, pool_id, _REFUSES if refuses else 0, bytes_max)
+    flags = _REFUSES | _VALUES if values else _REFUSES if refuses else 0
+    return _pack(_POOL, pool_id, flags, bytes_max)
+
+
+def decode_pools(body: bytes) -> list[FlowPool]:
+    """Every pool and what it holds, in no order. Skips what a later version appends to each."""
+    if len(body) < _COUNTS.size:
+        raise BodyError
+    count, entry_bytes = _COUNTS.unpack_from(body)
+    if entry_bytes < _POOL.size + _STATS.size or len(body) != _COUNTS.size + count * entry_bytes:
+        raise BodyError
+    pools = []
+    for at in range(_COUNTS.size, len(body), entry_bytes):
+        pool_id, flags, bytes_max = _POOL.unpack_from(body, at)
+        if flags not in (0, _REFUSES, _REFUSES | _VALUES):
+            raise BodyError
+        stats = FlowPoolStats.decode(body[at + _POOL.size : at + entry_bytes])
+        pools.append(FlowPool(pool_id, bool(flags & _REFUSES), bool(flags & _VALUES), bytes_max, stats))
+    return pools
+
+
+def encode_value_key(pool_id: int, key: bytes, is_bytes: bool, value: bytes = b"") -> bytes:
+    """The body of get and remove; with a value that of put. A digest, or a byte key of at most 64 KiB."""
+    kind = IfrKey.BYTES if is_bytes else IfrKey.DIGEST
+    key = as_bytes(key, "key") if is_bytes else as_bytes(key, "key", DIGEST_BYTES)
+    if len(key) > KEY_BYTES_MAX:
+        raise ValueError(f"a byte key has at most {KEY_BYTES_MAX} bytes")
+    return _pack(_HEAD, pool_id, kind) + value + key
 
 
 def encode_flow_put(pool_id: int, ttl_ns: int, record: FlowRecord) -> bytes:
@@ -222,17 +268,34 @@ class IfrClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def pool_add(self, pool_id: int, *, bytes_max: int, refuses: bool = False) -> None:
-        """Makes a pool of at least 1 MiB; one that refuses evicts nothing."""
-        self.call("pool_add", encode_pool(pool_id, refuses, bytes_max))
+    def pool_add(self, pool_id: int, *, bytes_max: int, refuses: bool = False, values: bool = False) -> None:
+        """Makes a pool of at least 1 MiB; one that refuses evicts nothing, and one of values always refuses."""
+        self.call("pool_add", encode_pool(pool_id, refuses, bytes_max, values))
 
     def pool_drop(self, pool_id: int) -> None:
-        """Forgets a pool with all its records."""
+        """Forgets a pool with all that it holds."""
         self.call("pool_drop", encode_pool(pool_id))
 
     def pool_stats(self, pool_id: int) -> FlowPoolStats:
         """What a pool holds."""
         return FlowPoolStats.decode(self.call("pool_stats", encode_pool(pool_id)))
+
+    def pools(self) -> list[FlowPool]:
+        """Every pool and what it holds, in no order."""
+        return decode_pools(self.call("pools", b""))
+
+    def value_get(self, pool_id: int, key: bytes, *, is_bytes: bool = False) -> bytes | None:
+        """The value of a key in a pool of values; is_bytes: of a key of any length, which is no digest."""
+        return _value(self.call("get", encode_value_key(pool_id, key, is_bytes)))
+
+    def value_put(self, pool_id: int, key: bytes, value: bytes, *, is_bytes: bool = False) -> bytes | None:
+        """Sets a value of 16 bytes and answers the one that it replaced."""
+        value = as_bytes(value, "value", VALUE_BYTES)
+        return _value(self.call("put", encode_value_key(pool_id, key, is_bytes, value)))
+
+    def value_remove(self, pool_id: int, key: bytes, *, is_bytes: bool = False) -> bytes | None:
+        """Forgets a key and answers its value."""
+        return _value(self.call("remove", encode_value_key(pool_id, key, is_bytes)))
 
     def flow_put(self, pool_id: int, record: FlowRecord, *, ttl: float | None = None) -> FlowRecord | None:
         """Sets the record of a digest and answers the one that it replaced. It lives for ttl seconds; None: until its
@@ -268,6 +331,12 @@ class IfrClient:
 
 def _record(body: bytes) -> FlowRecord | None:
     return FlowRecord.decode(body) if body else None
+
+
+def _value(body: bytes) -> bytes | None:
+    if len(body) not in (0, VALUE_BYTES):
+        raise BodyError
+    return bytes(body) if body else None
 
 
 def _pack(layout: struct.Struct, *fields: Any) -> bytes:

@@ -274,9 +274,9 @@ class IfrMethod(IntEnum):
     MAY_CONTAIN = 8
     #: Writes a snapshot now and begins a new log; answers when it is on disk.
     SNAPSHOT = 9
-    #: IfrPool: makes a pool of records with a budget.
+    #: IfrPool: makes a pool, of records or of values, with a budget.
     POOL_ADD = 10
-    #: IfrPool: forgets a pool with all its records; budget and flags are 0.
+    #: IfrPool: forgets a pool with all that it holds; budget and flags are 0.
     POOL_DROP = 11
     #: IfrPool; IfrPoolStats. Budget and flags are 0.
     POOL_STATS = 12
@@ -292,7 +292,7 @@ class IfrMethod(IntEnum):
     FLOW_ROUTE = 17
     #: IfrLearn: whether a layer that was asked had an answer.
     FLOW_LEARN = 18
-    #: IfrPools: every pool of records, its budget and what it holds.
+    #: IfrPools: every pool, its budget and what it holds.
     POOLS = 19
 
 

@@ -56,6 +56,25 @@ class Records(unittest.TestCase):
             ifr.pool_drop(5)
             self.refused("NOT_FOUND", ifr.pool_stats, 5)
 
+    def test_pools_of_values_and_what_all_hold(self) -> None:
+        key, value = b"\x07" * 32, b"sixteen bytes..."
+        with IfrClient(self.socket) as ifr:
+            self.refused("NOT_FOUND", ifr.value_get, 6, key)
+            ifr.pool_add(6, bytes_max=1 << 20, values=True)
+            self.assertIsNone(ifr.value_put(6, key, value))
+            self.assertIsNone(ifr.value_put(6, key, value[::-1], is_bytes=True))
+            self.assertEqual(ifr.value_get(6, key), value)
+            self.assertIsNone(ifr.value_get(0, key))
+            self.refused("NOT_FOUND", ifr.flow_get, 6, key)
+            (pool,) = [each for each in ifr.pools() if each.pool_id == 6]
+            self.assertEqual((pool.values, pool.refuses, pool.stats.records), (True, True, 2))
+            self.assertEqual(ifr.value_remove(6, key, is_bytes=True), value[::-1])
+            ifr.pool_drop(6)
+            self.assertNotIn(6, [each.pool_id for each in ifr.pools()])
+            for wrong in (b"short", b""):
+                with self.assertRaises(ValueError):
+                    ifr.value_put(0, key, wrong)
+
     def test_what_does_not_fit_is_not_sent(self) -> None:
         with IfrClient(self.socket) as ifr:
             for wrong in (FlowRecord(b"short"), FlowRecord(b"\x01" * 32, size=-1), FlowRecord(b"\x01" * 32, kind=1 << 16)):

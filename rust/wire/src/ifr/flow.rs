@@ -9,16 +9,23 @@ pub const RECORD_BYTES: usize = 80;
 /// The highest priority of a record.
 pub const PRIORITY_MAX: u8 = 7;
 
-/// An `IfrPool`: a pool of records, and what it does when its budget is full.
+/// An `IfrPool`: a pool of records or of values, and what it does when its budget is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Not 0, which is the table.
     pub pool_id: u32,
     /// Refuses a record that does not fit; else evicts a cold one.
     pub refuses: bool,
+    /// Holds keys with values in place of records: get, put and their like are about it. It refuses what does not fit in
+    /// any case.
+    pub values: bool,
     /// At least 1 MiB.
     pub bytes_max: u64,
 }
+
+/// Flags of a pool.
+const REFUSES: u32 = 1;
+const VALUES: u32 = 2;
 
 impl Pool {
     /// The body of pool_drop and pool_stats.
@@ -26,6 +33,7 @@ impl Pool {
         Self {
             pool_id,
             refuses: false,
+            values: false,
             bytes_max: 0,
         }
     }
@@ -33,7 +41,12 @@ impl Pool {
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend(self.pool_id.to_le_bytes());
-        out.extend(u32::from(self.refuses).to_le_bytes());
+        let flags = match (self.values, self.refuses) {
+            (true, _) => REFUSES | VALUES,
+            (false, true) => REFUSES,
+            (false, false) => 0,
+        };
+        out.extend(flags.to_le_bytes());
         out.extend(self.bytes_max.to_le_bytes());
     }
 
@@ -41,9 +54,11 @@ impl Pool {
     pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
         let mut rest = body;
         let pool_id = take_u32(&mut rest)?;
-        let refuses = match take_u32(&mut rest)? {
-            0 => false,
-            1 => true,
+        const BOTH: u32 = REFUSES | VALUES;
+        let (refuses, values) = match take_u32(&mut rest)? {
+            0 => (false, false),
+            REFUSES => (true, false),
+            BOTH => (true, true),
             _ => return Err(BodyError::Layout),
         };
         let bytes_max = take_u64(&mut rest)?;
@@ -51,6 +66,7 @@ impl Pool {
         Ok(Self {
             pool_id,
             refuses,
+            values,
             bytes_max,
         })
     }
@@ -63,6 +79,7 @@ fn end(rest: &[u8]) -> Result<(), BodyError> {
 /// An `IfrPoolStats`. What a later version appends is skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStats {
+    /// Records, or keys with values.
     pub records: u64,
     /// Memory held now, and at most.
     pub bytes: u64,

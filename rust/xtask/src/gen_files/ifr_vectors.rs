@@ -326,7 +326,9 @@ fn flows(bad_body: i32) -> Vec<Case> {
             pool(1, 1 << 40),
             "7 1 1099511627776".into(),
         ),
-        wrong("unknown_flag", "pool", pool(2, 1 << 20)),
+        valid("of_values", "pool", pool(3, 1 << 20), "7 3 1048576".into()),
+        wrong("of_values_that_evicts", "pool", pool(2, 1 << 20)),
+        wrong("unknown_flag", "pool", pool(4, 1 << 20)),
         wrong("cut", "pool", pool(0, 1 << 20)[..15].to_vec()),
         valid(
             "lives_on",
@@ -412,7 +414,25 @@ fn more_of_flows(
         .collect();
     let mut warm = record(7);
     warm[77] = 1;
+    // A pool that evicts and a pool of values, as they are answered today and by a later version.
+    let pools = |count: u32, more: usize| {
+        let mut out = numbers(&[count, 56 + more as u32]);
+        for (pool_id, flags) in [(7, 0), (9, 3)] {
+            out.extend(numbers(&[pool_id, flags, 1 << 20, 0]));
+            out.extend(&stats);
+            out.extend(vec![9; more]);
+        }
+        out
+    };
+    let pools_words = format!("7 0 1048576 {stats_words} 9 3 1048576 {stats_words}");
+    let mut unknown_flag = pools(2, 0);
+    unknown_flag[12] = 4;
     vec![
+        valid("two", "pools", pools(2, 0), pools_words.clone()),
+        valid("of_a_later_version", "pools", pools(2, 8), pools_words),
+        wrong("one_too_few", "pools", pools(1, 0)),
+        wrong("cut", "pools", pools(2, 0)[..119].to_vec()),
+        wrong("unknown_flag", "pools", unknown_flag),
         valid(
             "of_a_pool",
             "flow_key",

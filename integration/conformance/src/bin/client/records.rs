@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mfn_ifr_client::{
-    BodyError, FlowRecord, IfrClient, IfrError, Key, Layer, Pool, PoolStats, RoutingDecision,
+    BodyError, FlowRecord, IfrClient, IfrError, Key, Layer, Pool, PoolStats, RoutingDecision, Value,
 };
 use mfn_wire::{Status, ifr};
 
@@ -31,13 +31,28 @@ fn call(
     words: &[&str],
 ) -> Result<std::result::Result<String, IfrError>> {
     let done = |result: std::result::Result<(), IfrError>| result.map(|()| "done".to_owned());
+    if verb == "pools" {
+        let pools = client.pools();
+        return Ok(pools.map(|pools| format!("pools {} {}", pools.len(), pools_words(pools))));
+    }
     let pool: u32 = words.first().ok_or("no pool")?.parse()?;
     Ok(match (verb, words) {
-        ("pool_add", [_, refuses, bytes_max]) => done(client.pool_add(&Pool {
-            pool_id: pool,
-            refuses: *refuses == "1",
-            bytes_max: bytes_max.parse()?,
-        })),
+        ("pool_add", [_, flags, bytes_max]) => {
+            done(client.pool_add(&pool_of(pool, flags, bytes_max)?))
+        }
+        ("value_put", [_, kind, key, value]) => {
+            let (key, value) = (unhex(key)?, unhex(value)?);
+            let value = value.try_into().map_err(|_| "no value")?;
+            client
+                .value_put(pool, key_of(kind, &key)?, &value)
+                .map(valued)
+        }
+        ("value_get", [_, kind, key]) => client
+            .value_get(pool, key_of(kind, &unhex(key)?)?)
+            .map(valued),
+        ("value_remove", [_, kind, key]) => client
+            .value_remove(pool, key_of(kind, &unhex(key)?)?)
+            .map(valued),
         ("pool_drop", [_]) => done(client.pool_drop(pool)),
         ("pool_stats", [_]) => {
             let stats = client.pool_stats(pool);
@@ -151,6 +166,41 @@ fn stats_words(stats: &PoolStats) -> String {
     format!("{records} {bytes} {bytes_max} {evictions} {expirations}")
 }
 
+/// In the order of their numbers.
+fn pools_words(mut pools: Vec<(Pool, PoolStats)>) -> String {
+    pools.sort_by_key(|(pool, _)| pool.pool_id);
+    let words = pools.iter().map(|(pool, stats)| {
+        let flags = u32::from(pool.refuses) + 2 * u32::from(pool.values);
+        let (id, stats) = (pool.pool_id, stats_words(stats));
+        format!("{id} {flags} {} {stats}", pool.bytes_max)
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn pool_of(pool_id: u32, flags: &str, bytes_max: &str) -> Result<Pool> {
+    let flags: u8 = flags.parse()?;
+    Ok(Pool {
+        pool_id,
+        refuses: flags & 1 != 0,
+        values: flags & 2 != 0,
+        bytes_max: bytes_max.parse()?,
+    })
+}
+
+fn key_of<'a>(kind: &str, bytes: &'a [u8]) -> Result<Key<'a>> {
+    match kind {
+        "1" => Ok(Key::Digest(bytes.try_into()?)),
+        _ => Ok(Key::Bytes(bytes)),
+    }
+}
+
+fn valued(value: Option<Value>) -> String {
+    value.map_or_else(
+        || "none".to_owned(),
+        |value| format!("value {}", hex(&value)),
+    )
+}
+
 fn found(record: Option<FlowRecord>) -> String {
     record.map_or_else(
         || "none".to_owned(),
@@ -222,6 +272,7 @@ fn read(kind: &str, bytes: &[u8]) -> Option<std::result::Result<String, BodyErro
             .and_then(|record| record.ok_or(BodyError::Layout))
             .map(|record| record_words(&record)),
         "pool_stats" => PoolStats::decode(bytes).map(|stats| stats_words(&stats)),
+        "pools" => ifr::decode_pools(bytes).map(pools_words),
         "expired" => {
             ifr::decode_expired(bytes).map(|(looked, expired)| format!("{looked} {expired}"))
         }
@@ -233,12 +284,9 @@ fn read(kind: &str, bytes: &[u8]) -> Option<std::result::Result<String, BodyErro
 fn written(kind: &str, fields: &[&str]) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     match (kind, fields) {
-        ("pool", [pool, refuses, bytes_max]) => Pool {
-            pool_id: pool.parse()?,
-            refuses: *refuses == "1",
-            bytes_max: bytes_max.parse()?,
+        ("pool", [pool, flags, bytes_max]) => {
+            pool_of(pool.parse()?, flags, bytes_max)?.encode(&mut out);
         }
-        .encode(&mut out),
         ("flow_put", [pool, ttl, record @ ..]) => {
             ifr::encode_flow_put(pool.parse()?, ttl.parse()?, &record_of(record)?, &mut out);
         }

@@ -3,6 +3,7 @@
 
 mod journal;
 mod pools;
+mod values;
 mod wire;
 
 use std::fs::File;
