@@ -723,6 +723,12 @@ pub struct Member {
     /// it works on, as far as this node knows
     #[prost(uint64, tag = "11")]
     pub height: u64,
+    /// what it told this node that no honest node tells
+    #[prost(uint64, tag = "12")]
+    pub faults: u64,
+    /// for going on with that: this node does not listen to it for a while
+    #[prost(bool, tag = "13")]
+    pub mute: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Motion {

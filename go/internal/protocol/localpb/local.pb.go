@@ -3807,6 +3807,8 @@ type Member struct {
 	SinceHeight   uint64                 `protobuf:"varint,9,opt,name=since_height,json=sinceHeight,proto3" json:"since_height,omitempty"`
 	Connected     bool                   `protobuf:"varint,10,opt,name=connected,proto3" json:"connected,omitempty"` // to this node
 	Height        uint64                 `protobuf:"varint,11,opt,name=height,proto3" json:"height,omitempty"`       // it works on, as far as this node knows
+	Faults        uint64                 `protobuf:"varint,12,opt,name=faults,proto3" json:"faults,omitempty"`       // what it told this node that no honest node tells
+	Mute          bool                   `protobuf:"varint,13,opt,name=mute,proto3" json:"mute,omitempty"`           // for going on with that: this node does not listen to it for a while
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3916,6 +3918,20 @@ func (x *Member) GetHeight() uint64 {
 		return x.Height
 	}
 	return 0
+}
+
+func (x *Member) GetFaults() uint64 {
+	if x != nil {
+		return x.Faults
+	}
+	return 0
+}
+
+func (x *Member) GetMute() bool {
+	if x != nil {
+		return x.Mute
+	}
+	return false
 }
 
 type Motion struct {
@@ -11511,7 +11527,7 @@ const file_local_proto_rawDesc = "" +
 	"\bNameList\x123\n" +
 	"\x05names\x18\x01 \x03(\v2\x1d.hypermesh.local.v1.NameEntryR\x05names\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\x12\x16\n" +
-	"\x06height\x18\x03 \x01(\x04R\x06height\"\xbf\x02\n" +
+	"\x06height\x18\x03 \x01(\x04R\x06height\"\xeb\x02\n" +
 	"\x06Member\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x1c\n" +
@@ -11524,7 +11540,9 @@ const file_local_proto_rawDesc = "" +
 	"\fsince_height\x18\t \x01(\x04R\vsinceHeight\x12\x1c\n" +
 	"\tconnected\x18\n" +
 	" \x01(\bR\tconnected\x12\x16\n" +
-	"\x06height\x18\v \x01(\x04R\x06height\"\x91\x01\n" +
+	"\x06height\x18\v \x01(\x04R\x06height\x12\x16\n" +
+	"\x06faults\x18\f \x01(\x04R\x06faults\x12\x12\n" +
+	"\x04mute\x18\r \x01(\bR\x04mute\"\x91\x01\n" +
 	"\x06Motion\x12\x16\n" +
 	"\x06motion\x18\x01 \x01(\tR\x06motion\x12\x14\n" +
 	"\x05about\x18\x02 \x01(\tR\x05about\x12\x1e\n" +

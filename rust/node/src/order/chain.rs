@@ -76,6 +76,9 @@ pub(crate) struct Published {
     pub(crate) snapshot: u64,
 }
 
+/// Who told, and transactions whose signatures nobody has looked at.
+type Told = (NodeId, Vec<Transaction>);
+
 pub(crate) struct Chain {
     ledger: Ledger,
     key: Key,
@@ -86,9 +89,9 @@ pub(crate) struct Chain {
     told_at: Instant,
     accuser: Accuser,
     /// Where signatures of others are verified, once it runs.
-    verifier: Option<SyncSender<Vec<Transaction>>>,
+    verifier: Option<SyncSender<Told>>,
     /// What others told and later turned out to be wrong.
-    faults: Vec<&'static str>,
+    faults: Vec<(NodeId, &'static str)>,
     /// See [`Published::members`].
     members: u64,
     /// What is published is older than what is here.
@@ -139,8 +142,8 @@ impl Chain {
     }
 
     /// Has it counted that a peer was wrong.
-    pub(crate) fn fault(&mut self, what: &'static str) {
-        self.faults.push(what);
+    pub(crate) fn fault(&mut self, node: NodeId, what: &'static str) {
+        self.faults.push((node, what));
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Published> {
@@ -191,9 +194,10 @@ impl Chain {
     }
 
     /// Has transactions wait whose signatures were verified.
-    fn verified(&mut self, all: Vec<Verified>, forged: usize) {
-        self.faults
-            .extend(std::iter::repeat_n("transaction_forged", forged));
+    fn verified(&mut self, all: Vec<Verified>, forgers: Vec<NodeId>) {
+        for node in forgers {
+            self.fault(node, "transaction_forged");
+        }
         for one in all {
             // What was decided meanwhile, or is too much now, was worth no more than that.
             let _ = self.ledger.insert(one);
@@ -377,7 +381,7 @@ impl Orders for Chain {
         }
         if let Some(verifier) = &self.verifier
             && !unverified.is_empty()
-            && verifier.try_send(unverified).is_err()
+            && verifier.try_send((from, unverified)).is_err()
         {
             // They are told again as long as they wait.
             wrong = Some("transactions_not_verified");
@@ -414,19 +418,19 @@ impl Orders for Chain {
         self.tells.pop_front()
     }
 
-    fn poll_fault(&mut self) -> Option<&'static str> {
+    fn poll_fault(&mut self) -> Option<(NodeId, &'static str)> {
         self.faults.pop()
     }
 }
 
 /// The thread that verifies what others tell, so that votes need not wait for it. All that waits is verified at once.
 fn verify(
-    all: &Receiver<Vec<Transaction>>,
+    all: &Receiver<Told>,
     mesh: MeshId,
     published: &watch::Receiver<Published>,
     asks: &mpsc::Sender<Ask<Chain>>,
 ) {
-    while let Ok(first) = all.recv() {
+    while let Ok((teller, first)) = all.recv() {
         let (state, next) = {
             let now = published.borrow();
             (now.state.clone(), Height(now.tip.height.saturating_add(1)))
@@ -437,47 +441,46 @@ fn verify(
                 .filter(|one| decidable(&state, next, one).is_ok())
                 .collect()
         };
-        let mut messages = vec![news(first)];
-        let mut count = messages[0].len();
-        while count < VERIFIED_AT_ONCE
-            && let Ok(more) = all.try_recv()
+        let mut together = news(first);
+        let mut tellers = vec![(teller, together.len())];
+        while together.len() < VERIFIED_AT_ONCE
+            && let Ok((teller, more)) = all.try_recv()
         {
-            messages.push(news(more));
-            count += messages.last().map_or(0, Vec::len);
+            let mut more = news(more);
+            tellers.push((teller, more.len()));
+            together.append(&mut more);
         }
-        let ends: Vec<usize> = messages.iter().map(Vec::len).collect();
-        let together = messages.into_iter().flatten().collect();
-        let (verified, forged) = match Transaction::all_verified(together, &mesh) {
-            Ok(verified) => (verified, 0),
-            Err(together) => one_by_one(together, &ends, &mesh),
+        let (verified, forgers) = match Transaction::all_verified(together, &mesh) {
+            Ok(verified) => (verified, Vec::new()),
+            Err(together) => one_by_one(together, &tellers, &mesh),
         };
-        let ask: Ask<Chain> = Box::new(move |chain| chain.verified(verified, forged));
+        let ask: Ask<Chain> = Box::new(move |chain| chain.verified(verified, forgers));
         if asks.blocking_send(ask).is_err() {
             return;
         }
     }
 }
 
-/// Those of some messages that are their authors', and how many messages had one that is not: nothing more of such a message is
-/// worth the work.
+/// Those of some messages that are their authors', and who told a message with one that is not: nothing more of such a message
+/// is worth the work.
 fn one_by_one(
     together: Vec<Transaction>,
-    lengths: &[usize],
+    tellers: &[(NodeId, usize)],
     mesh: &MeshId,
-) -> (Vec<Verified>, usize) {
-    let (mut verified, mut forged) = (Vec::new(), 0);
+) -> (Vec<Verified>, Vec<NodeId>) {
+    let (mut verified, mut forgers) = (Vec::new(), Vec::new());
     let mut rest = together.into_iter();
-    for length in lengths {
+    for (teller, length) in tellers {
         let message: Vec<Transaction> = rest.by_ref().take(*length).collect();
         match Transaction::all_verified(message, mesh) {
             Ok(mut good) => verified.append(&mut good),
             Err(message) => {
-                forged += 1;
+                forgers.push(*teller);
                 verified.extend(message.into_iter().map_while(|one| one.verified(mesh)));
             }
         }
     }
-    (verified, forged)
+    (verified, forgers)
 }
 
 /// Whether it may change who belongs, or where they are reached.

@@ -12,6 +12,8 @@ use hypermesh_registry::{
 use super::accuse::Accuser;
 use super::chain::{Chain, outcomes};
 use super::driver::Orders;
+use super::snapshots::{Policy, Snapshots};
+use super::store::DecidedStore;
 
 fn ledger(genesis: &Genesis) -> Ledger {
     Ledger::new(genesis.clone(), MempoolLimits::default(), NonZeroUsize::MIN).unwrap()
@@ -52,7 +54,16 @@ fn heights_that_are_decided_at_once_keep_their_own_outcomes() {
             one
         })
         .collect();
-    let mut chain = Chain::new(ledger(&genesis), key, Accuser::from_bytes(&[]).unwrap());
+    let place = tempfile::tempdir().unwrap();
+    let (store, _writer) = DecidedStore::open(place.path(), &genesis.mesh().0).unwrap();
+    // None is written: they are few.
+    let policy = Policy {
+        every: u64::MAX,
+        behind: u64::MAX,
+    };
+    let snapshots = Snapshots::new(place.path(), policy, store, 0);
+    let accuser = Accuser::from_bytes(&[]).unwrap();
+    let mut chain = Chain::new(ledger(&genesis), key, accuser, snapshots);
     for one in &decided {
         chain.apply(one);
     }

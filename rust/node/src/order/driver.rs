@@ -18,6 +18,7 @@ use stoq::Class;
 use tokio::sync::{mpsc, watch};
 
 use super::log::{Log, LogFileError, Recovered};
+use super::standing::Standings;
 use super::store::{DecidedError, DecidedStore, Entry, Find, Writer};
 use crate::doors::{Gossip, Heard, Tell, Word};
 
@@ -48,7 +49,7 @@ pub(crate) trait Orders: Machine + Send + Sized + 'static {
     /// Something to tell peers. It is asked after each batch of what was heard or asked, until there is nothing.
     fn poll_tell(&mut self) -> Option<Tell>;
     /// Something that a peer told and that only later turned out to be wrong.
-    fn poll_fault(&mut self) -> Option<&'static str>;
+    fn poll_fault(&mut self) -> Option<(NodeId, &'static str)>;
 }
 
 /// See [`Orders::applied`].
@@ -90,6 +91,8 @@ pub(crate) struct View {
     pub(crate) invited: Vec<(NodeId, Vec<SocketAddr>)>,
     /// What was refused and dropped, by kind.
     pub(crate) counted: BTreeMap<&'static str, u64>,
+    /// What peers did that no honest one does.
+    pub(crate) standings: Standings,
     /// Why it stopped.
     pub(crate) failed: Option<String>,
 }
@@ -187,6 +190,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
         heights: BTreeMap::new(),
         invited: Vec::new(),
         counted: BTreeMap::new(),
+        standings: Standings::default(),
         failed: None,
     });
     let (stop, stopping) = watch::channel(false);
@@ -300,6 +304,28 @@ impl<M: Orders, S: Sign> Driver<M, S> {
         }
     }
 
+    /// A peer did what is not to be done.
+    fn fault(&mut self, node: NodeId, kind: &'static str) {
+        self.count(kind);
+        let now = self.now();
+        self.view.send_modify(|view| {
+            if view.standings.fault(now, node, kind) {
+                metrics::counter!("hypermesh_order_muted").increment(1);
+                tracing::warn!(%node, kind, "a peer goes on with what no honest one does; it is not listened to for a while");
+            }
+        });
+    }
+
+    /// Whether what a peer tells is worth reading.
+    fn hears(&self, node: &NodeId) -> bool {
+        let (now, mut is_heard) = (self.now(), true);
+        if self.view.borrow().standings.of(node).mute {
+            self.view
+                .send_modify(|view| is_heard = view.standings.hears(now, node));
+        }
+        is_heard
+    }
+
     fn count(&self, kind: &'static str) {
         metrics::counter!("hypermesh_order_refused", "kind" => kind).increment(1);
         self.view
@@ -308,6 +334,10 @@ impl<M: Orders, S: Sign> Driver<M, S> {
 
     fn take(&mut self, heard: Heard) -> Result<(), OrderError> {
         match heard {
+            Heard::Told(word) if !self.hears(&word.from) => {
+                self.count("mute");
+                Ok(())
+            }
             Heard::Told(word) => self.word(&word),
             Heard::Peers(peers) => {
                 let connected: BTreeSet<NodeId> = peers.connected.into_iter().collect();
@@ -342,13 +372,13 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                 let now = self.now();
                 self.replica.message(now, word.from, message)?;
             }
-            Err(DecodeError::OtherMesh(_)) => self.count("foreign"),
+            Err(DecodeError::OtherMesh(_)) => self.fault(word.from, "foreign"),
             Err(DecodeError::Unknown { what: "kind", .. }) => {
                 if let Err(kind) = self.replica.machine_mut().heard(word.from, &word.content) {
-                    self.count(kind);
+                    self.fault(word.from, kind);
                 }
             }
-            Err(_) => self.count("malformed"),
+            Err(_) => self.fault(word.from, "malformed"),
         }
         Ok(())
     }
@@ -377,8 +407,8 @@ impl<M: Orders, S: Sign> Driver<M, S> {
         while let Some(tell) = self.replica.machine_mut().poll_tell() {
             self.tells.push(tell);
         }
-        while let Some(kind) = self.replica.machine_mut().poll_fault() {
-            self.count(kind);
+        while let Some((node, kind)) = self.replica.machine_mut().poll_fault() {
+            self.fault(node, kind);
         }
         let mut is_news = false;
         while let Some(output) = self.replica.poll_output() {
@@ -418,13 +448,14 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                     }
                 }
                 Output::Fault(node, fault) => {
-                    self.count(match fault {
+                    let kind = match fault {
                         hypermesh_consensus::Fault::Forged => "forged",
                         hypermesh_consensus::Fault::UnaskedBlock => "unasked_block",
                         hypermesh_consensus::Fault::BadBlock => "bad_block",
                         hypermesh_consensus::Fault::BadDecision => "bad_decision",
                         _ => "fault",
-                    });
+                    };
+                    self.fault(node, kind);
                     tracing::debug!(%node, %fault, "a peer does what no honest one does");
                 }
                 _ => {}

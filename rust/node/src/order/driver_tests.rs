@@ -79,7 +79,7 @@ impl Orders for Words {
     fn poll_tell(&mut self) -> Option<Tell> {
         None
     }
-    fn poll_fault(&mut self) -> Option<&'static str> {
+    fn poll_fault(&mut self) -> Option<(NodeId, &'static str)> {
         None
     }
 }

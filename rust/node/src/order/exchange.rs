@@ -280,7 +280,7 @@ impl Work {
                 }
                 Want::Fault(node, what) => {
                     tracing::debug!(%node, what, "a peer's snapshot is none of this mesh");
-                    self.ask(Box::new(move |chain| chain.fault(what)))?;
+                    self.ask(Box::new(move |chain| chain.fault(node, what)))?;
                     Ok(())
                 }
                 Want::Begin(offer) => self.arrive(&offer),

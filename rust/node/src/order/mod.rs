@@ -5,6 +5,7 @@
 //! - [`accuse`]: proofs against voters.
 //! - [`mesh`]: which mesh, founded or joined.
 //! - [`log`]: what must be on the disk before a vote is told.
+//! - [`standing`]: who is not listened to.
 //! - [`store`]: what was decided.
 //! - [`snapshots`]: the state as files, so that not all blocks have to be applied again.
 //! - [`exchange`], [`fetch`], [`snapshot_words`]: those of others, piece by piece.
@@ -29,5 +30,6 @@ mod snapshot_words;
 pub(crate) mod snapshots;
 #[cfg(test)]
 mod snapshots_tests;
+mod standing;
 pub(crate) mod store;
 pub(crate) mod words;

@@ -423,6 +423,8 @@ pub(crate) fn member_list(
             true => view.height.0,
             false => view.heights.get(&node).map_or(0, |height| height.0),
         },
+        faults: view.standings.of(&node).faults,
+        mute: view.standings.of(&node).mute,
     };
     let motion = |(motion, open): (&Motion, &hypermesh_registry::OpenMotion)| {
         let (word, about) = motion_words(motion);

@@ -60,7 +60,9 @@ async fn list_members(context: &Context) -> Result<(), CliError> {
             } else {
                 member.role.clone()
             },
-            (if member.connected {
+            (if member.mute {
+                "mute"
+            } else if member.connected {
                 "connected"
             } else {
                 "away"
@@ -116,6 +118,8 @@ fn members_json(list: &pb::MemberList) -> Value {
             "inviter": member.inviter,
             "since_height": member.since_height,
             "height": member.height,
+            "faults": member.faults,
+            "mute": member.mute,
         })).collect::<Vec<_>>(),
         "motions": list.motions.iter().map(|motion| json!({
             "motion": motion.motion,
