@@ -27,6 +27,8 @@ use crate::order::words::{
 /// How often an action is signed anew whose transaction was overtaken.
 const SIGNED_ANEW: u32 = 16;
 
+const STOPPED: &str = "the agreement has stopped; its log says why";
+
 /// Most of a list in one answer.
 const LISTED_MAX: usize = 1_000;
 /// Between two looks at who was invited and is not admitted yet.
@@ -150,12 +152,14 @@ impl ConsensusService {
     fn mesh(&self) -> Result<Arc<Mesh>, Failure> {
         let mesh = self.shared.mesh.read();
         let mesh = mesh.unwrap_or_else(PoisonError::into_inner);
-        match &*mesh {
-            Ok(mesh) => match &mesh.running.view.borrow().failed {
-                None => Ok(Arc::clone(mesh)),
-                Some(reason) => Err(Failure::new(Status::NOT_READY, reason.clone())),
-            },
-            Err(reason) => Err(Failure::new(Status::NOT_READY, reason.clone())),
+        let stopped = |reason: String| Failure::new(Status::NOT_READY, reason);
+        let mesh = mesh.as_ref().map_err(|reason| stopped(reason.clone()))?;
+        let view = &mesh.running.view;
+        match &view.borrow().failed {
+            Some(reason) => Err(stopped(reason.clone())),
+            // Its thread has ended, and said nothing.
+            None if view.has_changed().is_err() => Err(stopped(STOPPED.into())),
+            None => Ok(Arc::clone(mesh)),
         }
     }
 
@@ -183,11 +187,16 @@ impl ConsensusService {
             }
             let changed = async {
                 match &mut published {
-                    Some((news, seen, installed)) => tokio::select! {
-                        // Names come and go many times for each change of the members.
-                        _ = news.wait_for(|now| now.members != *seen) => {}
-                        Ok(_) = installed.wait_for(|height| *height > 0) => {}
-                    },
+                    Some((news, seen, installed)) => {
+                        let has_stopped = tokio::select! {
+                            // Names come and go many times for each change of the members.
+                            now = news.wait_for(|now| now.members != *seen) => now.is_err(),
+                            height = installed.wait_for(|height| *height > 0) => height.is_err(),
+                        };
+                        if has_stopped {
+                            std::future::pending().await
+                        }
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -251,12 +260,7 @@ impl ConsensusService {
 
     /// Has an action decided.
     async fn ordered(&self, mesh: &Mesh, action: Action, within: u64) -> Result<Verdict, Failure> {
-        let gone = |_| {
-            Failure::new(
-                Status::NOT_READY,
-                "the agreement has stopped; its log says why",
-            )
-        };
+        let gone = |_| Failure::new(Status::NOT_READY, STOPPED);
         let mut left = SIGNED_ANEW;
         let word = loop {
             let (waiter, word) = oneshot::channel();
@@ -573,12 +577,7 @@ impl ConsensusService {
             // Who asked may be gone.
             let _ = to.send(chain.prove(&name));
         });
-        let gone = || {
-            Failure::new(
-                Status::NOT_READY,
-                "the agreement has stopped; its log says why",
-            )
-        };
+        let gone = || Failure::new(Status::NOT_READY, STOPPED);
         mesh.running.asks.send(ask).await.map_err(|_| gone())?;
         let proof = proof.await.map_err(|_| gone())?;
         let none = || Failure::new(Status::NOT_READY, "nothing is decided in this mesh yet");
