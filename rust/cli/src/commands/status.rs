@@ -24,7 +24,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), CliError> {
     let node: pb::NodeStatus = context
         .ask_nothing(&metrics, method::metrics::STATUS)
         .await?;
-    let all = Components {
+    let mut all = Components {
         context,
         away: node
             .components
@@ -33,7 +33,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), CliError> {
             .map(|component| component.name.clone())
             .collect(),
     };
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         transport: all
             .ask(Service::Transport, method::transport::STATUS)
             .await?,
@@ -49,6 +49,11 @@ pub(crate) async fn status(context: &Context) -> Result<(), CliError> {
             .await?,
         node,
     };
+    for component in &mut snapshot.node.components {
+        if all.away.contains(&component.name) {
+            component.state = "away".into();
+        }
+    }
     context.out.result(|| snapshot.text(), || snapshot.json())
 }
 
@@ -59,17 +64,27 @@ struct Components<'a> {
 }
 
 impl Components<'_> {
-    /// Nothing, of one that is away: the table of components says that it is.
+    /// Nothing, of one that is away, or just went: the table of components says that it is.
     async fn ask<A: prost::Message + Default>(
-        &self,
+        &mut self,
         service: Service,
         method: u16,
     ) -> Result<A, CliError> {
         if self.away.iter().any(|name| name == service.name()) {
             return Ok(A::default());
         }
-        let client = self.context.client(service).await?;
-        self.context.ask_nothing(&client, method).await
+        let asked = async {
+            let client = self.context.client(service).await?;
+            self.context.ask_nothing(&client, method).await
+        };
+        match asked.await {
+            // It was there a moment ago, when the node was asked for all of them.
+            Err(CliError { status: None, .. }) => {
+                self.away.push(service.name().into());
+                Ok(A::default())
+            }
+            asked => asked,
+        }
     }
 }
 
