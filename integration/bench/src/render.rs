@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 12] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -32,6 +32,10 @@ const SECTIONS: [(&str, &str); 11] = [
     (
         "node",
         "Whole nodes: what a person gets, and memory of the processes.",
+    ),
+    (
+        "consensus",
+        "Order: four nodes that agree, distances in virtual time, the registry, the simulator.",
     ),
     (
         "local",

@@ -201,6 +201,13 @@ fn one_alone_names_its_content() -> Outcome {
     let wrong = node.run(&["verify", text(&file), "--mesh", &"0".repeat(64)])?;
     assert_eq!(wrong.code, 1, "{}", wrong.stdout);
 
+    // A limit of the mesh is changed by whoever votes, which is one.
+    node.ok(&["members", "set", "names_per_author", "20000"])?;
+    let limits = node.json(&["members", "ls"])?["parameters"].clone();
+    assert_eq!(limits["names_per_author"], 20_000, "{limits}");
+    let unknown = node.run(&["members", "set", "names_for_all", "1"])?;
+    assert_eq!(unknown.code, 1, "{unknown:?}");
+
     // All of it is there after the node was killed.
     let before = mesh(&node)?;
     node.kill();

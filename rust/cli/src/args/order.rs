@@ -163,6 +163,20 @@ A learner may be removed by its inviter alone, and may leave; anyone else takes 
 Example:
   hypermesh members remove hm1…")]
     Remove(Who),
+    /// Say that a limit of the mesh shall have another value
+    #[command(after_help = "\
+The limits and their values: `hypermesh members ls --json`, under \"parameters\". Takes effect when more than two thirds of the voters
+have said the same.
+
+Example:
+  hypermesh members set names_per_author 50000")]
+    Set {
+        /// Which limit
+        #[arg(value_name = "LIMIT")]
+        name: String,
+        /// What it shall be
+        value: u64,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -41,6 +41,13 @@ pub(crate) async fn members(context: &Context, arguments: Members) -> Result<(),
             )
             .await
         }
+        MembersCommand::Set { name, value } => {
+            let action = pb::Action {
+                set_parameter: Some(pb::ParameterAction { name, value }),
+                ..pb::Action::default()
+            };
+            decide(context, action).await
+        }
     }
 }
 
