@@ -62,7 +62,9 @@ pub(crate) struct Snapshots {
     store: DecidedStore,
     /// Since the last one: bytes of blocks, and of heights.
     spent: u64,
+    /// The one that goes first, and the newest that became due behind it.
     due: Option<Due>,
+    next: Option<Due>,
     shared: Arc<Shared>,
     writer: Option<(SyncSender<Due>, JoinHandle<()>)>,
 }
@@ -85,6 +87,7 @@ impl Snapshots {
             store,
             spent: 0,
             due: None,
+            next: None,
             shared,
             writer: None,
         }
@@ -113,16 +116,18 @@ impl Snapshots {
             return;
         }
         self.spent = 0;
-        // One that still waits goes first, or none would be written where blocks come faster; but of those that are applied again
-        // at a start, only the last.
-        if self.due.is_some() && self.writer.is_some() {
-            return;
-        }
-        self.due = ledger.last().map(|sealed| Due {
+        let due = ledger.last().map(|sealed| Due {
             state: state.clone(),
             links: ledger.links().to_vec(),
             sealed: sealed.clone(),
         });
+        // One that still waits goes first, or none would be written where blocks come faster. Behind it, and of those that are
+        // applied again at a start, only the last counts: it is written however long no block comes then.
+        if self.due.is_some() && self.writer.is_some() {
+            self.next = due;
+        } else {
+            self.due = due;
+        }
     }
 
     /// Starts to write.
@@ -144,14 +149,13 @@ impl Snapshots {
         let Some((to, _)) = &self.writer else {
             return;
         };
-        if self
-            .due
-            .as_ref()
-            .is_some_and(|due| due.height() <= self.store.stored())
-            && let Some(due) = self.due.take()
-            && let Err(TrySendError::Full(due)) = to.try_send(due)
-        {
-            self.due = Some(due);
+        let stored = self.store.stored();
+        while let Some(due) = self.due.take_if(|due| due.height() <= stored) {
+            if let Err(TrySendError::Full(due)) = to.try_send(due) {
+                self.due = Some(due);
+                return;
+            }
+            self.due = self.next.take();
         }
     }
 }
