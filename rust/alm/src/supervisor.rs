@@ -28,6 +28,8 @@ pub struct SupervisorOptions {
     pub program: PathBuf,
     /// Its arguments. It must end when its standard input does: that is how it learns that we are gone.
     pub arguments: Vec<std::ffi::OsString>,
+    /// An option to add with the number of restarts until then, if the program wants to know.
+    pub counts: Option<&'static str>,
     pub output: Output,
     /// A pause before a new start is a random part of this (full jitter: what fails together does not come back together);
     /// it doubles up to `pause_max`, and starts over once a run lasted `pause_max`.
@@ -45,6 +47,7 @@ impl SupervisorOptions {
             name: name.to_string_lossy().into_owned(),
             program,
             arguments,
+            counts: None,
             output: Output::Lines,
             pause_min: Duration::from_millis(100),
             pause_max: Duration::from_secs(10),
@@ -171,6 +174,10 @@ async fn watch_over(
     loop {
         let started = Instant::now();
         options.arguments.clone_from(&orders.borrow().arguments);
+        if let Some(option) = options.counts {
+            let restarts = report.borrow().restarts.to_string();
+            options.arguments.extend([option.into(), restarts.into()]);
+        }
         let reason = match spawn(&options) {
             Err(error) => format!("{} cannot be started: {error}", options.program.display()),
             Ok(mut child) => {

@@ -386,6 +386,9 @@ pub(crate) struct Component {
     /// When the node was started, in Unix nanoseconds
     #[arg(long, default_value_t = 0, value_name = "NANOSECONDS")]
     pub(crate) started: u64,
+    /// How often this component was started again since
+    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
+    pub(crate) restarts: u64,
     #[command(flatten)]
     pub(crate) up: Up,
 }

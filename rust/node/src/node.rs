@@ -100,7 +100,7 @@ impl Node {
         let host = Host {
             run_dir,
             stop: stopping,
-            process: Arc::new(Process::new(None)),
+            process: Arc::new(Process::new(None, 0)),
         };
         let own = (dir, config);
         let receiver = Receiver::new(store, config.transfer_deltas);

@@ -36,16 +36,19 @@ pub(crate) struct Process {
     /// The component that it is; none: all of them.
     only: Option<Service>,
     started: u64,
+    /// How often it was started again.
+    restarts: u64,
     recorder: PrometheusHandle,
     views: Mutex<Vec<View>>,
     parts: Mutex<Vec<Arc<dyn Measured>>>,
 }
 
 impl Process {
-    pub(crate) fn new(only: Option<Service>) -> Self {
+    pub(crate) fn new(only: Option<Service>, restarts: u64) -> Self {
         Self {
             only,
             started: unix_ns(),
+            restarts,
             recorder: recorder(),
             views: Mutex::default(),
             parts: Mutex::default(),
@@ -99,6 +102,7 @@ impl Process {
                 violations: view.violations(),
                 pid,
                 started: self.started,
+                restarts: self.restarts,
             });
         }
         let holder = self.only.map_or("", Service::name);
@@ -108,6 +112,9 @@ impl Process {
             pools.iter().for_each(|stats| count_pool(stats, holder));
             let pools = pools.iter().map(|stats| pool_status(stats, holder));
             report.pools.extend(pools);
+        }
+        if self.only.is_some() {
+            metrics::gauge!("hypermesh_process_restarts", &of(holder)).set(self.restarts as f64);
         }
         metrics::gauge!("hypermesh_process_resident_bytes", &of(holder))
             .set(report.resident_bytes as f64);

@@ -996,6 +996,9 @@ pub struct ComponentStatus {
     /// of that process
     #[prost(uint64, tag = "11")]
     pub started: u64,
+    /// of that process, by the one that watches it
+    #[prost(uint64, tag = "12")]
+    pub restarts: u64,
 }
 /// The connections to one socket, as the caller holds them.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -5444,6 +5444,7 @@ type ComponentStatus struct {
 	Violations    uint64                 `protobuf:"varint,9,opt,name=violations,proto3" json:"violations,omitempty"` // connections ended for a broken rule
 	Pid           uint64                 `protobuf:"varint,10,opt,name=pid,proto3" json:"pid,omitempty"`              // of the process that it runs in; 0: it does not answer
 	Started       uint64                 `protobuf:"varint,11,opt,name=started,proto3" json:"started,omitempty"`      // of that process
+	Restarts      uint64                 `protobuf:"varint,12,opt,name=restarts,proto3" json:"restarts,omitempty"`    // of that process, by the one that watches it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5551,6 +5552,13 @@ func (x *ComponentStatus) GetPid() uint64 {
 func (x *ComponentStatus) GetStarted() uint64 {
 	if x != nil {
 		return x.Started
+	}
+	return 0
+}
+
+func (x *ComponentStatus) GetRestarts() uint64 {
+	if x != nil {
+		return x.Restarts
 	}
 	return 0
 }
@@ -11656,7 +11664,7 @@ const file_local_proto_rawDesc = "" +
 	"\agenesis\x18\x03 \x01(\fR\agenesis\"A\n" +
 	"\rOrderedMember\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
-	"\taddresses\x18\x02 \x03(\tR\taddresses\"\xa9\x02\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"\xc5\x02\n" +
 	"\x0fComponentStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
@@ -11671,7 +11679,8 @@ const file_local_proto_rawDesc = "" +
 	"violations\x12\x10\n" +
 	"\x03pid\x18\n" +
 	" \x01(\x04R\x03pid\x12\x18\n" +
-	"\astarted\x18\v \x01(\x04R\astarted\"\x84\x03\n" +
+	"\astarted\x18\v \x01(\x04R\astarted\x12\x1a\n" +
+	"\brestarts\x18\f \x01(\x04R\brestarts\"\x84\x03\n" +
 	"\n" +
 	"PoolStatus\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +

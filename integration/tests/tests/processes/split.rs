@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use hypermesh_testkit::{Mesh, Node, Random, Result, at, tree, until};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::{Outcome, could_not, fsck, put, text};
 
@@ -40,6 +41,14 @@ fn five(node: &Node) -> Result<BTreeMap<String, u32>> {
     } else {
         Err(format!("{all:?}"))
     }
+}
+
+/// What the status says of a component.
+fn component(node: &Node, name: &str) -> Result<Value> {
+    let status = node.json(&["status"])?;
+    let all = status["components"].as_array().ok_or("no components")?;
+    let one = all.iter().find(|one| one["name"] == name);
+    Ok(one.ok_or_else(|| format!("{name}: {status}"))?.clone())
 }
 
 /// Waits until all components answer, and the one that was killed as another process.
@@ -165,6 +174,8 @@ fn survives(name: &str, seed: u64) -> Outcome {
         }
         wait_back(victim, name, pid)?;
         assert_eq!(victim.address()?, address, "peers know the old port");
+        let restarts = &component(victim, name)?["restarts"];
+        assert_eq!(*restarts, round / 2 + 1, "{name}, round {round}");
         // A transport that is new knows of no connection; the other one may hold the old one to be alive still.
         let other = if round % 2 == 0 { &a } else { &b };
         victim.wait_connected(&[other])?;
@@ -218,15 +229,9 @@ fn a_node_without_a_component_says_so_and_goes_on_with_the_others() -> Outcome {
     // A process that stands still is there and does not answer.
     let scheduler = five(&node)?["scheduler"];
     kill(scheduler, Signal::STOP)?;
-    let status = node.json(&["status"])?;
-    let shown = |name: &str| {
-        let all = status["components"].as_array().unwrap();
-        let one = all.iter().find(|one| one["name"] == name).unwrap();
-        one["state"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(shown("scheduler"), "away", "{status}");
+    assert_eq!(component(&node, "scheduler")?["state"], "away");
     for name in ["transport", "state", "consensus", "metrics"] {
-        assert_eq!(shown(name), "running", "{status}");
+        assert_eq!(component(&node, name)?["state"], "running", "{name}");
     }
     node.ok(&["ls", &root])?;
     put(&node, &path)?;

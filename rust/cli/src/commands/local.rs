@@ -67,6 +67,7 @@ pub(crate) fn component(dir: &NodeDir, out: Output, arguments: Component) -> Res
         name: arguments.name,
         node: arguments.node,
         started: arguments.started,
+        restarts: arguments.restarts,
     };
     let config = prepared(dir, out, arguments.up)?;
     let ran = run_component(dir, &config, &options);

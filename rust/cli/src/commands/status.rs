@@ -128,7 +128,11 @@ impl Snapshot {
             .map(|component| {
                 vec![
                     component.name.clone(),
-                    component.state.clone(),
+                    match component.restarts {
+                        0 => component.state.clone(),
+                        1 => format!("{}, 1 restart", component.state),
+                        many => format!("{}, {many} restarts", component.state),
+                    },
                     component.pid.to_string(),
                     component.connections.to_string(),
                     component.requests.to_string(),
@@ -310,6 +314,7 @@ impl Snapshot {
                 "errors": component.errors,
                 "pid": component.pid,
                 "started": component.started,
+                "restarts": component.restarts,
             })).collect::<Vec<_>>(),
             "layers": node.layers.iter().map(|layer| json!({
                 "name": layer.name,

@@ -36,6 +36,8 @@ pub struct ComponentOptions {
     pub node: Option<NodeId>,
     /// When the node was started, in Unix nanoseconds.
     pub started: u64,
+    /// How often its process was started again since then.
+    pub restarts: u64,
 }
 
 /// Runs one component until standard input ends, or SIGINT or SIGTERM. To be started by [`super::run_split`], which reads
@@ -77,7 +79,7 @@ pub fn run_component(
     let host = Host {
         run_dir: dir.run_dir_below(&base.unwrap_or_else(run_dir::default_base))?,
         stop: stopping,
-        process: Arc::new(Process::new(Some(service))),
+        process: Arc::new(Process::new(Some(service), options.restarts)),
     };
     let started = start(service, &host, (dir, config), options, runtime.handle());
     let said = match &started {

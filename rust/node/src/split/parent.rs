@@ -98,6 +98,7 @@ async fn start(
         }
         let supervisor = Supervisor::start(SupervisorOptions {
             name: service.name().into(),
+            counts: Some("--restarts"),
             output: Output::Own,
             stop_timeout: STOP_TIMEOUT,
             ..SupervisorOptions::new(command.program.clone(), arguments)
