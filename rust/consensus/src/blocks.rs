@@ -3,6 +3,9 @@
 //! No voter may fill the place of others' blocks, or it could keep a height from ever being decided; and a height that fails
 //! for many rounds must go on taking blocks. So each round has its own places, as many as the core keeps proposals of it:
 //! for blocks that a proposal names, and for those that its proposer sends ahead of their proposal.
+//!
+//! The core has fewer places than these: two of a round, for blocks and proposals together. A block that it had none for stays
+//! here, and is given to it again when a later round proposes it.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +19,8 @@ const EACH_ROUND: usize = 2;
 
 #[derive(Debug, Default)]
 pub(crate) struct Blocks {
-    bodies: BTreeMap<BlockHash, Bytes>,
+    /// With whether they are good.
+    bodies: BTreeMap<BlockHash, (Bytes, bool)>,
     rounds: BTreeMap<Round, Places>,
 }
 
@@ -30,11 +34,16 @@ struct Places {
 
 impl Blocks {
     pub(crate) fn get(&self, block: &BlockHash) -> Option<&Bytes> {
-        self.bodies.get(block)
+        self.bodies.get(block).map(|(body, _)| body)
     }
 
-    pub(crate) fn put(&mut self, block: BlockHash, body: Bytes) {
-        self.bodies.insert(block, body);
+    /// Whether a block is good; none when it is not here.
+    pub(crate) fn good(&self, block: &BlockHash) -> Option<bool> {
+        self.bodies.get(block).map(|(_, good)| *good)
+    }
+
+    pub(crate) fn put(&mut self, block: BlockHash, body: Bytes, good: bool) {
+        self.bodies.insert(block, (body, good));
     }
 
     /// A proposal of a round names a block.
@@ -45,9 +54,9 @@ impl Blocks {
         }
     }
 
-    /// The round for which a block may come from anybody: that of a proposal that names it.
+    /// The round for which a block may come from anybody: that of the last proposal that names it.
     pub(crate) fn named(&self, block: &BlockHash) -> Option<Round> {
-        let mut rounds = self.rounds.iter();
+        let mut rounds = self.rounds.iter().rev();
         rounds
             .find(|(_, places)| places.named.contains(block))
             .map(|(round, _)| *round)

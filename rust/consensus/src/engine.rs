@@ -205,10 +205,12 @@ impl<S: Sign> Engine<S> {
         {
             self.host.newest = Some((proposal.statement.round, proposal.statement.block));
         }
+        let block = proposal.statement.block;
         self.feed(Input::Proposal(SignedMessage::new(
             proposal.statement,
             proposal.signature,
-        )))
+        )))?;
+        self.offer(&block)
     }
 
     pub(crate) fn polka(&mut self, now: Time, proof: PolkaProof) -> Result<(), EngineError> {
@@ -257,19 +259,45 @@ impl<S: Sign> Engine<S> {
     ) -> Result<(), EngineError> {
         self.host.now = now;
         let hash = BlockHash::of(&block.body);
-        self.host.blocks.put(hash, block.body);
-        let proposer = *self.state.get_proposer(self.host.height, block.round);
+        self.host.blocks.put(hash, block.body, valid);
+        self.judged(block.round, block.valid_round, hash, valid)
+    }
+
+    /// A block came that is here already.
+    pub(crate) fn again(&mut self, now: Time, block: &BlockHash) -> Result<(), EngineError> {
+        self.host.now = now;
+        self.offer(block)
+    }
+
+    /// Gives the core a block that it had no place for when it came. Who proposes in a round may fill the core's two places of it
+    /// with others for some voters; those have to have the block when a later round's proposal names it, or they could never
+    /// vote for what the rest is locked on, and the height would never end.
+    fn offer(&mut self, block: &BlockHash) -> Result<(), EngineError> {
+        let core = &self.state.full_proposal_keeper;
+        if core.get_value_by_id(&self.host.height, block).is_some() {
+            return Ok(());
+        }
+        let blocks = &self.host.blocks;
+        match (blocks.good(block), blocks.named(block)) {
+            (Some(valid), Some(round)) => self.judged(round, Round::Nil, *block, valid),
+            _ => Ok(()),
+        }
+    }
+
+    fn judged(
+        &mut self,
+        round: Round,
+        valid_round: Round,
+        block: BlockHash,
+        valid: bool,
+    ) -> Result<(), EngineError> {
         let value = ProposedValue {
             height: self.host.height,
-            round: block.round,
-            valid_round: block.valid_round,
-            proposer,
-            value: hash,
-            validity: if valid {
-                Validity::Valid
-            } else {
-                Validity::Invalid
-            },
+            round,
+            valid_round,
+            proposer: *self.state.get_proposer(self.host.height, round),
+            value: block,
+            validity: validity(valid),
         };
         self.feed(Input::ProposedValue(value, ValueOrigin::Consensus))
     }
@@ -283,7 +311,7 @@ impl<S: Sign> Engine<S> {
     ) -> Result<(), EngineError> {
         self.host.now = now;
         let hash = BlockHash::of(&body);
-        self.host.blocks.put(hash, body.clone());
+        self.host.blocks.put(hash, body.clone(), true);
         self.host
             .events
             .push_back(Event::Tell(Message::Block(BlockMessage {
@@ -588,7 +616,7 @@ impl<S: Sign> Host<S> {
                 body,
             } => {
                 let hash = BlockHash::of(&body);
-                self.blocks.put(hash, body);
+                self.blocks.put(hash, body, valid);
                 let value = ProposedValue {
                     height: self.height,
                     round,
@@ -597,15 +625,18 @@ impl<S: Sign> Host<S> {
                         .proposer(self.height, round.as_u32().unwrap_or(0))
                         .node,
                     value: hash,
-                    validity: if valid {
-                        Validity::Valid
-                    } else {
-                        Validity::Invalid
-                    },
+                    validity: validity(valid),
                 };
                 Input::ProposedValue(value, ValueOrigin::Consensus)
             }
         })
+    }
+}
+
+fn validity(valid: bool) -> Validity {
+    match valid {
+        true => Validity::Valid,
+        false => Validity::Invalid,
     }
 }
 

@@ -324,7 +324,8 @@ impl<M: Machine, S: Sign> Replica<M, S> {
             Message::Block(block) => {
                 let hash = BlockHash::of(&block.body);
                 if engine.body(&hash).is_some() {
-                    return Ok(());
+                    engine.again(now, &hash)?;
+                    return self.carry_out(now, Some(from));
                 }
                 let Some(round) = engine.expects(&from, block.round, &hash) else {
                     self.outputs

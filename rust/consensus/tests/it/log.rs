@@ -14,13 +14,18 @@ use crate::{MESH, key, voters};
 /// Number of the voter that is watched; the others are played by the test, with their keys.
 const ME: u8 = 1;
 
-fn number(voters: &Voters, height: Height, round: u32) -> u8 {
+pub(super) fn number(voters: &Voters, height: Height, round: u32) -> u8 {
     let turn = (height.0 + u64::from(round)) as usize % voters.len();
     let node = voters.nodes().nth(turn).unwrap();
     (0..4).find(|number| key(*number).node() == node).unwrap()
 }
 
-fn signed_vote(by: u8, phase: VoteType, round: u32, block: NilOrVal<BlockHash>) -> Message {
+pub(super) fn signed_vote(
+    by: u8,
+    phase: VoteType,
+    round: u32,
+    block: NilOrVal<BlockHash>,
+) -> Message {
     let statement = Vote {
         phase,
         height: Height(1),
@@ -35,19 +40,24 @@ fn signed_vote(by: u8, phase: VoteType, round: u32, block: NilOrVal<BlockHash>) 
     })
 }
 
-fn proposal(by: u8, round: u32, body: &Bytes) -> [Message; 2] {
+pub(super) fn proposal(by: u8, round: u32, body: &Bytes) -> [Message; 2] {
+    proposal_again(by, round, Round::Nil, body)
+}
+
+/// A proposal of a block that had a quorum of prevotes in an earlier round.
+pub(super) fn proposal_again(by: u8, round: u32, valid_round: Round, body: &Bytes) -> [Message; 2] {
     let statement = Proposal {
         height: Height(1),
         round: Round::new(round),
         block: BlockHash::of(body),
-        valid_round: Round::Nil,
+        valid_round,
         proposer: Signer(key(by).node()),
     };
     let signature = key(by).sign(&statement.sign_bytes(&MESH));
     let block = BlockMessage {
         height: Height(1),
         round: Round::new(round),
-        valid_round: Round::Nil,
+        valid_round,
         body: body.clone(),
     };
     [
