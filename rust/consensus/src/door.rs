@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hypermesh_id::NodeId;
-use malachite_types::LinearTimeouts;
 
 use crate::evidence::Evidence;
 use crate::message::{Decided, Message};
@@ -41,7 +40,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// For a proposal, and for the rest of the votes once a quorum has voted in different ways; and by how much more in each
-    /// later round.
+    /// later round. A node waits longer than this where the height before needed it.
     pub propose: Duration,
     pub vote: Duration,
     pub more_each_round: Duration,
@@ -65,24 +64,6 @@ impl Default for Timeouts {
             idle: Duration::from_secs(30),
             heartbeat: Duration::from_millis(1000),
             answer: Duration::from_millis(500),
-        }
-    }
-}
-
-impl Timeouts {
-    /// Longest wait of a round, however late.
-    const MOST: Duration = Duration::from_secs(60);
-
-    pub(crate) fn linear(&self) -> LinearTimeouts {
-        LinearTimeouts {
-            propose: self.propose,
-            propose_delta: self.more_each_round,
-            prevote: self.vote,
-            prevote_delta: self.more_each_round,
-            precommit: self.vote,
-            precommit_delta: self.more_each_round,
-            rebroadcast: self.repeat,
-            max_timeout: Self::MOST,
         }
     }
 }

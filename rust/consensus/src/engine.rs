@@ -15,13 +15,14 @@ use malachite::{
 };
 use malachite_signing::VerifierExt;
 use malachite_types::{
-    LinearTimeouts, Round, SignedMessage, ThresholdParams, Timeout, TimeoutKind, Validity,
-    ValueOrigin, ValuePayload, VoteExtensionPolicy,
+    Round, SignedMessage, ThresholdParams, Timeout, TimeoutKind, Validity, ValueOrigin,
+    ValuePayload, VoteExtensionPolicy,
 };
 
 use crate::blocks::Blocks;
 use crate::context::{Bft, ForMesh};
 use crate::message::{BlockMessage, Message, PolkaProof, RoundProof};
+use crate::patience::{Patience, Waited};
 use crate::record::Record;
 use crate::types::{BlockHash, Height, MeshId, Voters};
 use crate::vote::{Certificate, Proposal, Sign, Signed, Signer, Vote};
@@ -84,7 +85,9 @@ struct Host<S> {
     mesh: MeshId,
     signer: S,
     height: Height,
-    timeouts: LinearTimeouts,
+    patience: Patience,
+    /// In the present round.
+    waited: Waited,
     now: Time,
     timers: BTreeMap<(u8, Round), (Time, Timeout)>,
     events: VecDeque<Event>,
@@ -104,10 +107,10 @@ impl<S: Sign> Engine<S> {
         mesh: MeshId,
         signer: S,
         (height, voters): (Height, &Voters),
-        timeouts: LinearTimeouts,
+        patience: Patience,
         now: Time,
     ) -> Result<Self, EngineError> {
-        let mut engine = Self::new(mesh, signer, (height, voters), timeouts, now);
+        let mut engine = Self::new(mesh, signer, (height, voters), patience, now);
         engine
             .host
             .events
@@ -121,11 +124,11 @@ impl<S: Sign> Engine<S> {
         mesh: MeshId,
         signer: S,
         (height, voters): (Height, &Voters),
-        timeouts: LinearTimeouts,
+        patience: Patience,
         now: Time,
         records: Vec<Record>,
     ) -> Result<Self, EngineError> {
-        let mut engine = Self::new(mesh, signer, (height, voters), timeouts, now);
+        let mut engine = Self::new(mesh, signer, (height, voters), patience, now);
         let mut inputs = Vec::with_capacity(records.len());
         for record in &records {
             inputs.extend(engine.host.input(record, voters));
@@ -145,7 +148,7 @@ impl<S: Sign> Engine<S> {
         mesh: MeshId,
         signer: S,
         (height, voters): (Height, &Voters),
-        timeouts: LinearTimeouts,
+        patience: Patience,
         now: Time,
     ) -> Self {
         let params = Params {
@@ -160,7 +163,8 @@ impl<S: Sign> Engine<S> {
             mesh,
             signer,
             height,
-            timeouts,
+            patience,
+            waited: Waited::default(),
             now,
             timers: BTreeMap::new(),
             events: VecDeque::new(),
@@ -363,6 +367,16 @@ impl<S: Sign> Engine<S> {
         self.host.round
     }
 
+    /// What the next height waits, now that this one is decided in a round, here or elsewhere.
+    pub(crate) fn patience(&self, now: Time, round: Round) -> Patience {
+        let host = &self.host;
+        match round > host.round {
+            // Of that round nothing was seen here.
+            true => host.patience,
+            false => host.patience.after(host.round, &host.waited, now),
+        }
+    }
+
     pub(crate) fn body(&self, block: &BlockHash) -> Option<&Bytes> {
         self.host.blocks.get(block)
     }
@@ -403,18 +417,23 @@ impl<S: Sign> Host<S> {
                 then.resume_with(())
             }
             Effect::ScheduleTimeout(timeout, then) => {
-                let after = self.timeouts.duration_for(timeout).as_nanos();
+                self.waited.begins(timeout.kind, self.now);
+                let after = self.patience.wait(timeout).as_nanos();
                 let at = self.now.saturating_add(u64::try_from(after).unwrap_or(u64::MAX));
                 self.timers.insert(timer_key(&timeout), (at, timeout));
                 then.resume_with(())
             }
             Effect::StartRound(_, round, _, _, then) => {
                 self.round = round;
+                self.waited = Waited::default();
                 then.resume_with(())
             }
             Effect::PublishConsensusMsg(message, then) => {
                 // What was logged of it must outlive this node before anyone can have seen it.
                 self.events.push_back(Event::Flush);
+                if let SignedConsensusMsg::Vote(vote) = &message {
+                    self.waited.voted(vote.phase, self.now);
+                }
                 self.tell(match message {
                     SignedConsensusMsg::Vote(vote) => Message::Vote(signed(vote)),
                     SignedConsensusMsg::Proposal(proposal) => Message::Proposal(signed(proposal)),

@@ -8,6 +8,7 @@ mod door;
 mod engine;
 mod evidence;
 mod message;
+mod patience;
 mod record;
 mod replica;
 mod types;

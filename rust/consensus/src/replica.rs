@@ -10,6 +10,7 @@ use crate::door::{Config, Fault, Machine, Output};
 use crate::engine::{Engine, EngineError, Event, Statement, Time};
 use crate::evidence::{HEIGHTS_KEPT, Pool};
 use crate::message::{BlockMessage, Decided, Message, RETOLD_MAX};
+use crate::patience::Patience;
 use crate::record::Record;
 use crate::types::{BlockHash, Height, MeshId, VOTERS_MAX, Voters};
 use crate::vote::{Certificate, Sign, Signed, Vote};
@@ -49,6 +50,8 @@ pub struct Replica<M, S> {
     past: BTreeMap<Height, Voters>,
     /// None while nobody has anything to say.
     engine: Option<Engine<S>>,
+    /// How long the next height waits.
+    patience: Patience,
     begin_at: Time,
     outputs: VecDeque<Output>,
     pool: Pool,
@@ -105,6 +108,7 @@ impl<M: Machine, S: Sign> Replica<M, S> {
         let mut replica = Self {
             begin_at: after(now, config.timeouts.idle),
             heartbeat_at: now,
+            patience: Patience::new(config.timeouts),
             config,
             signer,
             machine,
@@ -131,9 +135,9 @@ impl<M: Machine, S: Sign> Replica<M, S> {
             }
             Some(Record::Height(logged)) if *logged == height => {
                 let (mesh, signer) = (replica.config.mesh, replica.signer.clone());
-                let timeouts = replica.config.timeouts.linear();
+                let patience = replica.patience;
                 let here = (height, &replica.voters);
-                replica.engine = Some(Engine::resume(mesh, signer, here, timeouts, now, log)?);
+                replica.engine = Some(Engine::resume(mesh, signer, here, patience, now, log)?);
                 replica.carry_on(now)?;
             }
             _ => {
@@ -286,9 +290,9 @@ impl<M: Machine, S: Sign> Replica<M, S> {
 
     fn begin(&mut self, now: Time) -> Result<(), ReplicaError> {
         let here = (self.height, &self.voters);
-        let timeouts = self.config.timeouts.linear();
+        let (mesh, signer) = (self.config.mesh, self.signer.clone());
         self.outputs.push_back(Output::NewLog);
-        let engine = Engine::start(self.config.mesh, self.signer.clone(), here, timeouts, now)?;
+        let engine = Engine::start(mesh, signer, here, self.patience, now)?;
         self.engine = Some(engine);
         self.carry_on(now)?;
         for (from, early) in std::mem::take(&mut self.early) {
@@ -399,7 +403,9 @@ impl<M: Machine, S: Sign> Replica<M, S> {
 
     /// The height is decided: applies it, tells what was seen in it, and goes on.
     fn finish(&mut self, now: Time, decided: Decided) -> Result<(), ReplicaError> {
-        self.engine = None;
+        if let Some(engine) = self.engine.take() {
+            self.patience = engine.patience(now, decided.certificate.round);
+        }
         self.outputs.push_back(Output::Decided(decided.clone()));
         self.retell();
         let voters = self.machine.apply(&decided);
