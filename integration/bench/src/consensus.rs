@@ -18,7 +18,7 @@ use crate::cpu;
 use crate::peers::order::{self, Load, Outcome};
 use crate::proof;
 use crate::record::{BenchError, Ctx, Must, Samples};
-use crate::restart;
+use crate::restart::{self, PHASES, Restarted};
 
 const VOTERS: usize = 4;
 /// A transaction of ours with a name of 255 bytes has so many; the peers get as many.
@@ -54,7 +54,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     let (mut heights, mut work) = (Samples::default(), Samples::default());
     let (mut check, mut proof_bytes) = (Samples::default(), 0);
     let (mut flushes, mut unflushed) = (Samples::default(), Samples::default());
-    let (mut restarts, mut restored) = (Samples::default(), 0);
+    let mut restarts = Vec::new();
     let names = Arc::new(AtomicU64::new(0));
     for _ in 0..rounds {
         rustix::fs::sync();
@@ -73,9 +73,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         while names.load(Ordering::Relaxed) - first < NAMES {
             runtime.block_on(drive(&nodes, Load { singles: 0, ..load }, &names))?;
         }
-        let (seconds, from) = runtime.block_on(restart::measure(&mut nodes, &names))?;
-        restarts.push(seconds);
-        restored = from;
+        restarts.push(runtime.block_on(restart::measure(&mut nodes, &names))?);
         drop((nodes, mesh));
         flushes.push(flush(&std::env::temp_dir())?);
         let memory = Path::new(MEMORY);
@@ -162,17 +160,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         Must::AtMost(1.0),
         &note,
     )?;
-    let note = format!(
-        "a voter is killed and started again after a second, with 20,000 names or more, while the three others decide: from its start as a process to its first vote on a height that it did not know before, by its own clock; it went on from its snapshot of height {restored}"
-    );
-    ctx.row(
-        "restart to first vote",
-        "s",
-        &restarts,
-        None,
-        Must::AtMost(1.0),
-        &note,
-    )?;
+    restart_rows(ctx, &restarts)?;
     for (percent, metric) in [(50, "commit, median"), (99, "commit, 99th of 100")] {
         let at = |outcome: &Outcome| outcome.latency(percent) / 1e3;
         let note = "one at a time, from the client's request to its answer that it is decided";
@@ -193,6 +181,52 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
             Must::Report,
             note,
         )?;
+    }
+    Ok(())
+}
+
+/// Nothing but restarts, of a mesh with many names.
+pub(crate) fn run_restarts(ctx: &mut Ctx) -> Result<(), BenchError> {
+    let (rounds, wanted) = if ctx.quick { (2, NAMES) } else { (5, 200_000) };
+    let load = Load {
+        seconds: 2,
+        bytes: TRANSACTION_BYTES,
+        in_flight: 8_192,
+        singles: 0,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let names = Arc::new(AtomicU64::new(0));
+    let mut mesh = Mesh::new().map_err(BenchError::new)?;
+    let mut nodes = found(&mut mesh).map_err(BenchError::new)?;
+    while names.load(Ordering::Relaxed) < wanted {
+        runtime.block_on(drive(&nodes, load, &names))?;
+    }
+    let mut restarts = Vec::new();
+    for _ in 0..rounds {
+        restarts.push(runtime.block_on(restart::measure(&mut nodes, &names))?);
+    }
+    restart_rows(ctx, &restarts)
+}
+
+fn restart_rows(ctx: &mut Ctx, restarts: &[Restarted]) -> Result<(), BenchError> {
+    let snapshot = restarts.last().map_or(0, |last| last.snapshot);
+    let all = Samples(restarts.iter().map(|one| one.seconds).collect());
+    let note = format!(
+        "a voter is killed and started again after a second, with 20,000 names or more, while the three others decide: from its start as a process to its first vote on a height that it did not know before, by its own clock; it went on from its snapshot of height {snapshot}"
+    );
+    let metric = "restart to first vote";
+    ctx.row(metric, "s", &all, None, Must::AtMost(1.0), &note)?;
+    let before = |one: &Restarted| one.seconds - one.phases.iter().sum::<f64>();
+    let before = Samples(restarts.iter().map(before).collect());
+    let note = "from the start as a process until the agreement's directory is looked at";
+    let metric = "restart: what comes before";
+    ctx.row(metric, "s", &before, None, Must::Report, note)?;
+    for (at, (name, note)) in PHASES.iter().enumerate() {
+        let took = Samples(restarts.iter().map(|one| one.phases[at]).collect());
+        let metric = format!("restart: {name}");
+        ctx.row(&metric, "s", &took, None, Must::Report, note)?;
     }
     Ok(())
 }

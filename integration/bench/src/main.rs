@@ -45,7 +45,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -94,6 +94,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
             registry::run(&mut ctx)?;
             consensus::run(&mut ctx)?;
         }
+        "restart" => consensus::run_restarts(&mut ctx)?,
         "dsr" => dsr::run(&mut ctx)?,
         "versions" => versions::run(&mut ctx)?,
         "dsr-bytes" => similarity::run(&mut ctx)?,

@@ -19,12 +19,35 @@ const VOTED: Duration = Duration::from_secs(60);
 const VOTE: &str = "hypermesh_order_first_vote_time_seconds";
 const RESTORED: &str = "hypermesh_order_snapshot_restored_height";
 
-/// Kills the last of these voters and starts it again, while each of the others has one name under way. Answers the seconds
-/// from the start to the first vote, and the height of the snapshot.
+/// What a start is made of, as the node says it itself: of what each is the end, and how long it took since the one before.
+pub(crate) const PHASES: [(&str, &str); 7] = [
+    ("store", "the database of decisions opened"),
+    ("snapshot", "the state of its snapshot verified and built"),
+    ("log", "the log read"),
+    ("blocks", "the blocks after the snapshot applied"),
+    ("peers", "a peer connected"),
+    (
+        "decision",
+        "a decision of others had, of those that it missed",
+    ),
+    ("vote", "the others caught up with, and a vote"),
+];
+
+/// A restart.
+pub(crate) struct Restarted {
+    /// From the start as a process to the first vote.
+    pub(crate) seconds: f64,
+    /// The height of the snapshot that it went on from.
+    pub(crate) snapshot: u64,
+    /// By [`PHASES`], in seconds.
+    pub(crate) phases: [f64; PHASES.len()],
+}
+
+/// Kills the last of these voters and starts it again, while each of the others has one name under way.
 pub(crate) async fn measure(
     nodes: &mut Vec<Node>,
     names: &Arc<AtomicU64>,
-) -> Result<(f64, u64), BenchError> {
+) -> Result<Restarted, BenchError> {
     let Some(mut victim) = nodes.pop() else {
         return Err(BenchError::new("no voters"));
     };
@@ -42,7 +65,7 @@ pub(crate) async fn measure(
             Ok::<(), BenchError>(())
         });
     }
-    let restart = move || -> Result<(Node, f64, u64), String> {
+    let restart = move || -> Result<(Node, Restarted), String> {
         victim.kill();
         std::thread::sleep(AWAY);
         let began = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -54,7 +77,16 @@ pub(crate) async fn measure(
             let voted = value(&scraped, VOTE).unwrap_or_default();
             if voted > began {
                 let restored = value(&scraped, RESTORED).unwrap_or_default();
-                return Ok((victim, voted - began, restored as u64));
+                let phase = |(name, _): (&str, &str)| {
+                    let series = format!("hypermesh_order_start_seconds{{phase=\"{name}\"}}");
+                    value(&scraped, &series).unwrap_or_default()
+                };
+                let restarted = Restarted {
+                    seconds: voted - began,
+                    snapshot: restored as u64,
+                    phases: PHASES.map(phase),
+                };
+                return Ok((victim, restarted));
             }
             if Instant::now() > until {
                 return Err("the restarted voter does not vote".into());
@@ -63,13 +95,13 @@ pub(crate) async fn measure(
         }
     };
     let restarted = tokio::task::spawn_blocking(restart).await?;
-    let (victim, seconds, restored) = restarted.map_err(BenchError::new)?;
+    let (victim, restarted) = restarted.map_err(BenchError::new)?;
     nodes.push(victim);
     ended.store(true, Ordering::Relaxed);
     while let Some(caller) = callers.join_next().await {
         caller??;
     }
-    Ok((seconds, restored))
+    Ok(restarted)
 }
 
 fn value(scraped: &str, name: &str) -> Option<f64> {

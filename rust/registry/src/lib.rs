@@ -9,6 +9,7 @@ mod block;
 mod entry;
 mod genesis;
 mod ledger;
+mod load;
 mod mempool;
 mod name;
 mod outcome;
@@ -31,6 +32,7 @@ pub use genesis::{
     TEXT_BYTES_MAX,
 };
 pub use ledger::{Applied, BlockError, Ledger, Ruled, Tip, decidable, next_sequence, verify_all};
+pub use load::load;
 pub use mempool::{Mempool, MempoolLimits, Rejected};
 pub use name::{NAME_BYTES_MAX, NAME_SEGMENTS_MAX, Name, NameError};
 pub use outcome::{Outcome, Refusal};
@@ -39,7 +41,7 @@ pub use proof::{LINKS_MAX, Link, NameProof, PROOF_BYTES_MAX, ProofError, Proven,
 pub use rules::{ACCUSED_HEIGHTS, Invalid};
 pub use saved::{
     LINKS_EACH, PieceError, Pieces, SavedError, SavedHead, SavedIndex, SavedReader, SavedWriter,
-    load, save,
+    save,
 };
 pub use snapshot::{PART_BYTES, PART_BYTES_MAX, PartError, Restore, Snapshot};
 pub use state::State;

@@ -104,16 +104,26 @@ impl Name {
 }
 
 /// By segments: what is below a name follows it directly.
+/// Bytes that are compared at once.
+const PIECE: usize = size_of::<u128>();
+
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        const PIECE: usize = 16;
-        let (mine, theirs) = (self.0.as_bytes(), other.0.as_bytes());
-        // Neighbours share most of their bytes, and no byte of a name is 0: what is equal is so as it is.
-        let pieces = mine.chunks_exact(PIECE).zip(theirs.chunks_exact(PIECE));
-        let shared = PIECE * pieces.take_while(|(mine, theirs)| mine == theirs).count();
+        // No byte of a name is 0, so that the first byte that differs says it, whatever it is.
         let low = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-        let rest = theirs[shared..].iter().map(low);
-        mine[shared..].iter().map(low).cmp(rest)
+        let (mine, _) = self.0.as_bytes().as_chunks::<PIECE>();
+        let (theirs, _) = other.0.as_bytes().as_chunks::<PIECE>();
+        // Neighbours share most of their bytes.
+        for (mine, theirs) in mine.iter().zip(theirs) {
+            let differs = u128::from_le_bytes(*mine) ^ u128::from_le_bytes(*theirs);
+            if differs != 0 {
+                let first = differs.trailing_zeros() as usize / 8;
+                return low(&mine[first]).cmp(&low(&theirs[first]));
+            }
+        }
+        let shared = PIECE * mine.len().min(theirs.len());
+        let (mine, theirs) = (&self.0.as_bytes()[shared..], &other.0.as_bytes()[shared..]);
+        mine.iter().map(low).cmp(theirs.iter().map(low))
     }
 }
 
@@ -151,7 +161,9 @@ pub(crate) fn unprintable(character: char) -> bool {
 fn refused(character: char) -> bool {
     let code = u32::from(character);
     unprintable(character)
-        || REFUSED
+        // Most are before the first of the table.
+        || !character.is_ascii()
+            && REFUSED
             .binary_search_by(|(first, last)| {
                 if code < *first {
                     Ordering::Greater

@@ -7,17 +7,14 @@
 //! pieces of different nodes, are as good as own ones.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::num::NonZeroUsize;
 
 use hypermesh_consensus::{DecodeError, MeshId, Reader};
 
 use crate::block::Head;
 use crate::entry::{Entry, Key};
 use crate::genesis::Genesis;
-use crate::ledger::Ledger;
-use crate::mempool::MempoolLimits;
 use crate::proof::{LINKS_MAX, Link, ProofError, Sealed, Way};
-use crate::snapshot::{PART_BYTES_MAX, PartError, Parts, Snapshot};
+use crate::snapshot::{PART_BYTES_MAX, Part, PartError, Parts, Snapshot, verified};
 use crate::state::State;
 
 /// Links in one piece: as many as always fit when as many vote as may.
@@ -128,18 +125,12 @@ impl SavedHead {
 /// and its root to each part. Keeps nothing but where it is.
 #[derive(Debug)]
 pub struct Pieces {
-    head: SavedHead,
-    way: Way,
+    pub(crate) head: SavedHead,
+    pub(crate) way: Way,
     links: u32,
-    parts: Option<(Head, Parts)>,
+    pub(crate) parts: Option<(Head, Parts)>,
     /// Whether the state names those to whom the links lead.
     voters: bool,
-}
-
-/// What a piece brought.
-enum Brought {
-    Links(Vec<Link>),
-    Entries(Vec<(Key, Entry)>),
 }
 
 impl Pieces {
@@ -167,7 +158,21 @@ impl Pieces {
     /// # Errors
     /// Says what is wrong with it, or, see [`PieceError::is_of_before`], with one before it.
     pub fn add(&mut self, piece: &[u8]) -> Result<(), PieceError> {
-        self.take(piece).map(drop)
+        let Some((head, parts)) = &mut self.parts else {
+            return self.take_links(piece).map(drop);
+        };
+        if parts.is_whole() {
+            return Err(PieceError::More);
+        }
+        let place = parts.place(piece)?;
+        let part = verified(&parts.root(), place, piece)?;
+        let voters = names_voters(&part, &self.way, head.height)?;
+        parts.pass(place);
+        self.voters |= voters;
+        match parts.is_whole() && !self.voters {
+            true => Err(PartError::Missing.into()),
+            false => Ok(()),
+        }
     }
 
     /// Whether nothing is missing.
@@ -188,29 +193,7 @@ impl Pieces {
         Ok(())
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<Brought, PieceError> {
-        let Some((head, parts)) = &mut self.parts else {
-            return self.take_links(piece).map(Brought::Links);
-        };
-        if parts.is_whole() {
-            return Err(PieceError::More);
-        }
-        let entries = parts.add(piece)?;
-        for (key, entry) in &entries {
-            if let (Key::Voters, Entry::Voters(nodes)) = (key, entry) {
-                if !self.way.voters.nodes().eq(nodes.iter().copied()) {
-                    return Err(ProofError::Links(head.height).into());
-                }
-                self.voters = true;
-            }
-        }
-        match parts.is_whole() && !self.voters {
-            true => Err(PartError::Missing.into()),
-            false => Ok(Brought::Entries(entries)),
-        }
-    }
-
-    fn take_links(&mut self, piece: &[u8]) -> Result<Vec<Link>, PieceError> {
+    pub(crate) fn take_links(&mut self, piece: &[u8]) -> Result<Vec<Link>, PieceError> {
         if piece.len() > PART_BYTES_MAX {
             return Err(DecodeError::Long(piece.len() - PART_BYTES_MAX).into());
         }
@@ -231,6 +214,23 @@ impl Pieces {
             return Err(error.into());
         }
         Ok(links)
+    }
+}
+
+/// Whether a part has the state's voters.
+///
+/// # Errors
+/// When they are not those to whom the links lead.
+pub(crate) fn names_voters(part: &Part, way: &Way, height: u64) -> Result<bool, PieceError> {
+    let found = part.entries.iter().find_map(|both| match both {
+        (Key::Voters, Entry::Voters(nodes)) => Some(nodes),
+        _ => None,
+    });
+    match found {
+        Some(nodes) if !way.voters.nodes().eq(nodes.iter().copied()) => {
+            Err(ProofError::Links(height).into())
+        }
+        found => Ok(found.is_some()),
     }
 }
 
@@ -350,7 +350,8 @@ fn sum(kind: u8, length: &[u8; 4], content: &[u8]) -> [u8; 8] {
 pub struct SavedReader<R> {
     from: R,
     at: u64,
-    pieces: u32,
+    /// How many were read.
+    pub(crate) pieces: u32,
     head: SavedHead,
 }
 
@@ -501,42 +502,4 @@ impl SavedIndex {
             _ => Err(SavedError::Damaged(*at)),
         }
     }
-}
-
-/// The ledger of a file: at the height of its head, with all of it proved from the founder on.
-///
-/// # Errors
-/// When it is damaged, or not what this mesh decided.
-pub fn load(
-    from: impl Read,
-    genesis: &Genesis,
-    limits: MempoolLimits,
-    threads: NonZeroUsize,
-) -> Result<Ledger, SavedError> {
-    let mut reader = SavedReader::begin(from)?;
-    let head = reader.head().clone();
-    if head.mesh != genesis.mesh() {
-        return Err(SavedError::OtherMesh(head.mesh));
-    }
-    let mut number = 0;
-    let wrong = |piece, reason: PieceError| SavedError::Piece { piece, reason };
-    let mut pieces = Pieces::new(genesis, head).map_err(|error| wrong(0, error.into()))?;
-    let (mut links, mut entries) = (Vec::new(), Vec::new());
-    while let Some(piece) = reader.piece()? {
-        match pieces.take(&piece).map_err(|error| wrong(number, error))? {
-            Brought::Links(mut some) => links.append(&mut some),
-            Brought::Entries(mut some) => entries.append(&mut some),
-        }
-        number += 1;
-    }
-    let missing = || wrong(number, PartError::Missing.into());
-    let whole = pieces.is_whole();
-    let Pieces { head, parts, .. } = pieces;
-    let (last, _) = parts.filter(|_| whole).ok_or_else(missing)?;
-    let state = State::restore(genesis.mesh(), entries).ok_or_else(missing)?;
-    if state.root() != last.root {
-        return Err(wrong(number, PartError::Root.into()));
-    }
-    let story = (genesis.clone(), links, head.sealed);
-    Ok(Ledger::at(story, &last, state, limits, threads))
 }

@@ -6,7 +6,7 @@ use hypermesh_consensus::{DecodeError, MeshId, Reader, put_count, put_counted};
 
 use crate::entry::{Entry, Key};
 use crate::state::State;
-use crate::tree::{Change, Hash, TreeProof, bit, path, subtree, value_hash};
+use crate::tree::{Hash, Tree, TreeProof, bit, joined, path, path_of, subtree, value_hash};
 
 /// Bytes of entries in a part, unless one entry alone is longer.
 pub const PART_BYTES: usize = 128 * 1024;
@@ -26,7 +26,22 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Restore {
     parts: Parts,
-    entries: Vec<(Key, Entry)>,
+    taken: Vec<Part>,
+}
+
+/// A part that belongs to the state with a root. What was computed to see that is kept: it is a part of the state's tree.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) entries: Vec<(Key, Entry)>,
+    pub(crate) depth: usize,
+    pub(crate) tree: Tree,
+}
+
+/// Which part of the key space it is that a part says it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    first: Hash,
+    depth: usize,
 }
 
 /// Looks whether parts, in order, are those of the state with a root. Keeps none of them.
@@ -120,7 +135,7 @@ impl Restore {
     pub fn new(root: [u8; 32]) -> Self {
         Self {
             parts: Parts::new(root),
-            entries: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -129,7 +144,8 @@ impl Restore {
     /// # Errors
     /// Says why it is none of this state, or not the next.
     pub fn add(&mut self, part: &[u8]) -> Result<(), PartError> {
-        self.entries.append(&mut self.parts.add(part)?);
+        let part = self.parts.add(part)?;
+        self.taken.push(part);
         Ok(())
     }
 
@@ -146,12 +162,34 @@ impl Restore {
         if !self.is_whole() {
             return Err(PartError::Missing);
         }
-        let state = State::restore(mesh, self.entries).ok_or(PartError::Missing)?;
-        match state.root() == self.parts.root {
-            true => Ok(state),
-            false => Err(PartError::Root),
+        let mut trees = Vec::new();
+        let mut entries = Vec::new();
+        for mut part in self.taken {
+            trees.push((part.depth, part.tree));
+            entries.append(&mut part.entries);
         }
+        assemble(mesh, self.parts.root, trees, entries)
     }
+}
+
+/// The state with a root: of the trees of its verified parts, with their depths and in order, and of all of their entries.
+///
+/// # Errors
+/// When parts are missing, or they are not those of this state.
+pub(crate) fn assemble(
+    mesh: MeshId,
+    root: Hash,
+    trees: Vec<(usize, Tree)>,
+    mut entries: Vec<(Key, Entry)>,
+) -> Result<State, PartError> {
+    let tree = joined(trees.into_iter()).ok_or(PartError::Missing)?;
+    if tree.root() != root {
+        return Err(PartError::Root);
+    }
+    // In the map's order each one goes beside the last one, which is at hand: in any other, each is a walk through all memory.
+    // Runs that are sorted already are only merged.
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    State::restore(mesh, tree, entries).ok_or(PartError::Missing)
 }
 
 impl Parts {
@@ -162,8 +200,16 @@ impl Parts {
         }
     }
 
-    /// The entries of the next part. What is refused changes nothing.
-    pub(crate) fn add(&mut self, part: &[u8]) -> Result<Vec<(Key, Entry)>, PartError> {
+    /// The next part. What is refused changes nothing.
+    pub(crate) fn add(&mut self, part: &[u8]) -> Result<Part, PartError> {
+        let place = self.place(part)?;
+        let part = verified(&self.root, place, part)?;
+        self.pass(place);
+        Ok(part)
+    }
+
+    /// Where a part is, if it is the next one. Its content is not looked at.
+    pub(crate) fn place(&self, part: &[u8]) -> Result<Place, PartError> {
         if part.len() > PART_BYTES_MAX {
             return Err(DecodeError::Long(part.len() - PART_BYTES_MAX).into());
         }
@@ -173,37 +219,63 @@ impl Parts {
         if self.next != Some(first) || depth > 255 || (depth..256).any(|depth| bit(&first, depth)) {
             return Err(PartError::Order);
         }
-        let siblings: Vec<Hash> = (0..depth)
-            .map(|_| from.array("a hash"))
-            .collect::<Result<_, _>>()?;
-        let count = from.count(PART_BYTES_MAX, 9, "entries")?;
-        let (mut entries, mut changes): (Vec<(Key, Entry)>, Vec<Change>) = (Vec::new(), Vec::new());
-        for _ in 0..count {
-            let key = Key::from_bytes(from.counted(ENTRY_BYTES_MAX, "bytes of a key")?)?;
-            let value = from.counted(ENTRY_BYTES_MAX, "bytes of an entry")?;
-            let path = path(&key);
-            let within = (0..depth).all(|depth| bit(&path, depth) == bit(&first, depth));
-            if !within || changes.last().is_some_and(|last| last.0 >= path) {
-                return Err(PartError::Root);
-            }
-            changes.push((path, Some(value_hash(value))));
-            entries.push((key.clone(), Entry::from_bytes(&key, value)?));
-        }
-        from.end()?;
-        let proof = TreeProof {
-            siblings,
-            other: None,
-        };
-        if proof.up(&first, subtree(depth, &changes)) != self.root {
-            return Err(PartError::Root);
-        }
-        self.next = after(first, depth);
-        Ok(entries)
+        Ok(Place { first, depth })
+    }
+
+    /// Goes on after the part at this place.
+    pub(crate) fn pass(&mut self, place: Place) {
+        self.next = after(place.first, place.depth);
+    }
+
+    pub(crate) fn root(&self) -> Hash {
+        self.root
     }
 
     pub(crate) fn is_whole(&self) -> bool {
         self.next.is_none()
     }
+}
+
+/// The part at this place, if it belongs to the state with this root: whichever are before and after it.
+pub(crate) fn verified(root: &Hash, place: Place, part: &[u8]) -> Result<Part, PartError> {
+    let Place { first, depth } = place;
+    let mut from = Reader(part);
+    from.array::<32>("a path")?;
+    from.array::<2>("a depth")?;
+    let siblings: Vec<Hash> = (0..depth)
+        .map(|_| from.array("a hash"))
+        .collect::<Result<_, _>>()?;
+    let count = from.count(PART_BYTES_MAX, 9, "entries")?;
+    let mut entries = Vec::with_capacity(count);
+    let mut leaves: Vec<(Hash, Hash)> = Vec::with_capacity(count);
+    for _ in 0..count {
+        // The bytes of what was decided are hashed, so that others of the same meaning would have another root.
+        let bytes = from.counted(ENTRY_BYTES_MAX, "bytes of a key")?;
+        let key = Key::from_bytes(bytes)?;
+        let value = from.counted(ENTRY_BYTES_MAX, "bytes of an entry")?;
+        let path = path_of(bytes);
+        let within = (0..depth).all(|depth| bit(&path, depth) == bit(&first, depth));
+        if !within || leaves.last().is_some_and(|last| last.0 >= path) {
+            return Err(PartError::Root);
+        }
+        leaves.push((path, value_hash(value)));
+        let entry = Entry::from_bytes(&key, value)?;
+        entries.push((key, entry));
+    }
+    from.end()?;
+    let proof = TreeProof {
+        siblings,
+        other: None,
+    };
+    let tree = subtree(depth, &leaves);
+    if proof.up(&first, tree.root()) != *root {
+        return Err(PartError::Root);
+    }
+    Ok(Part {
+        entries,
+        depth,
+        tree,
+    })
 }
 
 /// Where the part after the one at this path and depth begins.

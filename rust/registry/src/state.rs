@@ -294,8 +294,8 @@ impl State {
         self.entries.get(key).map(Entry::to_bytes)
     }
 
-    /// The state of these entries; none without voters or parameters.
-    pub(crate) fn restore(mesh: MeshId, entries: Vec<(Key, Entry)>) -> Option<Self> {
+    /// The state of these entries, whose tree this is; none without voters or parameters.
+    pub(crate) fn restore(mesh: MeshId, tree: Tree, entries: Vec<(Key, Entry)>) -> Option<Self> {
         let (mut found, mut parameters) = (None, None);
         for (key, entry) in &entries {
             match (key, entry) {
@@ -307,17 +307,16 @@ impl State {
         let mut state = Self {
             mesh,
             entries: RedBlackTreeMapSync::default(),
-            tree: Tree::default(),
+            tree,
             voters: found?,
             parameters: parameters?,
             members: 0,
             names: 0,
             dirty: HashSet::new(),
         };
-        entries
-            .into_iter()
-            .for_each(|(key, entry)| state.put(key, entry));
-        state.settle();
+        for (key, entry) in entries {
+            state.insert(key, entry);
+        }
         Some(state)
     }
 
@@ -347,13 +346,18 @@ impl State {
     }
 
     pub(crate) fn put(&mut self, key: Key, entry: Entry) {
+        self.dirty.insert(key.clone());
+        self.insert(key, entry);
+    }
+
+    /// Puts what the tree knows, or will be told of.
+    fn insert(&mut self, key: Key, entry: Entry) {
         let counted = match key {
             Key::Member(_) => Some(&mut self.members),
             Key::Name(_) => Some(&mut self.names),
             _ => None,
         };
         let before = self.entries.size();
-        self.dirty.insert(key.clone());
         self.entries.insert_mut(key, entry);
         if let Some(counted) = counted {
             *counted += self.entries.size() - before;

@@ -32,7 +32,12 @@ pub struct TreeProof {
 }
 
 pub(crate) fn path(key: &Key) -> Hash {
-    *blake3::keyed_hash(b"hypermesh/2026/state tree/path/1", &key.to_bytes()).as_bytes()
+    path_of(&key.to_bytes())
+}
+
+/// The path of a key that has these bytes.
+pub(crate) fn path_of(key: &[u8]) -> Hash {
+    *blake3::keyed_hash(b"hypermesh/2026/state tree/path/1", key).as_bytes()
 }
 
 pub(crate) fn value_hash(value: &[u8]) -> Hash {
@@ -59,11 +64,32 @@ pub(crate) fn bit(path: &Hash, depth: usize) -> bool {
     path[depth / 8] >> (7 - depth % 8) & 1 == 1
 }
 
-/// The hash of the part of a tree at this depth that has these leaves, sorted by path.
-pub(crate) fn subtree(depth: usize, leaves: &[Change]) -> Hash {
-    let set = |(path, value): &Change| value.map(|value| Tree::leaf(*path, value));
-    let leaves: Vec<_> = leaves.iter().filter_map(set).collect();
-    Tree::build(depth, &leaves).root()
+/// The part of a tree at this depth that has these leaves, path and hash of the value of each, sorted by path.
+pub(crate) fn subtree(depth: usize, leaves: &[(Hash, Hash)]) -> Tree {
+    let set = |(path, value): &(Hash, Hash)| Tree::leaf(*path, *value);
+    let leaves: Vec<_> = leaves.iter().map(set).collect();
+    Tree::build(depth, &leaves)
+}
+
+/// The tree of parts, each with its depth, sorted by path. None, if they are not all parts of one tree.
+pub(crate) fn joined(parts: impl Iterator<Item = (usize, Tree)>) -> Option<Tree> {
+    fn at(
+        depth: usize,
+        parts: &mut std::iter::Peekable<impl Iterator<Item = (usize, Tree)>>,
+    ) -> Option<Tree> {
+        let deep = parts.peek()?.0;
+        match deep.cmp(&depth) {
+            std::cmp::Ordering::Less => None,
+            std::cmp::Ordering::Equal => parts.next().map(|(_, tree)| tree),
+            std::cmp::Ordering::Greater => {
+                let left = at(depth + 1, parts)?;
+                Some(Tree::join(left, at(depth + 1, parts)?))
+            }
+        }
+    }
+    let mut parts = parts.peekable();
+    let tree = at(0, &mut parts)?;
+    parts.next().is_none().then_some(tree)
 }
 
 impl Tree {

@@ -17,6 +17,7 @@ use hypermesh_id::NodeId;
 use stoq::Class;
 use tokio::sync::{mpsc, watch};
 
+use super::beginning::{Beginning, Phase};
 use super::log::{Log, LogFileError, Recovered};
 use super::standing::Standings;
 use super::store::{DecidedError, DecidedStore, Entry, Find, Writer};
@@ -137,6 +138,8 @@ pub(crate) struct Start<'a, S> {
     pub(crate) signer: S,
     pub(crate) gossip: Arc<dyn Gossip>,
     pub(crate) heard: mpsc::Receiver<Heard>,
+    /// How long it took so far.
+    pub(crate) beginning: Beginning,
 }
 
 /// Opens the files, catches up with them, and starts. `machine` makes what is ordered, with the blocks of the store applied, and
@@ -152,6 +155,8 @@ pub(crate) fn start<M: Orders, S: Sign>(
     let (store, writer) = from.store;
     let (log, Recovered { decided, records }) =
         Log::open(from.directory, store.stored(), from.new)?;
+    let mut beginning = from.beginning;
+    beginning.ended(Phase::Log);
     let (mut machine, mut voters) = machine(&store)?;
     let mut last = match store.stored() {
         0 => None,
@@ -175,6 +180,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
             finds,
         })?;
     }
+    beginning.ended(Phase::Blocks);
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     machine.begin(&asks).map_err(OrderError::Start)?;
     let height = Height(height.0.saturating_add(1));
@@ -205,7 +211,7 @@ pub(crate) fn start<M: Orders, S: Sign>(
         began: Instant::now(),
         view: view_to,
         tells: Vec::new(),
-        unvoted: Some(height),
+        unvoted: Some((height, beginning)),
     };
     let heard = from.heard;
     let thread = std::thread::Builder::new()
@@ -238,7 +244,7 @@ struct Driver<M, S> {
     /// What is told once what it follows from is on the disk.
     tells: Vec<Tell>,
     /// The height that it began with, until it votes on a later one.
-    unvoted: Option<Height>,
+    unvoted: Option<(Height, Beginning)>,
 }
 
 impl<M: Orders, S: Sign> Driver<M, S> {
@@ -344,6 +350,7 @@ impl<M: Orders, S: Sign> Driver<M, S> {
                 let before = self.view.borrow().connected.clone();
                 let new: Vec<NodeId> = connected.difference(&before).copied().collect();
                 if !new.is_empty() {
+                    self.began(Phase::Peers);
                     // So that who is behind, here or there, knows at once.
                     let status = Message::Status(self.replica.height());
                     self.tell(new, &status);
@@ -477,19 +484,31 @@ impl<M: Orders, S: Sign> Driver<M, S> {
         Ok(())
     }
 
+    /// Notes how long the start took so far.
+    fn began(&mut self, phase: Phase) {
+        if let Some((_, beginning)) = &mut self.unvoted {
+            beginning.ended(phase);
+        }
+    }
+
     /// Notes when this node votes for the first time, on a height of which its log said nothing.
     fn voting(&mut self, message: &Message) {
-        if let Some(begun) = self.unvoted
-            && let Message::Vote(vote) = message
-            && vote.statement.height > begun
-        {
-            self.unvoted = None;
+        let Message::Vote(vote) = message else {
+            return;
+        };
+        let height = vote.statement.height;
+        let is_first = |(begun, _): &mut (Height, Beginning)| height > *begun;
+        if let Some((_, mut beginning)) = self.unvoted.take_if(is_first) {
+            beginning.ended(Phase::Vote);
+            let story = beginning.story();
+            tracing::info!(%height, story, "this node votes for the first time since its start");
             let now = crate::answer::unix_ns() as f64 / 1e9;
             metrics::gauge!("hypermesh_order_first_vote_time_seconds").set(now);
         }
     }
 
     fn decided(&mut self, decided: Decided) -> Result<(), OrderError> {
+        self.began(Phase::Decision);
         self.log.decided(&decided);
         let height = decided.certificate.height;
         let Applied { outcomes, finds } = self.replica.machine_mut().applied(height);

@@ -6,6 +6,7 @@ use hypermesh_consensus::{BlockHash, Key, Timeouts, Voter};
 use mfn_local::{BoxFuture, Failure};
 use mfn_wire::Status;
 
+use super::beginning::Beginning;
 use super::driver::*;
 use super::store::DecidedStore;
 use crate::doors::{Gossip, Heard, Joined, Ordered, Peers, Tell, Word};
@@ -187,6 +188,7 @@ async fn run(
         signer: key(seed),
         gossip,
         heard,
+        beginning: Beginning::now(),
     };
     start(from, |store| replayed(store, count))
 }

@@ -13,6 +13,7 @@ use hypermesh_registry::{
 use tokio::sync::{mpsc, watch};
 
 use super::accuse::Accuser;
+use super::beginning::{Beginning, Phase};
 use super::chain::{Chain, Published};
 use super::driver::{EVIDENCE, OrderError, Running, Start, start};
 use super::log::Log;
@@ -120,6 +121,7 @@ pub(crate) fn open(
         path: directory.into(),
         source,
     };
+    let mut beginning = Beginning::now();
     files::private_dir(directory).map_err(io)?;
     let key = Key(opening.key.clone());
     let here = read(directory)?;
@@ -142,7 +144,9 @@ pub(crate) fn open(
         None => DecidedStore::open(directory, &mesh.0),
     };
     let (store, writer) = opened.map_err(OrderError::Store)?;
+    beginning.ended(Phase::Store);
     let ledger = last_ledger(directory, &genesis, &store)?;
+    beginning.ended(Phase::Snapshot);
     let height = ledger.tip().height;
     if height > store.stored() {
         tracing::info!(
@@ -163,6 +167,7 @@ pub(crate) fn open(
         signer: key.clone(),
         gossip,
         heard,
+        beginning,
     };
     let mut watched = None;
     let policy = opening.snapshots;
@@ -170,12 +175,12 @@ pub(crate) fn open(
         let mut voters = ledger.state().voters().clone();
         let snapshots = Snapshots::new(directory, policy, store.clone(), height);
         let mut chain = Chain::new(ledger, key, accuser(store)?, snapshots);
-        for height in height + 1..=store.stored() {
+        store.each_after(height, |decided| {
+            let height = decided.certificate.height.0;
             let wrong = |reason: String| OrderError::Rules { height, reason };
-            let block = store.block(hypermesh_consensus::Height(height))?;
-            let (decided, _) = block.ok_or_else(|| wrong("it is not there".into()))?;
             voters = chain.replay(&decided).map_err(wrong)?;
-        }
+            Ok::<(), OrderError>(())
+        })?;
         watched = Some((chain.watch(), chain.installed()));
         if new {
             // The log is there: from now on nothing of it may be missing.

@@ -5,6 +5,7 @@
 //! - [`accuse`]: proofs against voters.
 //! - [`mesh`]: which mesh, founded or joined.
 //! - [`log`]: what must be on the disk before a vote is told.
+//! - [`beginning`]: where the time of a start goes.
 //! - [`standing`]: who is not listened to.
 //! - [`store`]: what was decided.
 //! - [`snapshots`]: the state as files, so that not all blocks have to be applied again.
@@ -14,6 +15,7 @@
 mod accuse;
 #[cfg(test)]
 mod accuse_tests;
+mod beginning;
 pub(crate) mod chain;
 #[cfg(test)]
 mod chain_tests;

@@ -27,6 +27,8 @@ const WAITING_MAX: usize = 64;
 /// the log has them meanwhile.
 const GATHERED: Duration = Duration::from_millis(200);
 const GATHERED_BYTES: usize = 4 << 20;
+/// Blocks that are read while another is applied.
+const READ_AHEAD: usize = 4;
 /// Memory of the database.
 const CACHE_BYTES: usize = 16 << 20;
 /// Most results of one look.
@@ -215,6 +217,41 @@ impl DecidedStore {
         Ok(Some((decided, outcomes)))
     }
 
+    /// The blocks after a height, up to the last one that is here, in order. Whoever takes them applies one while the next is read.
+    ///
+    /// # Errors
+    /// When one is missing or damaged, or whoever takes them fails.
+    pub(crate) fn each_after<E: From<DecidedError>>(
+        &self,
+        height: u64,
+        mut take: impl FnMut(Decided) -> Result<(), E>,
+    ) -> Result<(), E> {
+        std::thread::scope(|scope| {
+            let (to, all) = sync_channel(READ_AHEAD);
+            scope.spawn(move || {
+                for height in height + 1..=self.stored() {
+                    let missing = || self.missing(height);
+                    let block = self.block(Height(height));
+                    let block = block.and_then(|block| block.ok_or_else(missing));
+                    let is_last = block.is_err();
+                    // Who takes them may have failed.
+                    if to.send(block.map(|(decided, _)| decided)).is_err() || is_last {
+                        return;
+                    }
+                }
+            });
+            all.into_iter().try_for_each(|block| take(block?))
+        })
+    }
+
+    fn missing(&self, height: u64) -> DecidedError {
+        DecidedError::Block {
+            path: self.shared.path.clone(),
+            height,
+            reason: "it is not there".into(),
+        }
+    }
+
     /// What is found by keys that begin so, the last ones first, below a bound. Reads the disk.
     ///
     /// # Errors
@@ -257,7 +294,7 @@ impl DecidedStore {
     /// When it did not get there.
     pub(crate) fn keep(&self, name: &str, value: &[u8]) -> Result<(), DecidedError> {
         let write = || -> Result<(), redb::Error> {
-            let writing = self.shared.database.begin_write()?;
+            let writing = begin(&self.shared.database)?;
             writing.open_table(ABOUT)?.insert(name, value)?;
             Ok(writing.commit()?)
         };
@@ -393,7 +430,7 @@ fn private(path: &Path) -> std::io::Result<()> {
 
 /// After which height it begins and the last one; none when the store is of another mesh.
 fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<(u64, u64)>, redb::Error> {
-    let writing = database.begin_write()?;
+    let writing = begin(database)?;
     let (mut begins_after, mut height) = (0, 0);
     let mut is_ours = true;
     {
@@ -419,8 +456,18 @@ fn first_look(database: &Database, mesh: &[u8; 32]) -> Result<Option<(u64, u64)>
     Ok(is_ours.then_some((begins_after, height.max(begins_after))))
 }
 
+/// Begins a change, which is wholly on the disk or not at all.
+///
+/// Each brings along which pages are free. Without that, who opens the file after a crash has to walk through all of it, which is
+/// every block that was ever decided.
+fn begin(database: &Database) -> Result<redb::WriteTransaction, redb::Error> {
+    let mut writing = database.begin_write()?;
+    writing.set_quick_repair(true);
+    Ok(writing)
+}
+
 fn commit(database: &Database, batch: &[Arc<Entry>]) -> Result<(), redb::Error> {
-    let writing = database.begin_write()?;
+    let writing = begin(database)?;
     {
         let mut blocks = writing.open_table(BLOCKS)?;
         let mut outcomes = writing.open_table(OUTCOMES)?;
@@ -503,6 +550,54 @@ mod tests {
         drop((store, _writer));
         let other = DecidedStore::open(place.path(), &[2; 32]).map(|_| ());
         assert!(matches!(other, Err(DecidedError::OtherMesh { .. })));
+    }
+
+    #[test]
+    fn blocks_are_read_ahead_in_order_until_one_is_missing() {
+        let place = tempfile::tempdir().unwrap();
+        let (store, writer) = DecidedStore::open(place.path(), &[1; 32]).unwrap();
+        for height in (1..=20).filter(|height| *height != 15) {
+            writer.add(entry(height)).unwrap();
+        }
+        writer.sync().unwrap();
+        let mut heights = Vec::new();
+        let ended = store.each_after::<DecidedError>(3, |decided| {
+            heights.push(decided.certificate.height.0);
+            Ok(())
+        });
+        let text = ended.unwrap_err().to_string();
+        assert!(text.contains("height 15"), "{text}");
+        assert!(heights.into_iter().eq(4..15));
+        // Who takes them may end it.
+        let mut taken = 0;
+        let ended = store.each_after(0, |_| {
+            taken += 1;
+            Err(store.unusable("enough".into()))
+        });
+        assert!(ended.is_err() && taken == 1);
+        assert!(store.each_after::<DecidedError>(20, |_| Ok(())).is_ok());
+    }
+
+    /// Opening a file that a crash left takes no walk through all blocks.
+    #[test]
+    fn a_crash_needs_no_repair() {
+        let place = tempfile::tempdir().unwrap();
+        let (store, writer) = DecidedStore::open(place.path(), &[1; 32]).unwrap();
+        for turn in 0..3 {
+            (turn * 10 + 1..=turn * 10 + 10).for_each(|height| writer.add(entry(height)).unwrap());
+            writer.sync().unwrap();
+        }
+        store.keep("something", b"kept").unwrap();
+        // As it is on the disk, while it is open.
+        let crashed = place.path().join("crashed.redb");
+        std::fs::copy(place.path().join("decided.redb"), &crashed).unwrap();
+        let mut builder = Database::builder();
+        builder.set_repair_callback(|_| panic!("it is repaired"));
+        let database = builder.open(&crashed).unwrap();
+        let reading = database.begin_read().unwrap();
+        let blocks = reading.open_table(BLOCKS).unwrap();
+        let last = blocks.last().unwrap();
+        assert_eq!(last.unwrap().0.value(), 30);
     }
 
     #[test]

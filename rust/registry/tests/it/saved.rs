@@ -16,9 +16,25 @@ fn saved(ledger: &Ledger) -> Vec<u8> {
     save(Vec::new(), story, |_| Ok(())).unwrap()
 }
 
+/// By one thread, and by some: what comes of it is the same.
 fn loaded(file: &[u8]) -> Result<Ledger, SavedError> {
-    let threads = NonZeroUsize::MIN;
-    load(file, &genesis(), MempoolLimits::default(), threads)
+    let by = |threads| {
+        let threads = NonZeroUsize::new(threads).unwrap();
+        load(file, &genesis(), MempoolLimits::default(), threads)
+    };
+    let (alone, together) = (by(1), by(3));
+    match (&alone, &together) {
+        (Ok(alone), Ok(together)) => {
+            assert_eq!(alone.tip(), together.tip());
+            let (alone, together) = (alone.state(), together.state());
+            assert_eq!(alone.root(), together.root());
+            assert_eq!(together.root(), together.root_anew());
+            assert!(alone.names(None, None).eq(together.names(None, None)));
+        }
+        (Err(alone), Err(together)) => assert_eq!(alone.to_string(), together.to_string()),
+        _ => panic!("by one thread {alone:?}, by three {together:?}"),
+    }
+    together
 }
 
 fn head_and_pieces(file: &[u8]) -> (SavedHead, Vec<Vec<u8>>) {
@@ -80,6 +96,67 @@ fn a_ledger_goes_on_from_its_file() {
     let beyond = index.piece(Cursor::new(&file), index.pieces());
     assert_eq!(beyond.unwrap(), None);
     assert_eq!(written(&head, &pieces), file);
+}
+
+/// What is restored is what was saved, in all that is asked of it, and in what becomes of it.
+#[test]
+fn a_restored_state_is_the_saved_one() {
+    let mut mesh = Mesh::new(4, 2);
+    name_many(&mut mesh, 6);
+    mesh.agree(3, Motion::Promote(node(4)));
+    let (file, state) = (saved(&mesh.ledger), mesh.ledger.state().clone());
+    assert!(SavedIndex::of(Cursor::new(&file)).unwrap().pieces() > 4);
+    let again = loaded(&file).unwrap();
+    let restored = again.state();
+    assert_eq!(restored.root(), state.root());
+    assert_eq!(restored.root_anew(), state.root());
+    assert_eq!(restored.entries_len(), state.entries_len());
+    assert_eq!(restored.names_len(), state.names_len());
+    assert_eq!(restored.members_len(), state.members_len());
+    assert_eq!(restored.voters(), state.voters());
+    assert_eq!(restored.parameters(), state.parameters());
+    assert!(restored.names(None, None).eq(state.names(None, None)));
+    assert!(restored.members().eq(state.members()));
+    assert_eq!(saved(&again), file);
+    // Changes, additions and removals go on from it as from the other.
+    mesh.other = again;
+    name_many(&mut mesh, 2);
+    for number in (0..500).step_by(7) {
+        let text = format!("a name that is long enough to fill some parts/1/{number}");
+        let action = hypermesh_registry::Action::DeleteName {
+            name: name(&text),
+            expect: Expect::Any,
+        };
+        let transaction = mesh.signed(4, action);
+        mesh.ledger.submit(&transaction.to_bytes()).unwrap();
+    }
+    mesh.decide();
+    mesh.agree(4, Motion::Demote(node(4)));
+    assert!(
+        mesh.other
+            .state()
+            .names(None, None)
+            .eq(mesh.ledger.state().names(None, None))
+    );
+}
+
+/// One part that is none of the state, wherever it is: by any number of threads the same piece is named.
+#[test]
+fn a_rogue_part_is_named_by_its_number() {
+    let mut mesh = Mesh::new(2, 3);
+    name_many(&mut mesh, 4);
+    let (head, pieces) = head_and_pieces(&saved(&mesh.ledger));
+    for number in 1..pieces.len() {
+        let mut rogue = pieces.clone();
+        let middle = rogue[number].len() / 2;
+        rogue[number][middle] ^= 1;
+        // A later one is rogue as well, and the first counts.
+        let last = rogue.len() - 1;
+        *rogue[last].last_mut().unwrap() ^= 1;
+        let error = loaded(&written(&head, &rogue)).unwrap_err();
+        let named = matches!(&error, SavedError::Piece { piece, .. } if *piece as usize == number);
+        assert!(named || number == last, "{number}: {error}");
+    }
 }
 
 #[test]
