@@ -284,7 +284,9 @@ fn voters_of_long_ago_are_forgotten_and_no_others() {
             let voters = mesh.voters_of(asked).map(|voters| voters.len());
             assert_eq!(voters, then.map(|(_, count)| *count), "{asked} at {height}");
         }
-        let sets = mesh.keys().filter(|key| matches!(key, Key::VotersFrom(_)));
+        let sets = mesh
+            .entries()
+            .filter(|(key, _)| matches!(key, Key::VotersFrom(_)));
         assert!(sets.count() <= ACCUSED_HEIGHTS as usize / 100 + 3);
     }
     assert!(mesh.voters_of(1).is_none());

@@ -14,11 +14,12 @@ pub const PART_BYTES: usize = 128 * 1024;
 pub const PART_BYTES_MAX: usize = 256 * 1024;
 const ENTRY_BYTES_MAX: usize = 8 * 1024;
 
-/// A state that is handed out part by part. It is a copy: the mesh may go on.
+/// A state that is handed out part by part. Of a clone of one: the mesh goes on.
 #[derive(Debug)]
-pub struct Snapshot {
-    state: State,
-    keys: Vec<(Hash, Key)>,
+pub struct Snapshot<'a> {
+    state: &'a State,
+    /// By path.
+    rows: Vec<(Hash, &'a Key, &'a Entry)>,
     parts: Vec<(usize, Range<usize>, Hash)>,
 }
 
@@ -66,38 +67,34 @@ pub enum PartError {
     Missing,
 }
 
-impl Snapshot {
-    pub fn of(state: &State) -> Self {
-        let mut keys: Vec<(Hash, Key)> = state.keys().map(|key| (path(key), key.clone())).collect();
-        keys.sort_unstable();
-        let size = |(_, key): &(Hash, Key)| {
-            let value = state.value(key).map_or(0, |value| value.len());
-            8 + key.to_bytes().len() + value
-        };
+impl<'a> Snapshot<'a> {
+    pub fn of(state: &'a State) -> Self {
+        let entries = state.entries();
+        let mut rows: Vec<_> = entries
+            .map(|(key, entry)| (path(key), key, entry))
+            .collect();
+        rows.sort_unstable_by_key(|(path, ..)| *path);
         // How many bytes there are before each.
         let mut before = vec![0];
-        for key in &keys {
-            before.push(before[before.len() - 1] + size(key));
+        for (_, key, entry) in &rows {
+            let size = 8 + key.to_bytes().len() + entry.to_bytes().len();
+            before.push(before[before.len() - 1] + size);
         }
         let mut parts = Vec::new();
-        let mut todo = vec![(0, 0..keys.len(), [0; 32])];
+        let mut todo = vec![(0, 0..rows.len(), [0; 32])];
         while let Some((depth, range, from)) = todo.pop() {
             if before[range.end] - before[range.start] <= PART_BYTES || range.len() <= 1 {
                 parts.push((depth, range, from));
                 continue;
             }
             let middle =
-                range.start + keys[range.clone()].partition_point(|(path, _)| !bit(path, depth));
+                range.start + rows[range.clone()].partition_point(|(path, ..)| !bit(path, depth));
             let mut high = from;
             high[depth / 8] |= 0x80 >> (depth % 8);
             todo.push((depth + 1, middle..range.end, high));
             todo.push((depth + 1, range.start..middle, from));
         }
-        Self {
-            state: state.clone(),
-            keys,
-            parts,
-        }
+        Self { state, rows, parts }
     }
 
     /// How many parts there are.
@@ -122,9 +119,9 @@ impl Snapshot {
             .take(*depth)
             .for_each(|hash| to.extend(hash));
         put_count(&mut to, range.len());
-        for (_, key) in &self.keys[range.clone()] {
+        for (_, key, entry) in &self.rows[range.clone()] {
             put_counted(&mut to, &key.to_bytes());
-            put_counted(&mut to, &self.state.value(key)?);
+            put_counted(&mut to, &entry.to_bytes());
         }
         Some(to)
     }

@@ -286,12 +286,8 @@ impl State {
         self.tree.prove(path)
     }
 
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> + '_ {
-        self.entries.keys()
-    }
-
-    pub(crate) fn value(&self, key: &Key) -> Option<Vec<u8>> {
-        self.entries.get(key).map(Entry::to_bytes)
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> + '_ {
+        self.entries.iter()
     }
 
     /// The state of these entries, whose tree this is; none without voters or parameters.

@@ -1,6 +1,6 @@
 //! The state after a decided block as a file, so that a restart need not apply all blocks again.
 //!
-//! It is written beside the agreement, by a thread that gives way to all others: a clone of the state is free. A file is as good
+//! It is written beside the agreement, by a thread that gives way to others: a clone of the state is free. A file is as good
 //! as its proof ([`hypermesh_registry::load`]), whoever wrote it; one that is missing or damaged costs time, not truth.
 
 use std::fs::{self, File, OpenOptions};
@@ -24,6 +24,9 @@ const HEIGHT_BYTES: u64 = 1_024;
 /// What an entry of the state takes in a file, about. Before so many bytes of blocks as the state has nothing is written again, so
 /// that at most as much is written for snapshots as for blocks, and to apply the rest takes no longer than to read the state.
 const ENTRY_BYTES: u64 = 128;
+/// About a tenth of the processor time of a thread as all others are, where there is not enough.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 /// Files that are kept: the last one, and the one before it in case of damage.
 const KEPT: usize = 2;
 /// Bytes of a file that are buffered, and after how many pieces it is put on the disk: the log's flushes wait behind no more.
@@ -197,10 +200,13 @@ fn write_all(directory: &Path, all: &Receiver<Due>, shared: &Shared) {
     }
 }
 
-/// Lets all other threads go first. On Linux a thread has a niceness of its own; elsewhere it would be the whole process's.
+/// Lets other threads go first, but on a machine that is busy for long not all of them always: the longer a file takes, the more
+/// blocks are applied after it at a restart. On Linux a thread has a niceness of its own; elsewhere it would be the whole process's.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
+    if let Err(error) =
+        rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS)
+    {
         tracing::debug!(%error, "snapshots are written as all else is");
     }
 }
