@@ -11,6 +11,7 @@ mod allocations;
 mod alm;
 mod ask;
 mod blocks;
+mod cache;
 mod consensus;
 mod corpus;
 mod cpe;
@@ -45,7 +46,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|cache|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -87,6 +88,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "ask" => ask::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
+        "cache" => cache::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
         "consensus" => {
