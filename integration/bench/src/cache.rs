@@ -3,6 +3,7 @@
 //! Objects count one each, and room is a share of all different objects, as in the literature. A cell is a trace and a
 //! share; its gap is the part of the way from LRU to Belady's optimum.
 
+mod ahead;
 mod peers;
 mod traces;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         }
     }
     tally.report(ctx)?;
+    ahead::run(ctx, &data)?;
     others(ctx, &OTHERS, &data, most)
 }
 

@@ -5,4 +5,5 @@
 //! models, the guarantees and the costs.
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod cache;
