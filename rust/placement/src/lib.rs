@@ -7,3 +7,4 @@
 
 pub mod ahead;
 pub mod cache;
+pub mod place;
