@@ -5,7 +5,7 @@
 
 mod ahead;
 mod peers;
-mod traces;
+pub(crate) mod traces;
 
 use hypermesh_placement::cache::{Adaptive, CacheOptions};
 
@@ -18,6 +18,8 @@ use traces::{CELLS, OTHERS, Source, Trace};
 /// Room, as shares of all different objects.
 const SHARES: [f64; 2] = [0.01, 0.1];
 const ROOM_MIN: usize = 10;
+/// Requests from which on one round of timing is enough.
+const LONG: usize = 2_000_000;
 /// Requests of a quick run.
 const QUICK: usize = 50_000;
 
@@ -56,8 +58,13 @@ impl Cell {
         let rate = |hits: usize| hits as f64 / trace.values.len() as f64;
         let (mut speed, mut lru_speed) = (Samples::default(), Samples::default());
         let (mut ours, mut lru) = (0, 0);
-        // Hits are the same in every round.
-        for _ in 0..if ctx.quick { 1 } else { 3 } {
+        // Hits are the same in every round, and a long trace is a mean of its own.
+        let rounds = if ctx.quick || trace.values.len() > LONG {
+            1
+        } else {
+            3
+        };
+        for _ in 0..rounds {
             let mut cache = Adaptive::new(CacheOptions::for_objects(room))?;
             let start = cpu_micros();
             ours = peers::played(&mut cache, trace);

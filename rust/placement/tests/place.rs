@@ -141,8 +141,10 @@ proptest! {
                         }
                         Why::Pinned => {}
                     }
-                    let idle = holders.iter().any(|holder| holder.node == choice.node && !holder.served);
-                    prop_assert!(choice.why != Why::Pays || !idle, "an idle copy above the floor is kept");
+                    let idle = holders
+                        .iter()
+                        .any(|holder| holder.node == choice.node && !holder.served);
+                    prop_assert!(copies.len() <= floor || choice.why == Why::Pinned || !idle);
                 }
                 let spread: usize = strategy.geographic_distribution.iter().map(|(_, count)| count).sum();
                 prop_assert_eq!(spread, copies.len());

@@ -42,8 +42,8 @@ impl Node {
 /// The nodes by id and by region.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
-    nodes: BTreeMap<NodeId, Node>,
-    regions: BTreeMap<Region, Vec<NodeId>>,
+    places: BTreeMap<NodeId, (Region, usize)>,
+    regions: BTreeMap<Region, Vec<(NodeId, Node)>>,
 }
 
 impl Nodes {
@@ -54,55 +54,59 @@ impl Nodes {
 
     /// A node, or what is known of it now.
     pub fn set(&mut self, id: NodeId, node: Node) -> Result<(), PlacementError> {
-        if self.nodes.len() >= NODES_MAX && !self.nodes.contains_key(&id) {
+        if self.places.len() >= NODES_MAX && !self.places.contains_key(&id) {
             return Err(PlacementError::TooManyNodes);
         }
         self.remove(&id);
-        self.regions.entry(node.region).or_default().push(id);
-        self.nodes.insert(id, node);
+        let there = self.regions.entry(node.region).or_default();
+        self.places.insert(id, (node.region, there.len()));
+        there.push((id, node));
         Ok(())
     }
 
     /// A node that left; answers whether it was known.
     pub fn remove(&mut self, id: &NodeId) -> bool {
-        let Some(node) = self.nodes.remove(id) else {
+        let Some((region, at)) = self.places.remove(id) else {
             return false;
         };
-        if let Some(there) = self.regions.get_mut(&node.region) {
-            there.retain(|other| other != id);
+        let there = self.regions.entry(region).or_default();
+        there.swap_remove(at);
+        if let Some((moved, _)) = there.get(at) {
+            self.places.insert(*moved, (region, at));
         }
         true
     }
 
     /// A node, if it is known.
     pub fn get(&self, id: &NodeId) -> Option<&Node> {
-        self.nodes.get(id)
+        let (region, at) = self.places.get(id)?;
+        let (_, node) = self.regions.get(region)?.get(*at)?;
+        Some(node)
     }
 
     /// How many are known.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.places.len()
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.places.is_empty()
     }
 
     /// The regions, and the nodes of each.
-    pub(super) fn regions(&self) -> impl Iterator<Item = (Region, &[NodeId])> {
-        self.regions
-            .iter()
-            .map(|(region, nodes)| (*region, nodes.as_slice()))
+    pub(super) fn regions(&self) -> impl Iterator<Item = (Region, &[(NodeId, Node)])> {
+        let regions = self.regions.iter();
+        regions.map(|(region, nodes)| (*region, nodes.as_slice()))
     }
 }
 
 /// How much a node is the one for a key: the highest of all is (rendezvous hashing, Thaler and Ravishankar 1998), so that
 /// a node that comes or goes moves only what is its own.
 pub(super) fn rank(id: &NodeId, key: u64) -> u64 {
-    let words = id.0.chunks_exact(8).map(|chunk| {
-        // Chunks are of eight bytes, so no conversion fails.
-        u64::from_le_bytes(chunk.try_into().unwrap_or_default())
-    });
-    words.fold(mixed(key), |hash, word| mixed(hash ^ word))
+    // Half of the id tells nodes apart; two that share it are told apart by their order.
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = id.0;
+    let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let second = u64::from_le_bytes([i, j, k, l, m, n, o, p]);
+    mixed(mixed(key ^ first) ^ second)
 }

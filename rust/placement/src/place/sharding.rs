@@ -210,6 +210,7 @@ impl IntelligentBlockSharding {
                 _ => break,
             }
         }
+        self.reclaim(&mut decision);
         if decision.chosen.is_empty() {
             return Err(PlacementError::NoNode {
                 known: self.nodes.len(),
@@ -219,11 +220,27 @@ impl IntelligentBlockSharding {
         Ok(self.strategy(decision.chosen, unmet_pins))
     }
 
+    /// Where others make up the floor, the floor needs no copy that served nothing.
+    fn reclaim(&self, decision: &mut Decision<'_>) {
+        let holders = decision.block.holders;
+        let idle = |id: &NodeId| {
+            holders
+                .iter()
+                .any(|holder| holder.node == *id && !holder.served)
+        };
+        while decision.chosen.len() > self.rules.floor {
+            let spare = |choice: &Choice| choice.why != Why::Pinned && idle(&choice.node);
+            let Some(at) = decision.chosen.iter().rposition(spare) else {
+                return;
+            };
+            decision.chosen.remove(at);
+        }
+    }
+
     /// Members that live.
     pub fn alive(&self) -> usize {
         let all = self.nodes.regions().flat_map(|(_, nodes)| nodes);
-        all.filter(|id| self.nodes.get(id).is_some_and(|node| node.alive))
-            .count()
+        all.filter(|(_, node)| node.alive).count()
     }
 
     fn strategy(&self, choices: Vec<Choice>, unmet_pins: Vec<NodeId>) -> PlacementStrategy {
@@ -281,11 +298,8 @@ impl IntelligentBlockSharding {
             {
                 continue;
             }
-            for id in nodes {
+            for (id, node) in nodes.iter().filter(|(_, node)| node.alive) {
                 let holder = block.holders.iter().find(|holder| holder.node == *id);
-                let Some(node) = self.nodes.get(id).filter(|node| node.alive) else {
-                    continue;
-                };
                 if holder.is_some() || node.room() >= block.bytes {
                     found.push(Candidate {
                         node: *id,
