@@ -1,6 +1,5 @@
 //! The caches against what they promise, for any requests: budgets hold, what is dropped was held, and the host's view
 //! and the policy's never part.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, VecDeque};
 
