@@ -7,7 +7,7 @@ mod ahead;
 mod peers;
 pub(crate) mod traces;
 
-use hypermesh_placement::cache::{Adaptive, CacheOptions};
+use hypermesh_placement::cache::{Adaptive, Answer, CacheOptions, Lru, Policy};
 
 use crate::cpe::cpu_micros;
 use crate::cpe::data::directory;
@@ -36,6 +36,7 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
         }
     }
     tally.report(ctx)?;
+    bytes(ctx, &data, most)?;
     ahead::run(ctx, &data)?;
     others(ctx, &OTHERS, &data, most)
 }
@@ -229,4 +230,56 @@ fn others(
         }
     }
     Ok(())
+}
+
+/// The trace that has sizes, with room in bytes: a share of the bytes of all different objects.
+fn bytes(ctx: &mut Ctx, data: &std::path::Path, most: usize) -> Result<(), BenchError> {
+    let Some(source) = CELLS.into_iter().find(|source| source.0 == "cdn") else {
+        return Ok(());
+    };
+    let trace = traces::load(data, source, most)?;
+    let mut largest = vec![0; trace.objects];
+    for (number, size) in trace.numbers.iter().zip(&trace.sizes) {
+        let known: &mut u64 = &mut largest[*number as usize];
+        *known = (*known).max(*size);
+    }
+    let all: u64 = largest.iter().sum();
+    for share in SHARES {
+        let options = CacheOptions {
+            bytes_max: ((all as f64 * share) as u64).max(1),
+            objects_max: trace.objects,
+            seed: 0,
+        };
+        let ours = played_bytes(&mut Adaptive::new(options)?, &trace);
+        let lru = played_bytes(&mut Lru::new(options)?, &trace);
+        for (at, what) in ["hit rate", "hit rate by bytes"].into_iter().enumerate() {
+            ctx.row(
+                &format!("cdn {:.0} % of all bytes, {what}", share * 100.0),
+                "",
+                &ours[at].into(),
+                Some(("LRU", &lru[at].into())),
+                Must::Report,
+                "objects of any size; worth is per byte, so that small ones are favoured",
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Hit rates by requests and by bytes.
+fn played_bytes(policy: &mut impl Policy, trace: &Trace) -> [f64; 2] {
+    let (mut dropped, mut hits, mut met, mut all) = (Vec::new(), 0.0, 0.0, 0.0);
+    for (value, size) in trace.values.iter().zip(&trace.sizes) {
+        dropped.clear();
+        let hit = policy.request(*value, *size, &mut dropped) == Answer::Hit;
+        all += *size as f64;
+        if hit {
+            hits += 1.0;
+            met += *size as f64;
+        }
+    }
+    [
+        hits / trace.sizes.len().max(1) as f64,
+        met / f64::max(all, 1.0),
+    ]
 }

@@ -17,6 +17,8 @@ pub(crate) struct Trace {
     pub(crate) values: Vec<u64>,
     /// The same as numbers from 0, in order of first appearance: for peers' arrays, never a feature.
     pub(crate) numbers: Vec<u32>,
+    /// Bytes of each request's object, where the trace has them.
+    pub(crate) sizes: Vec<u64>,
     /// Different objects.
     pub(crate) objects: usize,
 }
@@ -96,8 +98,9 @@ pub(crate) fn load(data: &Path, source: Source, most: usize) -> Result<Trace, Be
     };
     let path = data.join("content").join(file);
     let bytes = unpacked(&path)?;
-    let mut values = parse(form, &bytes);
+    let (mut values, mut sizes) = parse(form, &bytes);
     values.truncate(most);
+    sizes.truncate(most);
     if values.is_empty() {
         return Err(BenchError::new(format!(
             "{} has no requests",
@@ -117,11 +120,13 @@ pub(crate) fn load(data: &Path, source: Source, most: usize) -> Result<Trace, Be
         tuned,
         objects: known.len(),
         values,
+        sizes,
         numbers,
     })
 }
 
-fn parse(form: Form, bytes: &[u8]) -> Vec<u64> {
+/// What is asked for, and its sizes where there are any.
+fn parse(form: Form, bytes: &[u8]) -> (Vec<u64>, Vec<u64>) {
     if let Form::Words(size) = form {
         let word = |chunk: &[u8]| {
             let number = chunk
@@ -134,22 +139,26 @@ fn parse(form: Form, bytes: &[u8]) -> Vec<u64> {
                 number
             }
         };
-        return bytes.chunks_exact(size).map(word).collect();
+        return (bytes.chunks_exact(size).map(word).collect(), Vec::new());
     }
     let text = String::from_utf8_lossy(bytes);
-    let mut values = Vec::new();
+    let (mut values, mut sizes) = (Vec::new(), Vec::new());
     for line in text.lines() {
         let mut numbers = line
             .split_ascii_whitespace()
             .map_while(|word| word.parse::<u64>().ok());
         match (form, numbers.next(), numbers.next()) {
             (Form::Blocks, Some(first), Some(count)) => values.extend(first..first + count),
-            (Form::Lines, Some(number), _) | (Form::Sizes, _, Some(number)) => values.push(number),
+            (Form::Lines, Some(number), _) => values.push(number),
+            (Form::Sizes, _, Some(number)) => {
+                values.push(number);
+                sizes.push(numbers.next().unwrap_or(1));
+            }
             // Some traces end with a line of another kind.
             _ => {}
         }
     }
-    values
+    (values, sizes)
 }
 
 pub(crate) fn unpacked(path: &Path) -> Result<Vec<u8>, BenchError> {
