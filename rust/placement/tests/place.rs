@@ -1,12 +1,12 @@
 //! Placement under its rules, for any nodes, claims and forecasts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hypermesh_id::NodeId;
 use hypermesh_placement::place::{
-    Affinity, Block, Distances, Holder, IntelligentBlockSharding, Lineage, Node, PlacementError,
-    Prices, Region, Relative, Rules, Step, TRUSTED_BYTES, Why, next_step,
+    Affinity, Block, Distances, Holder, IntelligentBlockSharding, Lineage, Node, Nodes,
+    PlacementError, Prices, Region, Relative, Rules, Step, TRUSTED_BYTES, Why, next_step,
 };
 use proptest::prelude::*;
 
@@ -230,6 +230,11 @@ fn copies_go_where_reads_come_from_and_say_why() {
         .collect();
     assert!(regions.contains(&2) && regions.contains(&3), "{strategy:?}");
     assert!(strategy.choices.iter().all(|choice| choice.gain > 0.0));
+    let told: Vec<String> = strategy.choices.iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter().any(|line| line.contains("in region 2: ")),
+        "{told:?}"
+    );
     // The same block that nobody reads stays where it is, with one copy more for the floor.
     let never = Block {
         reads: 0.0,
@@ -335,6 +340,24 @@ fn claims_of_room_are_believed_as_far_as_they_are_proven() {
         .room(),
         0
     );
+}
+
+#[test]
+fn nodes_are_where_they_were_last_seen() {
+    let mut nodes = Nodes::new();
+    let mut plain = BTreeMap::new();
+    for step in 0..500_u64 {
+        let number = (step * step % 31) as u8;
+        if step % 3 == 0 {
+            assert_eq!(nodes.remove(&id(number)), plain.remove(&number).is_some());
+        } else {
+            let node = node((step % 4) as u8, step);
+            nodes.set(id(number), node).unwrap();
+            plain.insert(number, node);
+        }
+        assert_eq!(nodes.len(), plain.len());
+        assert!((0..31).all(|number| nodes.get(&id(number)) == plain.get(&number)));
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub(super) const NONE: u32 = u32::MAX;
 
 const CELLS_MIN: usize = 16;
 
-/// Cells hold slots; the keys are the entries' own, so a look-up is given the entry's key by its slot.
+/// Cells hold a key and its slot; the seed keeps a peer from choosing keys that all have one home.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     cells: Vec<(Key, u32)>,

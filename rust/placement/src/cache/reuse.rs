@@ -218,3 +218,88 @@ fn index(hazards: &[f32; AGES], worth: &mut [f32; AGES]) {
         hull[top] = at;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The index by trying every moment to give up.
+    fn slowly(hazards: &[f32; AGES]) -> Vec<f64> {
+        let width = |at: usize| f64::from(start(at + 1) - start(at));
+        let from = |first: usize| {
+            let (mut waiting, mut time, mut best) = (1.0_f64, 0.0, 0.0_f64);
+            for (at, hazard) in hazards.iter().enumerate().skip(first) {
+                let still = waiting * (-f64::from(*hazard) * width(at)).exp();
+                time += (waiting + still) / 2.0 * width(at);
+                waiting = still;
+                best = best.max((1.0 - waiting) / time);
+            }
+            best
+        };
+        (0..AGES).map(from).collect()
+    }
+
+    #[test]
+    fn the_hull_finds_what_trying_everything_finds() {
+        let mut state = 1_u64;
+        for round in 0..200 {
+            let hazards: [f32; AGES] = std::array::from_fn(|at| {
+                state = super::super::mixed(state);
+                // Some fall with age, some rise, some have a peak; none is so high that nobody is left to wait.
+                let noise = (state >> 40) as f32 / (1 << 24) as f32;
+                let slope = [-1.0, -0.5, 0.0][round % 3];
+                0.01 * noise * start(at).powf(slope) / (1.0 + start(at) / 1e4)
+            });
+            let mut worth = [0.0; AGES];
+            index(&hazards, &mut worth);
+            for (at, (ours, dumb)) in worth.iter().zip(slowly(&hazards)).enumerate() {
+                let ours = f64::from(*ours);
+                // Where next to nobody is left the curve has no digits to tell slopes by.
+                let left: f64 = (0..at)
+                    .map(|at| f64::from(hazards[at] * (start(at + 1) - start(at))))
+                    .sum();
+                if left < 15.0 {
+                    assert!(
+                        (ours - dumb).abs() <= 1e-3 * dumb,
+                        "round {round}, age {at}: {ours}, {dumb}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_age_is_in_its_bucket() {
+        for age in (1..5_000).chain((0..40).map(|bits| 1 << bits)) {
+            let at = bucket(age);
+            assert!(start(at) <= age as f32);
+            assert!(at == AGES - 1 || (age as f32) < start(at + 1), "{age}");
+        }
+        assert_eq!(bucket(0), bucket(1));
+        assert_eq!(bucket(u64::MAX), AGES - 1);
+    }
+
+    #[test]
+    fn hazards_are_requests_by_time_and_do_not_depend_on_when_periods_end() {
+        // Each of 50 objects is asked for every 100 requests; periods end in the middle of their waits.
+        let mut reuse = Reuse::new();
+        let mut last = [0_u64; 50];
+        for now in 1..20_000_u64 {
+            if now % 37 == 0 {
+                last.iter().for_each(|last| reuse.waited(ONCE, *last, now));
+                reuse.learn(now);
+            }
+            let object = (now % 100) as usize;
+            if object < 50 {
+                reuse.asked(ONCE, last[object], now);
+                last[object] = now;
+            }
+        }
+        let sums = &reuse.classes[usize::from(ONCE)];
+        // Nobody is asked for before, everybody by then.
+        assert!(sums.asked[bucket(50)] < 0.5 && sums.asked[bucket(100)] > 100.0);
+        // An object about to be asked for is worth more than one that has just been.
+        assert!(reuse.worth(ONCE, 90) > 3.0 * reuse.worth(ONCE, 10));
+        assert!(reuse.worth(ONCE, 10) > 3.0 * reuse.worth(ONCE, 200));
+    }
+}

@@ -13,6 +13,8 @@ const GONE_EACH: usize = 4;
 const GONE_MIN: usize = 256;
 /// Objects that reuse is learned from; where there are more it is every second one, every fourth, and so on.
 const WATCHED_MAX: usize = 16_384;
+/// No sample is smaller than one key in 2^32: a sample is told by 32 bits.
+const WATCH_SHIFT_MAX: u32 = 32;
 /// Requests of a period of learning.
 const PERIOD: std::ops::RangeInclusive<u64> = 512..=65_536;
 
@@ -179,6 +181,11 @@ impl Worth {
         self.entries.get_mut(slot).watched = self.watched.len() as u32;
         self.watched.push(slot);
         while self.watched.len() > WATCHED_MAX {
+            if self.watch_shift == WATCH_SHIFT_MAX {
+                // Keys that were chosen to be in every sample: enough is learned from those that are.
+                self.unwatch(slot);
+                return;
+            }
             self.watch_shift += 1;
             for at in (0..self.watched.len()).rev() {
                 let slot = self.watched[at];

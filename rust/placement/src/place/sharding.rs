@@ -1,5 +1,7 @@
 //! The decision.
 
+use std::fmt;
+
 use hypermesh_id::NodeId;
 
 use super::nodes::rank;
@@ -88,6 +90,29 @@ pub struct Choice {
     pub share: f64,
     /// What it saves less what it costs, at the stated prices, given the copies before it.
     pub gain: f64,
+}
+
+/// One line for a person.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.why {
+            Why::Pinned => "pinned",
+            Why::Floor => "the floor asks for one more, and this gains most",
+            Why::FloorSameDomain => {
+                "the floor asks for one more, and no failure domain is without one"
+            }
+            Why::Pays => "saves more than it costs",
+        };
+        let held = if self.held { "has it" } else { "new" };
+        write!(
+            f,
+            "{} in region {}: {why}; {held}; {:.0} % of reads expected from there; gain {:.0}",
+            self.node,
+            self.region.0,
+            self.share * 100.0,
+            self.gain
+        )
+    }
 }
 
 /// Where copies should be.
