@@ -328,12 +328,16 @@ fn fixed(
     Ok(played)
 }
 
-/// Knows who asks in each epoch; pays for what it moves, and moves only what that saves.
+/// Knows who asks in each epoch, from first touch and two hashed ones on; pays for what it moves, and moves only what that
+/// saves. It has no caches, so it is no bound for who has.
 fn clairvoyant(requests: &Requests, seed: u64) -> Played {
     let mut counts = vec![[0.0_f64; REGIONS]; requests.objects];
-    let mut copies: Vec<Copies> = (0..requests.objects)
-        .map(|object| set(by_hash(object, seed).into_iter().take(3)))
-        .collect();
+    let mut copies: Vec<Copies> = vec![0; requests.objects];
+    for (object, region) in &requests.events {
+        if copies[*object] == 0 {
+            copies[*object] = filled(1 << region, by_hash(*object, seed), 3);
+        }
+    }
     let mut played = Played {
         copies: 3.0,
         ..Played::default()

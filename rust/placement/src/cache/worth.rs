@@ -5,9 +5,11 @@ use super::index::NONE;
 use super::reuse::{self, Reuse};
 use super::{Answer, CacheOptions, Key, Order, mixed};
 
-/// Objects that are looked at anew for each one that is dropped, and the candidates that are kept from last time.
-const FRESH: usize = 16;
+/// Objects that are looked at anew each time, and the candidates that are kept from last time.
+const FRESH: usize = 64;
 const KEPT: usize = 48;
+/// Objects that go one after the other before more are looked at.
+const READY: usize = 4;
 /// Gone objects that are remembered for each that is held, and in any case.
 const GONE_EACH: usize = 4;
 const GONE_MIN: usize = 256;
@@ -32,6 +34,9 @@ pub(super) struct Worth {
     now: u64,
     random: u64,
     candidates: Vec<u32>,
+    /// The next to go, the least last, as they were at a request.
+    ready: Vec<(f32, u32)>,
+    ready_at: u64,
     scratch: Vec<(f32, u32)>,
     reuse: Reuse,
     watched: Vec<u32>,
@@ -53,6 +58,8 @@ impl Worth {
             now: 0,
             random: mixed(options.seed) | 1,
             candidates: Vec::new(),
+            ready: Vec::new(),
+            ready_at: 0,
             scratch: Vec::new(),
             reuse: Reuse::new(),
             watched: Vec::new(),
@@ -111,40 +118,75 @@ impl Worth {
         if self.order == Order::Recency {
             return Some(oldest);
         }
-        let mut found = std::mem::take(&mut self.scratch);
-        found.clear();
-        let mut look = |cache: &Self, slot: u32| {
-            let entry = cache.entries.get(slot);
-            if entry.held != NONE {
-                let worth = cache.reuse.worth(entry.class, cache.now - entry.last);
-                found.push((worth / entry.bytes.max(1) as f32, slot));
+        // The newest place is that of the object that room is made for.
+        let newest = self.held[self.held.len() - 1];
+        let mut least = self.weighed(oldest);
+        let own = self.weighed(newest);
+        if own.0 < least.0 {
+            least = own;
+        }
+        let next = match self.next_ready() {
+            Some(ready) => Some(ready),
+            None => {
+                self.look_around();
+                self.next_ready()
             }
         };
-        look(self, oldest);
-        // The newest place is that of the object that room is made for.
-        look(self, self.held[self.held.len() - 1]);
-        for at in 0..self.candidates.len() {
-            look(self, self.candidates[at]);
+        if let Some(ready) = next {
+            if ready.0 < least.0 {
+                return Some(ready.1);
+            }
+            self.ready.push(ready);
+        }
+        Some(least.1)
+    }
+
+    /// What a held object is worth for each byte.
+    fn weighed(&self, slot: u32) -> (f32, u32) {
+        let entry = self.entries.get(slot);
+        let worth = self.reuse.worth(entry.class, self.now - entry.last);
+        (worth / entry.bytes.max(1) as f32, slot)
+    }
+
+    /// The least of those that were looked at last and are as they were.
+    fn next_ready(&mut self) -> Option<(f32, u32)> {
+        while let Some((worth, slot)) = self.ready.pop() {
+            let entry = self.entries.get(slot);
+            if entry.held != NONE && entry.last <= self.ready_at {
+                return Some((worth, slot));
+            }
+        }
+        None
+    }
+
+    /// Looks at objects drawn from all and at the candidates of last time; the few that are worth least are the next to go.
+    fn look_around(&mut self) {
+        let mut found = std::mem::take(&mut self.scratch);
+        found.clear();
+        for slot in &self.candidates {
+            if self.entries.get(*slot).held != NONE {
+                found.push(self.weighed(*slot));
+            }
         }
         for _ in 0..FRESH {
             let place = self.random() % self.held.len() as u64;
-            look(self, self.held[place as usize]);
-        }
-        let mut least = (f32::INFINITY, oldest);
-        for (worth, slot) in &found {
-            if *worth < least.0 {
-                least = (*worth, *slot);
-            }
+            found.push(self.weighed(self.held[place as usize]));
         }
         if found.len() > KEPT {
             found.select_nth_unstable_by(KEPT, |a, b| a.0.total_cmp(&b.0));
             found.truncate(KEPT);
         }
         self.candidates.clear();
-        let kept = found.iter().map(|(_, slot)| *slot);
-        self.candidates.extend(kept.filter(|slot| *slot != least.1));
+        self.candidates.extend(found.iter().map(|(_, slot)| *slot));
+        if found.len() > READY {
+            found.select_nth_unstable_by(READY, |a, b| a.0.total_cmp(&b.0));
+            found.truncate(READY);
+        }
+        found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        self.ready.clear();
+        self.ready.extend(&found);
+        self.ready_at = self.now;
         self.scratch = found;
-        Some(least.1)
     }
 
     /// Drops until the budget holds. Answers whether `kept` is still there.
