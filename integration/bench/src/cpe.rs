@@ -4,7 +4,7 @@
 //! Everything is prequential: each event is predicted before it is learned, from the first one on. One set of
 //! parameters serves all streams.
 
-mod data;
+pub(crate) mod data;
 mod methods;
 mod npz;
 mod series;
@@ -71,7 +71,7 @@ fn streams(ctx: &mut Ctx, data: &Path) -> Result<(), BenchError> {
 }
 
 /// Time that this thread has computed, in microseconds: what others do on a shared machine is left out.
-fn cpu_micros() -> f64 {
+pub(crate) fn cpu_micros() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e6 + time.tv_nsec as f64 / 1e3
 }

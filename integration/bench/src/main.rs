@@ -11,6 +11,7 @@ mod allocations;
 mod alm;
 mod ask;
 mod blocks;
+mod cache;
 mod consensus;
 mod corpus;
 mod cpe;
@@ -23,6 +24,7 @@ mod local;
 mod local_load;
 mod node;
 mod peers;
+mod placement;
 mod proof;
 mod record;
 mod registry;
@@ -45,7 +47,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|cache|placement|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -87,6 +89,8 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         "ask" => ask::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,
+        "cache" => cache::run(&mut ctx)?,
+        "placement" => placement::run(&mut ctx)?,
         "stoq" => stoq::run(&mut ctx)?,
         "node" => node::run(&mut ctx)?,
         "consensus" => {

@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 14] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -60,6 +60,14 @@ const SECTIONS: [(&str, &str); 12] = [
     (
         "cpe",
         "Prediction: the next symbol of real streams, quantiles of real series.",
+    ),
+    (
+        "cache",
+        "What a cache keeps and fetches ahead: hit rates on real traces beside other policies and the optimum.",
+    ),
+    (
+        "placement",
+        "Where copies are: transfers between nine regions, on histories of edits and on half-made reads.",
     ),
     (
         "ask",
