@@ -4,9 +4,8 @@
 //! Everything is prequential: each event is predicted before it is learned, from the first one on. One set of
 //! parameters serves all streams.
 
-mod data;
+pub(crate) mod data;
 mod methods;
-mod npz;
 mod series;
 
 use std::hint::black_box;

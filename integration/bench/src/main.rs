@@ -22,12 +22,14 @@ mod ifrd;
 mod local;
 mod local_load;
 mod node;
+mod npz;
 mod peers;
 mod proof;
 mod record;
 mod registry;
 mod render;
 mod restart;
+mod routing;
 mod second;
 mod similarity;
 mod split;
@@ -45,7 +47,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|ask|local|blocks|versions|stoq|node|consensus|restart|routing> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -84,6 +86,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         }
         "alm" => alm::run(&mut ctx)?,
         "cpe" => cpe::run(&mut ctx)?,
+        "routing" => routing::run(&mut ctx)?,
         "ask" => ask::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,

@@ -88,7 +88,7 @@ const OTHERS: [Source; 3] = [
 ];
 
 /// The directory of data: `$MFN_DATA`, else `../shared/data` beside the tree.
-pub(super) fn directory(root: &Path) -> Result<PathBuf, BenchError> {
+pub(crate) fn directory(root: &Path) -> Result<PathBuf, BenchError> {
     let path =
         std::env::var_os("MFN_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
     if path.is_dir() {
