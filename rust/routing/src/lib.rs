@@ -27,9 +27,12 @@
 mod error;
 mod matrix;
 mod random;
+mod route;
 
 pub use error::RoutingError;
 pub use matrix::{
-    Estimate, Forecasts, NeuralRoutingMatrix, Options, RTT_MS, Report, Source, Square,
+    Candidate, Estimate, Forecasts, NeuralRoutingMatrix, Options, RTT_MS, Report, Source, Square,
+    choose,
 };
 pub use mfn_cpe::{Forecast, HORIZONS, QUANTILES};
+pub use route::{Probe, Route, RouterOptions, SEARCHES_MAX, StoqRouter, Why};

@@ -5,8 +5,11 @@
 //! of wonder2018 and on the even nodes of the fifth slice of planetlab490.
 
 mod data;
+mod decide;
+mod liars;
 mod peers;
 mod predict;
+mod routes;
 
 use std::path::Path;
 
@@ -21,7 +24,11 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     for network in &networks {
         predict::rows(ctx, network)?;
     }
-    Ok(())
+    for network in networks.iter().filter(|network| network.gate.is_some()) {
+        liars::rows(ctx, network)?;
+    }
+    routes::rows(ctx, &data)?;
+    decide::rows(ctx)
 }
 
 fn networks(data: &Path) -> Result<Vec<Network>, BenchError> {

@@ -94,9 +94,15 @@ fn magnitude(vector: &[f64; DIMENSIONS]) -> f64 {
 pub(super) struct Vivaldi(Vec<Coordinate>);
 
 impl Vivaldi {
-    pub(super) fn learn(network: &Network, samples: &[(usize, usize)], lots: &mut Lots) -> Self {
-        let mut nodes = vec![Coordinate::new(); network.nodes];
-        let mut lists = vec![Vec::new(); network.nodes];
+    /// `rtt` says what a node claims to have measured to another, in milliseconds.
+    pub(super) fn learn(
+        nodes: usize,
+        samples: &[(usize, usize)],
+        lots: &mut Lots,
+        rtt: impl Fn(usize, usize) -> f64,
+    ) -> Self {
+        let mut nodes = vec![Coordinate::new(); nodes];
+        let mut lists = vec![Vec::new(); nodes.len()];
         for (from, to) in samples {
             lists[*from].push(*to);
         }
@@ -108,7 +114,7 @@ impl Vivaldi {
             {
                 let other = list[lots.below(list.len())];
                 let seen = nodes[other].clone();
-                nodes[node].update(&seen, network.rtt(node, other) / 1000.0, lots);
+                nodes[node].update(&seen, rtt(node, other) / 1000.0, lots);
             }
         }
         Self(nodes)

@@ -141,7 +141,7 @@ fn play(network: &Network, k: usize, seeds: u64) -> Result<Run, BenchError> {
             )?;
             times.push(cpu_micros() - start);
         }
-        let vivaldi = Vivaldi::learn(network, &samples, &mut lots);
+        let vivaldi = Vivaldi::learn(network.nodes, &samples, &mut lots, |a, b| network.rtt(a, b));
         let line = Line::learn(network, &samples);
         let mut measured: Vec<f64> = samples.iter().map(|(a, b)| network.rtt(*a, *b)).collect();
         measured.sort_by(f64::total_cmp);

@@ -15,6 +15,8 @@ const LOOKS: usize = 40;
 const FITS: usize = 4;
 /// Nodes whose profiles are learned anew with each sample.
 const PROFILES: usize = 3;
+/// Reporters whose records are looked at with each sample.
+const JUDGED: usize = 2;
 /// Samples between two changes of the weights.
 const SETTLE_EVERY: u64 = 8;
 /// Likeness of links that counts as nothing in the smoother one of the two corrections.
@@ -68,8 +70,10 @@ impl NeuralRoutingMatrix {
             let node = self.next_node();
             self.profile(node);
         }
-        let node = self.next_node();
-        self.judge(node);
+        for _ in 0..JUDGED {
+            self.judge_turn = (self.judge_turn + 1) % self.ids.len();
+            self.judge(self.judge_turn);
+        }
     }
 
     fn next_node(&mut self) -> usize {

@@ -1,5 +1,6 @@
 //! The prediction core: what is measured, what others say, and what follows for the pairs that nobody measured.
 
+mod candidates;
 mod coordinates;
 mod factors;
 mod kernel;
@@ -25,6 +26,7 @@ use links::Links;
 use stack::Stack;
 use trust::Record;
 
+pub use candidates::{Candidate, choose};
 pub use views::{Forecasts, Square};
 
 /// Round trips outside of this are refused, in milliseconds.
@@ -67,8 +69,8 @@ pub struct Report {
     pub at: u64,
 }
 
-/// What an estimate rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an estimate rests on; what is less sure is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// This node measured it.
     Measured,
@@ -112,6 +114,7 @@ pub struct NeuralRoutingMatrix {
     updates: u64,
     node_turn: usize,
     link_turn: usize,
+    judge_turn: usize,
     /// What an honest reporter's claims are usually wrong by.
     usual_error: f32,
 }
@@ -169,6 +172,7 @@ impl NeuralRoutingMatrix {
             updates: 0,
             node_turn: 0,
             link_turn: 0,
+            judge_turn: 0,
             usual_error: trust::USUAL_ERROR,
         };
         matrix.admit(me, None)?;
@@ -320,6 +324,11 @@ impl NeuralRoutingMatrix {
     pub fn trust(&self, node: NodeId) -> Result<(bool, f32), RoutingError> {
         let record = &self.records[self.known(node)?];
         Ok((record.trusted(), record.error))
+    }
+
+    /// This node.
+    pub fn me(&self) -> Option<NodeId> {
+        self.ids.first().copied().flatten()
     }
 
     /// Nodes that are admitted.
