@@ -19,7 +19,7 @@
 //! }
 //! assert_eq!(matrix.estimate(me, near)?.source, Source::Measured);
 //! let guess = matrix.estimate(me, far)?;
-//! assert!(guess.source == Source::Predicted && guess.rtt_ms > 20.0 && guess.rtt_ms < 300.0);
+//! assert!(guess.source == Source::Predicted && guess.rtt_ms > 20.0 && guess.rtt_ms < 300.0, "{guess:?}");
 //! # Ok::<(), hypermesh_routing::RoutingError>(())
 //! ```
 #![forbid(unsafe_code)]

@@ -116,11 +116,11 @@ impl Point {
     fn pull(&self, other: &Self, rtt: f32, fold: u8) -> (Lanes, Lanes) {
         let apart = self.distances(other);
         let mut pull = [0.0; REPLICAS];
-        for lane in 0..REPLICAS {
+        for (lane, pull) in pull.iter_mut().enumerate() {
             let predicted = (apart[lane] + self.height[lane] + other.height[lane]).max(LEAST);
             // The logarithm of the ratio, by its Padé approximant: it needs no call and cannot run away.
             let error = 2.0 * (predicted - rtt) / (predicted + rtt);
-            pull[lane] = error.clamp(-ERROR_MAX, ERROR_MAX) * predicted.min(2.0 * rtt);
+            *pull = error.clamp(-ERROR_MAX, ERROR_MAX) * predicted.min(2.0 * rtt);
         }
         let start = usize::from(fold) * TWINS;
         if let Some(blind) = pull.get_mut(start..start + TWINS) {
@@ -137,8 +137,8 @@ impl Point {
                 here[lane] -= pace * toward;
             }
         }
-        for lane in 0..REPLICAS {
-            self.height[lane] = (self.height[lane] - pace * pull[lane]).max(HEIGHT_MIN);
+        for (height, pull) in self.height.iter_mut().zip(pull) {
+            *height = (*height - pace * pull).max(HEIGHT_MIN);
         }
         self.samples = self.samples.saturating_add(1);
     }

@@ -124,9 +124,10 @@ fn solve(mut a: [[Lanes; RANK]; RANK], mut x: [Lanes; RANK]) -> [Lanes; RANK] {
     for row in 0..RANK {
         for column in 0..=row {
             let mut sum = a[row][column];
-            for before in 0..column {
+            let (here, there) = (&a[row], &a[column]);
+            for (left, right) in here.iter().zip(there).take(column) {
                 for (fold, sum) in sum.iter_mut().enumerate() {
-                    *sum -= a[row][before][fold] * a[column][before][fold];
+                    *sum -= left[fold] * right[fold];
                 }
             }
             for (fold, sum) in sum.iter().enumerate() {

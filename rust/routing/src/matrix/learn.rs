@@ -28,6 +28,8 @@ const BIAS_SHRINK: f32 = 10.0;
 const CANDIDATES: usize = 512;
 /// Bases may differ from coordinates by so much, as a logarithm.
 const APART_MAX: f32 = 2.0;
+/// Links from which on the bases are joined; with fewer, coordinates speak alone.
+const JOINED_MIN: usize = 64;
 /// Bounds by triangles count up to so much.
 const BOUND_MAX: f32 = 1.5;
 
@@ -272,7 +274,12 @@ impl NeuralRoutingMatrix {
             return self.of_link(a, b, at);
         }
         let (features, near) = self.features(a, b, None);
-        let value = self.stack.joined(&features);
+        // So few links say nothing of how the bases are to be joined.
+        let value = if self.links.len() < JOINED_MIN {
+            features[0]
+        } else {
+            self.stack.joined(&features)
+        };
         let value = value.clamp(features[0] - APART_MAX, features[0] + APART_MAX);
         let spread = self.stack.spread(near.weight);
         estimate(value, spread, Source::Predicted)

@@ -35,7 +35,7 @@ pub const RTT_MS: std::ops::RangeInclusive<f64> = 0.01..=60_000.0;
 /// Limits and the seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
-    /// Nodes that may be admitted, this one among them: 2 to 1,000,000. A node takes about 7 kB.
+    /// Nodes that may be admitted, this one among them: 2 to 1,000,000. A node takes about 5 kB.
     pub nodes_max: usize,
     /// Pairs that one reporter may report on, 1 to 65,536. A pair takes about 100 bytes.
     pub pairs_per_reporter: usize,

@@ -48,9 +48,8 @@ impl<const N: usize> Regression<N> {
         for row in 0..N {
             let scaled = weight * f64::from(features[row]);
             self.right[row] = self.right[row] * self.keep + scaled * f64::from(value);
-            for column in 0..=row {
-                let cell = &mut self.normal[row][column];
-                *cell = *cell * self.keep + scaled * f64::from(features[column]);
+            for (cell, feature) in self.normal[row].iter_mut().zip(features).take(row + 1) {
+                *cell = *cell * self.keep + scaled * f64::from(*feature);
             }
         }
     }
