@@ -153,6 +153,21 @@ fn a_silent_or_departed_relay_is_left_at_once() {
 }
 
 #[test]
+fn a_relay_is_left_when_the_direct_path_has_become_better() {
+    let (matrix, mut router) = (matrix(), router());
+    settle(&mut router, &matrix, 0, fast_by_two);
+    router.observed_direct(name(1), 180.0, 100).unwrap();
+    let path = |router: &mut StoqRouter| {
+        let route = router.find_optimal_route(&matrix, name(1), 150);
+        route.unwrap().path
+    };
+    assert_eq!(path(&mut router).len(), 2);
+    router.observed_direct(name(1), 40.0, 140).unwrap();
+    assert_eq!(path(&mut router).len(), 1);
+    assert!(router.observed_direct(name(1), f64::NAN, 160).is_err());
+}
+
+#[test]
 fn a_relay_that_carried_nothing_is_verified_before_it_is_used_again() {
     let (matrix, mut router) = (
         matrix(),

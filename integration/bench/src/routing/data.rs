@@ -68,6 +68,14 @@ impl Network {
         half
     }
 
+    /// The same network with other numbers: who had the number `shift` has 0.
+    pub(super) fn renumbered(&self, shift: usize) -> Self {
+        let old = |node: usize| (node + shift) % self.nodes;
+        let mut network = Self::new(&self.name, self.nodes, |a, b| self.rtt(old(a), old(b)));
+        network.places = (0..self.nodes).map(|node| self.places[old(node)]).collect();
+        network
+    }
+
     /// Who measures whom: each node `k` others, in the order of a lot.
     pub(super) fn samples(&self, k: usize, lots: &mut Lots) -> Vec<(usize, usize)> {
         let mut samples = Vec::new();

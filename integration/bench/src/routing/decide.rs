@@ -1,6 +1,5 @@
 //! Rows on the router: how long a decision takes, and how fast a relay is left that turned bad.
 
-use hypermesh_id::NodeId;
 use hypermesh_routing::{
     NeuralRoutingMatrix, Options, Probe, Report, RouterOptions, StoqRouter, Why,
 };
@@ -8,7 +7,7 @@ use hypermesh_routing::{
 use crate::record::{BenchError, Ctx, Must, Samples};
 
 use super::data::Lots;
-use super::predict::{cpu_micros, name};
+use super::predict::{cpu_micros, name, number};
 
 /// Nodes, samples per node, and the most a decision may take, in microseconds.
 const SIZES: [(usize, usize, f64); 2] = [(1_000, 8, 100.0), (10_000, 2, 5_000.0)];
@@ -174,10 +173,4 @@ impl World {
             }
         }
     }
-}
-
-fn number(node: NodeId) -> usize {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&node.0[..8]);
-    u64::from_be_bytes(bytes) as usize - 1
 }

@@ -22,6 +22,13 @@ pub(super) fn name(node: usize) -> NodeId {
     NodeId(bytes)
 }
 
+/// The number of a name.
+pub(super) fn number(node: NodeId) -> usize {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&node.0[..8]);
+    u64::from_be_bytes(bytes) as usize - 1
+}
+
 /// Shares of relative errors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Errors(Vec<f64>);

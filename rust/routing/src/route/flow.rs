@@ -194,6 +194,17 @@ impl Flow {
         }
     }
 
+    /// Takes in what the direct path is while a relay is in use.
+    pub(super) fn observe_direct(&mut self, rtt_ms: f64, now: u64) {
+        self.direct = Some(Known { rtt_ms, at: now });
+        if self
+            .used_known()
+            .is_some_and(|(_, known)| known.rtt_ms > rtt_ms)
+        {
+            self.leave();
+        }
+    }
+
     /// Gives the relay up until relays are looked for again.
     pub(super) fn leave(&mut self) {
         self.turned_bad |= self.used.is_some();

@@ -218,6 +218,24 @@ impl StoqRouter {
         Ok(())
     }
 
+    /// The round trip of the direct path while a relay is in use: what its connection measures to stay open. A relay that is
+    /// not better any more is left in this call.
+    ///
+    /// Errors: [`RoutingError::Latency`], [`RoutingError::Stranger`] for a target without a path.
+    pub fn observed_direct(
+        &mut self,
+        to: NodeId,
+        rtt_ms: f64,
+        now: u64,
+    ) -> Result<(), RoutingError> {
+        if !RTT_MS.contains(&rtt_ms) {
+            return Err(RoutingError::Latency(rtt_ms));
+        }
+        let flow = self.flows.get_mut(&to).ok_or(RoutingError::Stranger(to))?;
+        flow.observe_direct(rtt_ms, now);
+        Ok(())
+    }
+
     /// Traffic to `to` has waited for an answer for longer than its path takes: a relay is left at once.
     pub fn silent(&mut self, to: NodeId) {
         if let Some(flow) = self.flows.get_mut(&to) {
