@@ -6,7 +6,6 @@
 
 pub(crate) mod data;
 mod methods;
-mod npz;
 mod series;
 
 use std::hint::black_box;

@@ -23,6 +23,7 @@ mod ifrd;
 mod local;
 mod local_load;
 mod node;
+mod npz;
 mod peers;
 mod placement;
 mod proof;
@@ -30,6 +31,7 @@ mod record;
 mod registry;
 mod render;
 mod restart;
+mod routing;
 mod second;
 mod similarity;
 mod split;
@@ -47,7 +49,7 @@ use record::{BenchError, Ctx};
 static ALLOCATOR: allocations::Watched = allocations::Watched;
 
 const USAGE: &str = "\
-Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|cache|placement|ask|local|blocks|versions|stoq|node|consensus|restart> [--quick] [--large]
+Usage: hypermesh-bench <ifr|dsr|dsr-bytes|alm|cpe|cache|placement|ask|local|blocks|versions|stoq|node|consensus|restart|routing> [--quick] [--large]
        hypermesh-bench corpus
        hypermesh-bench render
 
@@ -86,6 +88,7 @@ fn run(arguments: &[String]) -> Result<(), BenchError> {
         }
         "alm" => alm::run(&mut ctx)?,
         "cpe" => cpe::run(&mut ctx)?,
+        "routing" => routing::run(&mut ctx)?,
         "ask" => ask::run(&mut ctx)?,
         "local" => local::run(&mut ctx)?,
         "blocks" => blocks::run(&mut ctx)?,

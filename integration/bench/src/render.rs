@@ -16,7 +16,7 @@ ours over the peer's. Machines are shared and noisy: believe ratios, not times.
 ";
 
 /// The benchmarks, in reading order, with what a reader must know about each.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     (
         "blocks",
         "Content: `put`, chunking and hashing, memory, updates.",
@@ -36,6 +36,10 @@ const SECTIONS: [(&str, &str); 14] = [
     (
         "consensus",
         "Order: four nodes that agree, distances in virtual time, the registry, the simulator.",
+    ),
+    (
+        "routing",
+        "Routing: latencies of pairs that nobody measured, providers and relays, on the real Internet's numbers.",
     ),
     (
         "local",

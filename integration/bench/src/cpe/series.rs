@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mfn_cpe::{QUANTILES, Series, SeriesOptions, pinball};
 
-use super::npz;
+use crate::npz;
 use crate::record::{BenchError, Ctx, Must};
 
 /// Samples of a lane before its forecasts count.

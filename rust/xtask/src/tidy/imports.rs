@@ -8,6 +8,7 @@ const SANS_IO: &[&str] = &[
     "rust/wire/src/",
     "rust/stoq-proto/src/",
     "rust/dsr/src/",
+    "rust/routing/src/",
 ];
 
 /// Names that do I/O, read a clock or draw randomness.

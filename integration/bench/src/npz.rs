@@ -1,4 +1,4 @@
-//! Reads NumPy's `.npz`: a zip file of arrays, whole numbers and floats only.
+//! Reads NumPy's `.npz`: a zip file of arrays, whole numbers and floats only; arrays of text are passed over.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::path::Path;
 use crate::record::BenchError;
 
 /// The arrays of a file by name, flat, as floats.
-pub(super) type Arrays = BTreeMap<String, Vec<f64>>;
+pub(crate) type Arrays = BTreeMap<String, Vec<f64>>;
 
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_BYTES: usize = 22;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
 
-pub(super) fn load(path: &Path) -> Result<Arrays, BenchError> {
+pub(crate) fn load(path: &Path) -> Result<Arrays, BenchError> {
     let wrong = |what: &str| BenchError::new(format!("{}: {what}", path.display()));
     let bytes = fs::read(path)
         .map_err(|error| wrong(&format!("{error}; MFN_DATA names the directory of data")))?;
@@ -50,10 +50,10 @@ pub(super) fn load(path: &Path) -> Result<Arrays, BenchError> {
             DEFLATED => drop(flate2::read::DeflateDecoder::new(part).read_to_end(&mut array)?),
             _ => return Err(wrong("a packing method other than stored or deflated")),
         }
-        arrays.insert(
-            name,
-            numbers(&array).ok_or_else(|| wrong("an array of an unknown kind"))?,
-        );
+        if !is_text(&array) {
+            let numbers = numbers(&array).ok_or_else(|| wrong("an array of an unknown kind"))?;
+            arrays.insert(name, numbers);
+        }
         entry += 46 + lengths.iter().sum::<usize>();
     }
     Ok(arrays)
@@ -65,6 +65,13 @@ fn short(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn long(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize)
+}
+
+/// Whether an `.npy` file holds names, which no benchmark reads.
+fn is_text(bytes: &[u8]) -> bool {
+    let header = &bytes[..bytes.len().min(128)];
+    let has = |what: &[u8]| header.windows(what.len()).any(|part| part == what);
+    has(b"'descr': '|S") || has(b"'descr': '<U")
 }
 
 /// The numbers of an `.npy` file of version 1, in C order.
