@@ -50,7 +50,20 @@ impl From<quinn::ConnectionError> for StoqError {
 
 impl From<quinn::WriteError> for StoqError {
     fn from(error: quinn::WriteError) -> Self {
-        Self::Lost(error.to_string())
+        match error {
+            // Its own text does not say why.
+            quinn::WriteError::ConnectionLost(why) => why.into(),
+            error => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+impl From<quinn::ReadError> for StoqError {
+    fn from(error: quinn::ReadError) -> Self {
+        match error {
+            quinn::ReadError::ConnectionLost(why) => why.into(),
+            error => Self::Lost(error.to_string()),
+        }
     }
 }
 

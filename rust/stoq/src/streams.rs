@@ -28,8 +28,7 @@ pub(crate) async fn read_counted(
     let length = frame.length as usize;
     let mut body = BytesMut::with_capacity(length);
     while body.len() < length {
-        let chunk = stream.read_chunk(length - body.len(), true).await;
-        let chunk = chunk.map_err(|error| StoqError::Lost(error.to_string()))?;
+        let chunk = stream.read_chunk(length - body.len(), true).await?;
         // Copied, so that a frame does not hold on to the datagrams that brought it.
         body.extend_from_slice(&chunk.ok_or_else(cut_short)?.bytes);
     }
@@ -40,7 +39,7 @@ pub(crate) async fn read_counted(
 fn early(error: ReadExactError) -> StoqError {
     match error {
         ReadExactError::FinishedEarly(_) => cut_short(),
-        ReadExactError::ReadError(error) => StoqError::Lost(error.to_string()),
+        ReadExactError::ReadError(error) => error.into(),
     }
 }
 
