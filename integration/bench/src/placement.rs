@@ -30,6 +30,14 @@ pub(crate) fn run(ctx: &mut Ctx) -> Result<(), BenchError> {
     decisions(ctx, &world)
 }
 
+/// A figure of each round of a placement that was played under this name; none, if it was not.
+fn samples<P>(all: &[(&str, Vec<P>)], which: &str, figure: fn(&P) -> f64) -> Samples {
+    let found = all.iter().find(|(known, _)| *known == which);
+    Samples(found.map_or(Vec::new(), |(_, rounds)| {
+        rounds.iter().map(figure).collect()
+    }))
+}
+
 /// Time of a decision by the number of nodes.
 fn decisions(ctx: &mut Ctx, world: &World) -> Result<(), BenchError> {
     for (count, most) in [(1_000, 100.0), (10_000, 5_000.0)] {

@@ -5,8 +5,9 @@
 
 use hypermesh_placement::place::{Block, Holder, IntelligentBlockSharding, Lineage, Region, Rules};
 
-use crate::record::{BenchError, Ctx, Must, Samples};
+use crate::record::{BenchError, Ctx, Must};
 
+use super::samples;
 use super::world::{
     Copies, HISTORIES, REGIONS, World, by_hash, filled, largest, member, scattered, set,
     sharding_of_nine,
@@ -121,12 +122,7 @@ fn report(
     all: &[(&str, Vec<Played>)],
     gate: bool,
 ) -> Result<(), BenchError> {
-    let samples = |which: &str, figure: fn(&Played) -> f64| {
-        let found = all.iter().find(|(known, _)| *known == which);
-        Samples(found.map_or(Vec::new(), |(_, rounds)| {
-            rounds.iter().map(figure).collect()
-        }))
-    };
+    let samples = |which: &str, figure: fn(&Played) -> f64| samples(all, which, figure);
     let notes: Vec<String> = all
         .iter()
         .map(|(known, rounds)| {

@@ -11,8 +11,9 @@ use hypermesh_placement::cache::{Adaptive, Answer, CacheOptions, Lru, Policy};
 use hypermesh_placement::place::{Block, Holder, Lineage, Region, Rules};
 
 use crate::cache::traces::{self, unpacked};
-use crate::record::{BenchError, Ctx, Must, Samples};
+use crate::record::{BenchError, Ctx, Must};
 
+use super::samples;
 use super::world::{
     Copies, HISTORIES, REGIONS, World, by_hash, filled, largest, member, scattered, set,
     sharding_of_nine,
@@ -109,12 +110,7 @@ pub(super) fn run(
 }
 
 fn report(ctx: &mut Ctx, all: &[(&str, Vec<Played>)]) -> Result<(), BenchError> {
-    let samples = |which: &str, figure: fn(&Played) -> f64| {
-        let found = all.iter().find(|(known, _)| *known == which);
-        Samples(found.map_or(Vec::new(), |(_, rounds)| {
-            rounds.iter().map(figure).collect()
-        }))
-    };
+    let samples = |which: &str, figure: fn(&Played) -> f64| samples(all, which, figure);
     let notes: Vec<String> = all
         .iter()
         .map(|(name, rounds)| {

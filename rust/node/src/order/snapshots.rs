@@ -21,8 +21,9 @@ use crate::files;
 
 /// What a height costs to apply beside its bytes: as much as so many bytes of transactions.
 const HEIGHT_BYTES: u64 = 1_024;
-/// What an entry of the state takes in a file, about. Before so many bytes of blocks as the state has nothing is written again, so
-/// that at most as much is written for snapshots as for blocks, and to apply the rest takes no longer than to read the state.
+/// What an entry of the state takes in a file, about, if its name is short. Before so many bytes of blocks as the state has nothing
+/// is written again, so that about as much is written for snapshots as for blocks: more where names are long, since the blocks
+/// after the last one are what a restart takes.
 const ENTRY_BYTES: u64 = 128;
 /// About a tenth of the processor time of a thread as all others are, where there is not enough.
 #[cfg(target_os = "linux")]
